@@ -1,0 +1,52 @@
+# `make test` is what CI runs (.ci/run). `make` alone prints the targets.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+# In the order they are written: test must end with the lines of cargo test, and two cargo builds wait for each other.
+.NOTPARALLEL:
+
+# Where the tests find the real stores and the identity provider. With CI=true a test that does not find one fails;
+# otherwise it says that it was skipped.
+export COUNTERSIGN_TOOLS := $(CURDIR)/.tools
+PYTHON := $(COUNTERSIGN_TOOLS)/venv/bin/python
+
+.PHONY: help
+help: ## print the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: test
+test: tools fmt lint operations-check ## everything CI checks; installs what is missing, ends with cargo test
+	cargo test --locked --features demo
+
+.PHONY: check
+check: fmt lint operations-check ## everything `test` checks except the tests
+
+.PHONY: fmt
+fmt: ## formatting, changes nothing
+	cargo fmt --all -- --check
+
+# Twice: production is built without the demo, and what only the demo uses is dead code there.
+.PHONY: lint
+lint: ## clippy, warnings are errors
+	cargo clippy --locked --all-targets --features demo -- -D warnings
+	cargo clippy --locked --lib --bins -- -D warnings
+
+.PHONY: demo
+demo: ## a gateway and a store in one process, to play with
+	cargo run --locked --features demo -- demo
+
+.PHONY: tour
+tour: ## the demo, showing by itself what it does
+	cargo run --locked --features demo -- demo --tour
+
+.PHONY: operations
+operations: tools ## write the table of S3 operations again
+	$(PYTHON) tests/tools/operations.py
+
+.PHONY: operations-check
+operations-check: tools ## the table of S3 operations is what its generator writes
+	$(PYTHON) tests/tools/operations.py --check
+
+.PHONY: tools
+tools: ## install what the tests need, into .tools and as Debian packages
+	tests/tools/install.sh

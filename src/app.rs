@@ -1,0 +1,213 @@
+//! Puts the gateway together out of a configuration, and runs it until it is told to stop.
+
+use std::fs::OpenOptions;
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::arrival::Arrival;
+use crate::audit::{AuditSink, Auditor, JsonLines};
+use crate::auth::Authenticators;
+use crate::base::{Clock, SystemClock};
+use crate::body::{BodyLimits, LingerLimits};
+use crate::config::{AuditTarget, Config, LogFormat, LogSettings};
+use crate::edge::{AdminState, ConnectionLimits, Edge, Handler};
+use crate::gateway::Gateway;
+use crate::respond::{AnswerBody, Reply};
+use crate::rules::RuleSet;
+use crate::sign::{CredentialStore, Route, Signer};
+use crate::telemetry::Metrics;
+use crate::upstream::{Addressing, ChecksumMode, PayloadMode, UpstreamSettings, Upstreams};
+
+/// A gateway whose addresses are bound and whose parts are ready, not serving yet.
+pub struct App {
+    edge: Edge,
+    gateway: Arc<Gateway>,
+    credentials: Vec<Arc<CredentialStore>>,
+    metrics: Metrics,
+}
+
+impl App {
+    /// Builds everything a configuration names and binds its addresses. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The first part that cannot be built, named as the configuration names it.
+    pub fn build(config: Config) -> anyhow::Result<Self> {
+        let metrics = Metrics::new()?;
+        let sink = open_audit(&config.audit, &metrics)?;
+        Self::with_sink(config, metrics, sink)
+    }
+
+    /// As [`App::build`], with audit records going to `sink`.
+    ///
+    /// # Errors
+    /// As [`App::build`].
+    pub fn with_sink(config: Config, metrics: Metrics, sink: Arc<dyn AuditSink>) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let credentials: Vec<_> = config
+            .upstreams
+            .iter()
+            .map(|upstream| Arc::new(CredentialStore::new(&upstream.name, upstream.credentials.clone())))
+            .collect();
+        let routes =
+            config.upstreams.iter().zip(&credentials).map(|(upstream, store)| route(upstream, store)).collect();
+        let gateway = Gateway {
+            authenticators: Authenticators::new(config.auth, Arc::clone(&clock)).context("clients")?,
+            buckets: config.buckets,
+            rules: RuleSet::new(config.rules),
+            signer: Signer::new(routes, Arc::clone(&clock)),
+            upstreams: Upstreams::new(config.upstreams).context("upstreams")?,
+            body_limits: body_limits(&config.edge.limits),
+            auditor: Auditor::new(sink, metrics.clone(), Arc::clone(&clock)),
+            since: clock.now(),
+        };
+        let edge = Edge::bind(config.edge)?;
+        Ok(Self { edge, gateway: Arc::new(gateway), credentials, metrics })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &crate::edge::Addresses {
+        self.edge.addresses()
+    }
+
+    /// Serves until `shutdown` completes and the connections are drained.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let _refresh_keys = self.gateway.authenticators.start();
+        let mut refresh_credentials = tokio::task::JoinSet::new();
+        for store in &self.credentials {
+            refresh_credentials.spawn(Arc::clone(store).keep_fresh());
+        }
+        let state = State { gateway: Arc::clone(&self.gateway), credentials: self.credentials, metrics: self.metrics };
+        let report = self.edge.run(Serve(self.gateway), Arc::new(state), shutdown).await;
+        tracing::info!(?report, "stopped");
+    }
+}
+
+fn route(upstream: &UpstreamSettings, credentials: &Arc<CredentialStore>) -> Route {
+    let host = if upstream.host.contains(':') { format!("[{}]", upstream.host) } else { upstream.host.clone() };
+    let default_port = if upstream.tls { 443 } else { 80 };
+    Route {
+        name: upstream.name.clone(),
+        authority: if upstream.port == default_port { host } else { format!("{host}:{}", upstream.port) },
+        region: upstream.region.clone(),
+        virtual_host: upstream.addressing == Addressing::VirtualHost,
+        signed_payload: upstream.payload == PayloadMode::Signed,
+        trailers: upstream.checksum == ChecksumMode::Trailer,
+        credentials: Arc::clone(credentials),
+    }
+}
+
+fn body_limits(limits: &ConnectionLimits) -> BodyLimits {
+    BodyLimits {
+        idle: limits.body_idle_timeout,
+        min_rate: limits.min_body_rate,
+        rate_window: limits.body_rate_window,
+        linger: LingerLimits { bytes: limits.linger_bytes, time: limits.linger_timeout },
+    }
+}
+
+fn open_audit(target: &AuditTarget, metrics: &Metrics) -> anyhow::Result<Arc<dyn AuditSink>> {
+    let out: Box<dyn Write + Send> = match target {
+        AuditTarget::Stdout => Box::new(std::io::stdout()),
+        AuditTarget::File(path) => {
+            let file = OpenOptions::new().append(true).create(true).open(path);
+            Box::new(file.with_context(|| format!("cannot open the audit file {}", path.display()))?)
+        }
+    };
+    Ok(Arc::new(JsonLines::start(out, metrics.clone()).context("cannot start the audit writer")?))
+}
+
+/// The gateway as the edge sees it.
+#[derive(Clone)]
+struct Serve(Arc<Gateway>);
+
+impl Handler for Serve {
+    type Body = AnswerBody;
+
+    fn handle(&self, arrival: Arrival) -> impl Future<Output = Reply> + Send {
+        let gateway = Arc::clone(&self.0);
+        async move { gateway.serve(arrival).await }
+    }
+}
+
+/// What the admin listener tells.
+struct State {
+    gateway: Arc<Gateway>,
+    credentials: Vec<Arc<CredentialStore>>,
+    metrics: Metrics,
+}
+
+impl AdminState for State {
+    fn not_ready(&self) -> Vec<String> {
+        let stores = self.credentials.iter().filter(|store| store.current().is_none());
+        let credentials =
+            stores.map(|store| format!("credentials of upstream `{}` could not be loaded", store.upstream()));
+        let keys = self.gateway.authenticators.missing_keys();
+        credentials
+            .chain(keys.into_iter().map(|issuer| format!("the key set of issuer `{issuer}` could not be loaded")))
+            .collect()
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.render(self.gateway.authenticators.key_ages())
+    }
+}
+
+/// Starts the log on standard error: text for a person at a terminal, JSON lines otherwise.
+///
+/// Only this crate's own events are shown below `warn`: at lower levels the libraries print whole requests, credentials included.
+pub fn start_log(settings: LogSettings) {
+    let filter = EnvFilter::new(format!("warn,countersign={}", settings.level.as_str()));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let json = match settings.format {
+        LogFormat::Auto => !std::io::stderr().is_terminal(),
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    };
+    let started =
+        if json { builder.json().flatten_event(true).try_init() } else { builder.with_target(false).try_init() };
+    if let Err(error) = started {
+        eprintln!("countersign: the log was started before: {error}");
+    }
+}
+
+/// Completes at SIGTERM or SIGINT.
+///
+/// # Errors
+/// If the signals cannot be watched.
+pub fn termination() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: no new connections, waiting for requests in flight");
+    })
+}
+
+/// Runs a gateway until a signal ends it.
+///
+/// # Errors
+/// As [`App::build`].
+pub fn serve(config: Config) -> anyhow::Result<()> {
+    start_log(config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let app = App::build(config)?;
+        let shutdown = termination()?;
+        for address in &app.addresses().data {
+            tracing::info!(%address, "listening");
+        }
+        tracing::info!(address = %app.addresses().admin, "admin listener");
+        app.run(shutdown).await;
+        anyhow::Ok(())
+    })?;
+    // Name resolution may still hold a blocking thread.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(())
+}

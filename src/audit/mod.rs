@@ -1,0 +1,11 @@
+//! One record for each request, written when the last byte of the answer leaves or the connection dies.
+//!
+//! Knows no stage: it gets names and numbers. A record never holds a credential, a header value or a query.
+
+pub mod record;
+pub mod sink;
+pub mod ticket;
+
+pub use record::{Decision, Outcome, Record};
+pub use sink::{AuditSink, JsonLines};
+pub use ticket::{Auditor, Ticket};

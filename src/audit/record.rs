@@ -1,0 +1,89 @@
+//! The fields of an audit record. Order and names are part of the interface; see `docs/OPERATIONS.md`.
+
+use serde::Serialize;
+
+/// One request, as it is written down.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Record {
+    /// When the head of the request was complete, RFC 3339 in UTC.
+    pub time: String,
+    /// Also in the answer, as `x-amz-request-id`.
+    pub request_id: String,
+    /// Address of the client.
+    pub client: String,
+    /// Whether the client spoke TLS.
+    pub tls: bool,
+    /// HTTP method.
+    pub method: String,
+    /// Who asked; `null` if that was not established.
+    pub principal: Option<String>,
+    /// How it was established: `app_token` or `jwt`.
+    pub scheme: Option<&'static str>,
+    /// S3 operation; `null` if the request was not understood.
+    pub operation: Option<&'static str>,
+    /// Public bucket name.
+    pub bucket: Option<String>,
+    /// Public key, or the prefix of a listing.
+    pub key: Option<String>,
+    /// What the rules said; `null` if they were not asked.
+    pub decision: Option<Decision>,
+    /// The rule that decided.
+    pub rule: Option<String>,
+    /// How the request ended.
+    pub outcome: Outcome,
+    /// S3 error code of a refusal.
+    pub code: Option<&'static str>,
+    /// Why, in words for the operator.
+    pub reason: Option<String>,
+    /// HTTP status of the answer; `null` if none was sent.
+    pub status: Option<u16>,
+    /// Body bytes taken from the client.
+    pub bytes_in: u64,
+    /// Body bytes given to the client.
+    pub bytes_out: u64,
+    /// Name of the upstream asked.
+    pub upstream: Option<String>,
+    /// Its HTTP status.
+    pub upstream_status: Option<u16>,
+    /// Milliseconds from asking it to the head of its answer.
+    pub upstream_ms: Option<f64>,
+    /// Milliseconds from the head of the request to its end.
+    pub duration_ms: f64,
+}
+
+/// What the rules said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// A rule allows it.
+    Allow,
+    /// A rule denies it, or none allows it.
+    Deny,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Answered as asked, to the last byte.
+    Ok,
+    /// Answered with an error.
+    Refused,
+    /// The answer broke off: the store failed in the middle of it.
+    Failed,
+    /// The client went away before the end.
+    #[default]
+    Aborted,
+}
+
+impl Outcome {
+    /// The word in records and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Aborted => "aborted",
+        }
+    }
+}

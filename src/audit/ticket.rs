@@ -1,0 +1,140 @@
+//! The ticket of a request: opened with its arrival, closed exactly once, dropping included.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::arrival::Arrival;
+use crate::audit::record::{Decision, Outcome, Record};
+use crate::audit::sink::AuditSink;
+use crate::base::{Clock, PrincipalId, RuleId};
+use crate::s3::{Resource, S3Call};
+use crate::telemetry::Metrics;
+
+/// Opens tickets.
+#[derive(Clone)]
+pub struct Auditor {
+    sink: Arc<dyn AuditSink>,
+    metrics: Metrics,
+    clock: Arc<dyn Clock>,
+}
+
+impl Auditor {
+    /// An auditor that writes to a sink and counts in metrics.
+    pub fn new(sink: Arc<dyn AuditSink>, metrics: Metrics, clock: Arc<dyn Clock>) -> Self {
+        Self { sink, metrics, clock }
+    }
+
+    /// Opens the ticket of a request.
+    pub fn open(&self, arrival: &Arrival) -> Ticket {
+        self.metrics.request_started();
+        let record = Record {
+            time: self.clock.now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+            request_id: arrival.request_id.to_string(),
+            client: arrival.connection.peer.ip().to_canonical().to_string(),
+            tls: arrival.connection.tls,
+            method: arrival.head.method.to_string(),
+            ..Record::default()
+        };
+        Ticket {
+            record,
+            bytes_in: None,
+            received: arrival.received,
+            sink: Arc::clone(&self.sink),
+            metrics: self.metrics.clone(),
+        }
+    }
+}
+
+/// How many body bytes came in, asked when the ticket closes.
+pub type BytesIn = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Collects what is known of a request. The record is written when the ticket is dropped.
+pub struct Ticket {
+    record: Record,
+    bytes_in: Option<BytesIn>,
+    received: Instant,
+    sink: Arc<dyn AuditSink>,
+    metrics: Metrics,
+}
+
+impl Ticket {
+    /// Who asks.
+    pub fn note_caller(&mut self, principal: &PrincipalId, scheme: &'static str) {
+        self.record.principal = Some(principal.to_string());
+        self.record.scheme = Some(scheme);
+    }
+
+    /// What is asked for.
+    pub fn note_call(&mut self, call: &S3Call) {
+        self.record.operation = Some(call.operation.name());
+        self.record.bucket = call.resource.bucket().map(|bucket| bucket.name.clone());
+        self.record.key = match &call.resource {
+            Resource::Object(_, key) => Some(key.as_str().to_owned()),
+            Resource::Bucket(_) | Resource::Service => call.parameter("prefix").map(str::to_owned),
+        };
+    }
+
+    /// What the rules said.
+    pub fn note_decision(&mut self, decision: Decision, rule: Option<&RuleId>) {
+        self.record.decision = Some(decision);
+        self.record.rule = rule.map(ToString::to_string);
+    }
+
+    /// Where the count of body bytes from the client is found at the end.
+    pub fn note_upload(&mut self, bytes_in: BytesIn) {
+        self.bytes_in = Some(bytes_in);
+    }
+
+    /// What a store answered.
+    pub fn note_upstream(&mut self, name: &str, status: u16, first_byte: Duration) {
+        self.metrics.upstream_answered(first_byte);
+        self.record.upstream = Some(name.to_owned());
+        self.record.upstream_status = Some(status);
+        self.record.upstream_ms = Some(milliseconds(first_byte));
+    }
+
+    /// That the request is refused, and why.
+    pub fn note_refusal(&mut self, kind: &'static str, code: &'static str, reason: String) {
+        self.metrics.refused(kind, code);
+        self.record.code = Some(code);
+        self.record.reason = Some(reason);
+    }
+
+    /// The status of the answer; from here on an end without [`Ticket::finished`] is the client's doing.
+    pub fn note_status(&mut self, status: u16) {
+        self.record.status = Some(status);
+    }
+
+    /// Body bytes given to the client.
+    pub fn count_out(&mut self, bytes: usize) {
+        self.record.bytes_out += bytes as u64;
+    }
+
+    /// The answer was given to its last byte.
+    pub fn finished(&mut self) {
+        self.record.outcome = if self.record.code.is_some() { Outcome::Refused } else { Outcome::Ok };
+    }
+
+    /// The answer broke off on the store's side.
+    pub fn failed(&mut self, reason: String) {
+        self.record.outcome = Outcome::Failed;
+        self.record.reason = Some(reason);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let duration = self.received.elapsed();
+        let mut record = std::mem::take(&mut self.record);
+        record.duration_ms = milliseconds(duration);
+        record.bytes_in = self.bytes_in.as_ref().map_or(0, |count| count());
+        let operation = record.operation.unwrap_or("unknown");
+        self.metrics.request_ended(operation, record.outcome.as_str(), duration, record.bytes_in, record.bytes_out);
+        self.sink.accept(record);
+    }
+}
+
+/// Milliseconds with three digits behind the point.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}

@@ -1,0 +1,94 @@
+//! The authenticated caller: evidence that `auth` said yes.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::base::{PrincipalId, UtcInstant};
+
+/// Attributes of a principal: name → values. They come from the configuration or from verified claims, never from headers.
+pub type Attributes = BTreeMap<String, Vec<String>>;
+
+/// How the caller proved who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// A static app token.
+    AppToken,
+    /// A JWT of a configured issuer.
+    Jwt,
+}
+
+impl Scheme {
+    /// Name in audit records and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AppToken => "app_token",
+            Self::Jwt => "jwt",
+        }
+    }
+}
+
+/// An authenticated caller. Only `auth` makes one.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    principal: PrincipalId,
+    scheme: Scheme,
+    source_name: String,
+    attributes: Attributes,
+    address: IpAddr,
+    expires: Option<UtcInstant>,
+}
+
+impl Caller {
+    /// Made by an authentication scheme after its checks; `source_name` is the token's or issuer's configured name.
+    pub(in crate::auth) fn new(
+        principal: PrincipalId,
+        scheme: Scheme,
+        source_name: String,
+        attributes: Attributes,
+        address: IpAddr,
+        expires: Option<UtcInstant>,
+    ) -> Self {
+        Self { principal, scheme, source_name, attributes, address, expires }
+    }
+
+    /// Who it is, as written in audit records.
+    pub fn principal(&self) -> &PrincipalId {
+        &self.principal
+    }
+
+    /// How it was proven.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Configured name of the token or issuer behind the caller.
+    pub fn source_name(&self) -> &str {
+        &self.source_name
+    }
+
+    /// Attributes for rules and prefix templates.
+    pub fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
+    /// Network address the request came from.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// When the credential ends, if it does.
+    pub fn expires(&self) -> Option<UtcInstant> {
+        self.expires
+    }
+
+    /// A caller for tests of later stages.
+    #[cfg(test)]
+    pub(crate) fn for_test(scheme: Scheme, source_name: &str, attributes: &[(&str, &[&str])]) -> Self {
+        let attributes = attributes
+            .iter()
+            .map(|(name, values)| ((*name).to_owned(), values.iter().map(|v| (*v).to_owned()).collect()))
+            .collect();
+        let principal = PrincipalId::new(format!("{}:{source_name}", scheme.as_str()));
+        Self::new(principal, scheme, source_name.to_owned(), attributes, IpAddr::from([127, 0, 0, 1]), None)
+    }
+}

@@ -1,0 +1,250 @@
+//! Which credential a request presents: exactly one, or it is refused.
+//!
+//! Looks at the `Authorization` header and at the names in the query, nowhere else: a token in `?access_token=` or a cookie
+//! would end up in logs and referrers, so it counts as no credential. Checks the form of a credential, not its truth.
+//! Source: RFC 9110 §11.4, RFC 6750 §2.1, and the places where SigV2 and SigV4 put their signatures.
+
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use percent_encoding::percent_decode_str;
+
+use crate::auth::error::{AuthError, CredentialKind, InvalidReason};
+use crate::base::Secret;
+
+/// Longest accepted bearer token in bytes.
+pub const MAX_TOKEN_BYTES: usize = 8192;
+
+/// The one credential of a request, not yet checked.
+#[derive(Debug, Clone)]
+pub enum Claim {
+    /// `Authorization: Bearer …`: an app token or a JWT.
+    Bearer(Secret),
+}
+
+impl Claim {
+    /// Reads which credential a request presents.
+    ///
+    /// # Errors
+    /// [`AuthError::Missing`], [`AuthError::Several`], [`AuthError::Malformed`], [`AuthError::Unsupported`], or
+    /// [`InvalidReason::TooLarge`].
+    pub fn parse(head: &Parts) -> Result<Self, AuthError> {
+        let in_query = credential_in_query(head.uri.query().unwrap_or_default())?;
+        let mut headers = head.headers.get_all(AUTHORIZATION).iter();
+        match (headers.next(), headers.next(), in_query) {
+            (None, _, None) => Err(AuthError::Missing),
+            (None, _, Some(kind)) => Err(AuthError::Unsupported(kind)),
+            (Some(header), None, None) => from_header(header),
+            (Some(_), Some(_), _) | (Some(_), _, Some(_)) => Err(AuthError::Several),
+        }
+    }
+}
+
+/// The kind of credential in a query, if there is one.
+///
+/// Names are compared after one percent-decoding and without regard to case: a store behind us could read
+/// `x-amz-signatur%65` as a signature, and refusing more than AWS would is safe.
+fn credential_in_query(query: &str) -> Result<Option<CredentialKind>, AuthError> {
+    let mut found = None;
+    for pair in query.split('&') {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        let name = percent_decode_str(name).decode_utf8_lossy().to_ascii_lowercase();
+        let kind = match name.as_str() {
+            "x-amz-signature" | "x-amz-credential" | "x-amz-algorithm" | "x-amz-security-token" => {
+                CredentialKind::Presigned
+            }
+            "signature" | "awsaccesskeyid" => CredentialKind::PresignedV2,
+            _ => continue,
+        };
+        if found.is_some_and(|earlier| earlier != kind) {
+            return Err(AuthError::Several);
+        }
+        found = Some(kind);
+    }
+    Ok(found)
+}
+
+fn from_header(header: &HeaderValue) -> Result<Claim, AuthError> {
+    let text = header.to_str().map_err(|_| AuthError::Malformed)?;
+    let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
+    if scheme.is_empty() || !scheme.bytes().all(is_token_byte) {
+        return Err(AuthError::Malformed);
+    }
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" => bearer(rest.trim_start_matches(' ')),
+        "aws4-hmac-sha256" => Err(AuthError::Unsupported(CredentialKind::SigV4Header)),
+        "aws4-ecdsa-p256-sha256" => Err(AuthError::Unsupported(CredentialKind::SigV4aHeader)),
+        "aws" => Err(AuthError::Unsupported(CredentialKind::SigV2Header)),
+        "basic" => Err(AuthError::Unsupported(CredentialKind::Basic)),
+        _ => Err(AuthError::Unsupported(CredentialKind::Other)),
+    }
+}
+
+/// A `b64token`: at least one character of the base64 and base64url alphabets, `.` or `~`, then any number of `=`.
+fn bearer(token: &str) -> Result<Claim, AuthError> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(AuthError::Invalid(InvalidReason::TooLarge { limit_bytes: MAX_TOKEN_BYTES }));
+    }
+    let body = token.trim_end_matches('=');
+    if body.is_empty() || !body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b)) {
+        return Err(AuthError::Malformed);
+    }
+    Ok(Claim::Bearer(Secret::new(token)))
+}
+
+/// `tchar` of RFC 9110 §5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    /// The accepted token, or the refusal.
+    fn parse(uri: &str, authorization: &[&[u8]]) -> Result<String, AuthError> {
+        let mut request = Request::builder().uri(uri);
+        for value in authorization {
+            request = request.header(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        Claim::parse(&head).map(|Claim::Bearer(secret)| secret.expose().to_owned())
+    }
+
+    fn parse_header(value: &str) -> Result<String, AuthError> {
+        parse("/bucket/key?list-type=2", &[value.as_bytes()])
+    }
+
+    #[test]
+    fn a07_one_well_formed_bearer_token_is_a_claim() {
+        for scheme in ["Bearer", "bearer", "BEARER", "bEaReR"] {
+            assert_eq!(parse_header(&format!("{scheme} aZ09-._~+/==")), Ok("aZ09-._~+/==".to_owned()), "{scheme}");
+        }
+        assert_eq!(parse_header("Bearer  x"), Ok("x".to_owned()), "RFC 9110 allows several spaces");
+    }
+
+    #[test]
+    fn a07_malformed_credentials_are_refused() {
+        for value in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Bearer   ",
+            "Bearer \t",
+            "Bearer\tx",
+            "Bearer \tx",
+            "Bearer x\t",
+            "Bearer a b",
+            "Bearer x ",
+            "Bearer a,b",
+            "Bearer a, Bearer b",
+            "Bearer =",
+            "Bearer ==",
+            "Bearer a=b",
+            "Bearer \"a\"",
+            "Bearer a;b",
+            "Bearer a%41",
+            " Bearer x",
+            ",Bearer x",
+            "Bearer:x",
+            "Bearer, x",
+        ] {
+            assert_eq!(parse_header(value), Err(AuthError::Malformed), "{value:?}");
+        }
+        assert_eq!(parse("/", &[b"Bearer \xc3\xa9"]), Err(AuthError::Malformed), "not ASCII");
+    }
+
+    #[test]
+    fn a07_recognised_but_unsupported_kinds_are_named() {
+        let cases = [
+            (
+                "AWS4-HMAC-SHA256 Credential=AK/20260101/eu/s3/aws4_request, SignedHeaders=host, Signature=00",
+                CredentialKind::SigV4Header,
+            ),
+            ("aws4-hmac-sha256 x", CredentialKind::SigV4Header),
+            ("AWS4-ECDSA-P256-SHA256 Credential=AK", CredentialKind::SigV4aHeader),
+            ("AWS AK:c2ln", CredentialKind::SigV2Header),
+            ("Basic dTpw", CredentialKind::Basic),
+            ("Negotiate YII", CredentialKind::Other),
+            ("BearerX x", CredentialKind::Other),
+            ("x", CredentialKind::Other),
+        ];
+        for (value, kind) in cases {
+            assert_eq!(parse_header(value), Err(AuthError::Unsupported(kind)), "{value}");
+        }
+        for (query, kind) in [
+            ("X-Amz-Signature=00", CredentialKind::Presigned),
+            ("X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AK&X-Amz-Signature=00", CredentialKind::Presigned),
+            ("x-amz-security-token", CredentialKind::Presigned),
+            ("AWSAccessKeyId=AK&Expires=1&Signature=x", CredentialKind::PresignedV2),
+        ] {
+            assert_eq!(parse(&format!("/b/k?{query}"), &[]), Err(AuthError::Unsupported(kind)), "{query}");
+        }
+    }
+
+    #[test]
+    fn a08_nothing_that_is_looked_at_is_missing() {
+        assert_eq!(parse("/", &[]), Err(AuthError::Missing));
+        assert_eq!(parse("/minio/health?list-type=2&prefix=Signature", &[]), Err(AuthError::Missing));
+    }
+
+    #[test]
+    fn a05_a_header_and_query_credentials_are_several() {
+        for query in [
+            "X-Amz-Signature=00",
+            "x-amz-signature=00",
+            "X-Amz-Signatur%65=00",
+            "%58-Amz-Credential=a",
+            "X-Amz-Algorithm",
+            "a=b&X-Amz-Security-Token=x",
+            "Signature=x&AWSAccessKeyId=AK",
+            "AWSAccessKeyId=AK",
+            "sign%61ture=",
+            "&&Signature=x&&",
+        ] {
+            for header in ["Bearer x", "AWS4-HMAC-SHA256 x", "", "Bearer"] {
+                let result = parse(&format!("/b/k?{query}"), &[header.as_bytes()]);
+                assert_eq!(result, Err(AuthError::Several), "{query} with {header:?}");
+            }
+        }
+        for query in ["X-Amz-Signatures=0", "X-Amz-Signatur%2565=0", "prefix=X-Amz-Signature", "X-Amz-Date=1", "", "="]
+        {
+            assert_eq!(parse(&format!("/b/k?{query}"), &[b"Bearer x"]), Ok("x".to_owned()), "{query}");
+        }
+        let both = "/b/k?X-Amz-Signature=00&Signature=x";
+        assert_eq!(parse(both, &[]), Err(AuthError::Several), "two kinds in one query");
+    }
+
+    #[test]
+    fn a06_two_authorization_headers_are_several_in_any_order() {
+        for pair in [
+            ["Bearer a", "Bearer b"],
+            ["Bearer a", "Bearer a"],
+            ["Bearer a", "AWS4-HMAC-SHA256 x"],
+            ["", "Bearer a"],
+            ["Basic x", "Bearer a"],
+        ] {
+            assert_eq!(parse("/", &pair.map(str::as_bytes)), Err(AuthError::Several), "{pair:?}");
+        }
+        assert_eq!(parse("/", &[b"Bearer a", b"Bearer b", b"Bearer c"]), Err(AuthError::Several));
+    }
+
+    #[test]
+    fn i13_tokens_end_at_eight_kib() {
+        let longest = "a".repeat(MAX_TOKEN_BYTES);
+        assert_eq!(parse_header(&format!("Bearer {longest}")), Ok(longest.clone()));
+        let too_large = AuthError::Invalid(InvalidReason::TooLarge { limit_bytes: MAX_TOKEN_BYTES });
+        assert_eq!(parse_header(&format!("Bearer {longest}a")), Err(too_large));
+    }
+
+    #[test]
+    fn i17_tokens_in_query_and_cookie_are_not_looked_at() {
+        assert_eq!(parse("/b/k?access_token=x&jwt=y&token=z", &[]), Err(AuthError::Missing));
+        let request =
+            Request::builder().uri("/").header("cookie", "jwt=x").header("x-forwarded-authorization", "Bearer x");
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        assert!(matches!(Claim::parse(&head), Err(AuthError::Missing)));
+    }
+}

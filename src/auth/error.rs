@@ -1,0 +1,305 @@
+//! Why a caller was not authenticated, and why authentication could not be set up.
+//!
+//! No variant holds any part of a presented credential: errors are logged.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::auth::key_fetch::KeyFetchError;
+use crate::dial::DialError;
+
+/// Why a request has no [`Caller`](crate::auth::Caller).
+///
+/// The client may learn the variant but not what is inside it, or the reasons become an oracle.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// No credential was presented.
+    #[error("no credential was presented")]
+    Missing,
+    /// More than one credential was presented; a cache or log could go by one and we by the other.
+    #[error("more than one credential was presented")]
+    Several,
+    /// The `Authorization` header does not have the form of a credential.
+    #[error("the authorization header is malformed")]
+    Malformed,
+    /// The credential is of a kind that is not accepted.
+    #[error("credentials of the kind {0} are not accepted")]
+    Unsupported(CredentialKind),
+    /// The credential was read and refused.
+    #[error("the credential was refused: {0}")]
+    Invalid(InvalidReason),
+    /// The credential is genuine, but its time is over.
+    #[error("the credential has expired")]
+    Expired,
+    /// A token cannot be checked now, because its issuer's keys are missing or too old.
+    #[error("there are no usable keys of issuer `{issuer}`")]
+    KeysUnavailable {
+        /// Configured name of the issuer.
+        issuer: String,
+    },
+}
+
+/// A kind of credential that is recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// `Authorization: AWS4-HMAC-SHA256 …`.
+    SigV4Header,
+    /// `Authorization: AWS4-ECDSA-P256-SHA256 …`.
+    SigV4aHeader,
+    /// `Authorization: AWS key:signature`.
+    SigV2Header,
+    /// `X-Amz-Signature` and its like in the query.
+    Presigned,
+    /// `Signature` and `AWSAccessKeyId` in the query.
+    PresignedV2,
+    /// `Authorization: Basic …`.
+    Basic,
+    /// Another authentication scheme.
+    Other,
+}
+
+impl std::fmt::Display for CredentialKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::SigV4Header => "SigV4 header",
+            Self::SigV4aHeader => "SigV4A header",
+            Self::SigV2Header => "SigV2 header",
+            Self::Presigned => "SigV4 query",
+            Self::PresignedV2 => "SigV2 query",
+            Self::Basic => "basic",
+            Self::Other => "other",
+        })
+    }
+}
+
+/// Why a credential that was read is not accepted. For the operator only.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidReason {
+    /// No app token has this digest, and the text is not a JWT either.
+    #[error("unknown token")]
+    UnknownToken,
+    /// Longer than any accepted token.
+    #[error("longer than {limit_bytes} bytes")]
+    TooLarge {
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// Not three parts of strict base64url, or header or claims are not strict JSON objects.
+    #[error("not a well-formed JWT: {0}")]
+    NotAJwt(JwtFault),
+    /// `iss` is not that of a configured issuer.
+    #[error("unknown issuer")]
+    UnknownIssuer,
+    /// `alg` is not in the issuer's list.
+    #[error("signature algorithm not in the list of issuer `{issuer}`")]
+    AlgorithmNotAllowed {
+        /// Configured name of the issuer.
+        issuer: String,
+    },
+    /// `typ` is not an accepted token type.
+    #[error("token type not accepted from issuer `{issuer}`")]
+    WrongTokenType {
+        /// Configured name of the issuer.
+        issuer: String,
+    },
+    /// No key of the issuer has this `kid`, or none fits a token without one.
+    #[error("issuer `{issuer}` has no key for this token")]
+    UnknownKey {
+        /// Configured name of the issuer.
+        issuer: String,
+    },
+    /// The key exists, but must not be used for this: its `alg` or type differs, or several keys would do.
+    #[error("key of issuer `{issuer}` does not fit the token: {fault}")]
+    UnsuitableKey {
+        /// Configured name of the issuer.
+        issuer: String,
+        /// What does not fit.
+        fault: KeyMisfit,
+    },
+    /// The signature is not by the issuer's key.
+    #[error("signature does not verify with the key of issuer `{issuer}`")]
+    BadSignature {
+        /// Configured name of the issuer.
+        issuer: String,
+    },
+    /// A claim is missing, or has a value that is not accepted.
+    #[error("claim `{claim}` of a token from issuer `{issuer}`: {fault}")]
+    Claim {
+        /// Configured name of the issuer.
+        issuer: String,
+        /// Name of the claim, from the configuration or the standard.
+        claim: String,
+        /// What is wrong with it.
+        fault: ClaimFault,
+    },
+}
+
+/// In what way a text is not a JWT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JwtFault {
+    /// Other than two dots.
+    #[error("not three parts")]
+    Parts,
+    /// Padding, line breaks, characters of another alphabet, or spare bits that are not zero.
+    #[error("not strict base64url")]
+    Encoding,
+    /// Not JSON, not an object, deeper than 16 levels, or a name appears twice.
+    #[error("not a strict JSON object")]
+    Json,
+    /// A header parameter changes how the token is to be read: `crit`, `zip` or `b64`.
+    #[error("the header has an extension that is not supported")]
+    Extension,
+    /// A header parameter has the wrong type or is too long.
+    #[error("a header parameter has the wrong type")]
+    Header,
+}
+
+/// Why a key is not used for a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyMisfit {
+    /// Type, curve or `alg` of the key differ from the token's `alg`.
+    #[error("it is for another algorithm")]
+    Algorithm,
+    /// The token has no `kid` and several keys fit.
+    #[error("the token names no key and several fit")]
+    Ambiguous,
+}
+
+/// What is wrong with a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimFault {
+    /// Not there.
+    #[error("missing")]
+    Missing,
+    /// Another JSON type than expected, or a number that cannot be kept exactly.
+    #[error("has an unusable type")]
+    Type,
+    /// A time outside the years 1970 to 9999.
+    #[error("not a usable time")]
+    Time,
+    /// Empty, too long, or with control characters.
+    #[error("has an unusable text")]
+    Text,
+    /// None of its values is accepted.
+    #[error("has no accepted value")]
+    Value,
+    /// In the future.
+    #[error("lies in the future")]
+    Future,
+}
+
+/// Why authentication cannot be set up from the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// No token and no issuer: nobody could ever be authenticated.
+    #[error("neither an app token nor an issuer is configured")]
+    Nothing,
+    /// A name that cannot stand in a principal's name, or `token` as an issuer's.
+    #[error("`{name}` cannot be the name of a token or issuer")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// Two tokens or two issuers of one name.
+    #[error("`{name}` is configured twice")]
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
+    /// Two app tokens with one secret.
+    #[error("tokens `{first}` and `{second}` have the same secret")]
+    DuplicateSecret {
+        /// Name of one token.
+        first: String,
+        /// Name of the other.
+        second: String,
+    },
+    /// The digest is that of the empty text.
+    #[error("the secret of token `{name}` is empty")]
+    EmptySecret {
+        /// Name of the token.
+        name: String,
+    },
+    /// An attribute that is set automatically cannot be configured to be something else.
+    #[error("`{attribute}` of `{name}` is set automatically and cannot be configured")]
+    ReservedAttribute {
+        /// Name of the token or issuer.
+        name: String,
+        /// Name of the attribute.
+        attribute: String,
+    },
+    /// Two issuers with the same `iss` value.
+    #[error("issuers `{first}` and `{second}` have the same `issuer` value")]
+    DuplicateIssuer {
+        /// Name of one issuer.
+        first: String,
+        /// Name of the other.
+        second: String,
+    },
+    /// A list or text that must not be empty is.
+    #[error("`{field}` of issuer `{name}` is empty")]
+    Empty {
+        /// Name of the issuer.
+        name: String,
+        /// The setting.
+        field: &'static str,
+    },
+    /// A symmetric algorithm: whoever can check a token could also make one.
+    #[error("issuer `{name}` allows {algorithm:?}, but only asymmetric algorithms may be allowed")]
+    SymmetricAlgorithm {
+        /// Name of the issuer.
+        name: String,
+        /// The algorithm.
+        algorithm: jsonwebtoken::Algorithm,
+    },
+    /// More tolerance than is good for expiry.
+    #[error("leeway of issuer `{name}` is {} s, at most {} s allowed", leeway.as_secs(), limit.as_secs())]
+    Leeway {
+        /// Name of the issuer.
+        name: String,
+        /// The configured leeway.
+        leeway: Duration,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The URL of the keys cannot be used.
+    #[error("keys of issuer `{name}`: {problem}")]
+    KeyUrl {
+        /// Name of the issuer.
+        name: String,
+        /// What is wrong with the URL.
+        problem: UrlFault,
+    },
+    /// The key file cannot be used.
+    #[error("keys of issuer `{name}` in {}: {problem}", path.display())]
+    KeyFile {
+        /// Name of the issuer.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the file.
+        problem: KeyFetchError,
+    },
+    /// Connections to the issuer cannot be prepared.
+    #[error("keys of issuer `{name}`: {problem}")]
+    Dial {
+        /// Name of the issuer.
+        name: String,
+        /// What is missing.
+        problem: DialError,
+    },
+}
+
+/// Why a URL is not fetched from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UrlFault {
+    /// Not an absolute URL with a host.
+    #[error("not an absolute URL")]
+    Syntax,
+    /// Neither `https`, nor `http` to a loopback address.
+    #[error("not https (http is accepted only for a loopback address such as 127.0.0.1)")]
+    Scheme,
+    /// Has a user name, or, for discovery, a query.
+    #[error("has a user name, a query or a fragment")]
+    Extra,
+}

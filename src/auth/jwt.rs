@@ -1,0 +1,290 @@
+//! JWTs of configured issuers.
+//!
+//! The unverified `iss` only selects an issuer; signature, algorithm, key, type and claims are then all judged by that issuer's
+//! settings. Only signed three-part tokens exist here: no encryption, no `none`, no keys inside the token. Headers that carry or
+//! point to a key (`jwk`, `jku`, `x5u`, `x5c`) are not looked at.
+//! Source: RFC 7515, RFC 7519, RFC 8725 (best current practices), RFC 9068 (`at+jwt`).
+
+mod claims;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonwebtoken::Algorithm;
+use serde_json::{Map, Value};
+
+use crate::auth::error::{AuthError, InvalidReason, JwtFault, KeyMisfit, SetupError};
+use crate::auth::jwks::{CacheTimes, KeyCache};
+use crate::auth::key_fetch::{self, IssuerKeys};
+use crate::auth::key_set::{self, KeySet, MAX_KID_BYTES, NoKey};
+use crate::auth::settings::{IssuerSettings, KeySource};
+use crate::auth::{Caller, strict_json};
+use crate::base::UtcInstant;
+
+use claims::Claims;
+
+/// Clocks of servers differ by seconds; more would only lengthen the life of stolen tokens.
+const MAX_LEEWAY: Duration = Duration::from_secs(60);
+
+/// Attribute that is always the `sub` claim.
+const SUBJECT: &str = "sub";
+
+/// Names that belong to app tokens: as an issuer's name it would start principals with `token:`, as an attribute it would let
+/// claims pass for a token's name.
+const APP_TOKEN: &str = "token";
+
+/// All configured issuers by their `iss` value.
+#[derive(Debug)]
+pub(in crate::auth) struct Issuers(HashMap<String, Arc<Issuer>>);
+
+/// One configured issuer with its keys.
+#[derive(Debug)]
+pub(in crate::auth) struct Issuer {
+    settings: IssuerSettings,
+    keys: KeyCache,
+    source: IssuerKeys,
+}
+
+/// Whether a text has the three parts of a signed JWT.
+pub(in crate::auth) fn looks_like_jwt(token: &str) -> bool {
+    token.bytes().filter(|&byte| byte == b'.').count() == 2
+}
+
+impl Issuers {
+    /// Prepares the configured issuers. Key files are read here; nothing is fetched.
+    ///
+    /// # Errors
+    /// The [`SetupError`]s of issuers.
+    pub(in crate::auth) fn new(settings: Vec<IssuerSettings>, times: CacheTimes) -> Result<Self, SetupError> {
+        let mut issuers: HashMap<String, Arc<Issuer>> = HashMap::with_capacity(settings.len());
+        for settings in settings {
+            if issuers.values().any(|other| other.settings.name == settings.name) {
+                return Err(SetupError::DuplicateName { name: settings.name });
+            }
+            if let Some(other) = issuers.get(&settings.issuer) {
+                let (first, second) = (other.settings.name.clone(), settings.name);
+                return Err(SetupError::DuplicateIssuer { first, second });
+            }
+            issuers.insert(settings.issuer.clone(), Arc::new(Issuer::new(settings, times)?));
+        }
+        Ok(Self(issuers))
+    }
+
+    /// Checks a token.
+    ///
+    /// # Errors
+    /// [`AuthError::Invalid`], [`AuthError::Expired`] or [`AuthError::KeysUnavailable`].
+    pub(in crate::auth) fn authenticate(
+        &self,
+        token: &str,
+        address: IpAddr,
+        now: UtcInstant,
+    ) -> Result<Caller, AuthError> {
+        let token = UnverifiedToken::parse(token).map_err(|fault| AuthError::Invalid(InvalidReason::NotAJwt(fault)))?;
+        let issuer = token.issuer().and_then(|name| self.0.get(name));
+        let issuer = issuer.ok_or(AuthError::Invalid(InvalidReason::UnknownIssuer))?;
+        let claims = issuer.verify(token)?;
+        claims.into_caller(&issuer.settings, address, now)
+    }
+
+    /// All issuers, in no order.
+    pub(in crate::auth) fn iter(&self) -> impl Iterator<Item = &Arc<Issuer>> {
+        self.0.values()
+    }
+
+    /// Takes over the keys of issuers that are configured alike in `other`.
+    pub(in crate::auth) fn adopt_keys(&self, other: &Self) {
+        for issuer in self.iter() {
+            let same = other.0.get(&issuer.settings.issuer).filter(|old| old.has_source_of(issuer));
+            if let Some(old) = same {
+                issuer.keys.adopt(&old.keys);
+            }
+        }
+    }
+}
+
+impl Issuer {
+    fn new(settings: IssuerSettings, times: CacheTimes) -> Result<Self, SetupError> {
+        check(&settings)?;
+        let keys = KeyCache::new(&settings.name, times);
+        if let KeySource::File(path) = &settings.keys {
+            let read = key_fetch::read_file(path).and_then(|document| Ok(KeySet::parse(&document)?));
+            let bad_file = |problem| SetupError::KeyFile { name: settings.name.clone(), path: path.clone(), problem };
+            keys.store(read.map_err(bad_file)?);
+        }
+        let source = IssuerKeys::new(&settings, times.fetch_limit)?;
+        Ok(Self { settings, keys, source })
+    }
+
+    /// Configured name.
+    pub(in crate::auth) fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// Whether readiness waits for its keys.
+    pub(in crate::auth) fn required(&self) -> bool {
+        self.settings.required
+    }
+
+    /// Its key cache.
+    pub(in crate::auth) fn keys(&self) -> &KeyCache {
+        &self.keys
+    }
+
+    /// Keeps its keys fresh, for ever.
+    pub(in crate::auth) async fn keep_fresh(&self) {
+        self.keys.keep_fresh(&self.source).await;
+    }
+
+    fn has_source_of(&self, other: &Self) -> bool {
+        let source = |issuer: &Self| {
+            let settings = &issuer.settings;
+            (settings.issuer.clone(), settings.keys.clone(), settings.jwks_hosts.clone(), settings.ca_file.clone())
+        };
+        source(self) == source(other)
+    }
+
+    /// The claims of a token that this issuer has signed, with an allowed algorithm, as an accepted type of token.
+    fn verify(&self, token: UnverifiedToken<'_>) -> Result<Claims, AuthError> {
+        let issuer = || self.settings.name.clone();
+        let algorithm = token.header.algorithm.filter(|used| self.settings.algorithms.contains(used));
+        let algorithm =
+            algorithm.ok_or_else(|| AuthError::Invalid(InvalidReason::AlgorithmNotAllowed { issuer: issuer() }))?;
+        if !self.accepts_type(token.header.token_type.as_deref()) {
+            return Err(AuthError::Invalid(InvalidReason::WrongTokenType { issuer: issuer() }));
+        }
+        let Some(held) = self.keys.keys() else {
+            self.keys.wish();
+            return Err(AuthError::KeysUnavailable { issuer: issuer() });
+        };
+        let key =
+            held.keys.select(algorithm, token.header.kid.as_deref()).map_err(|no_key| self.without_key(no_key))?;
+        if !key.verifies(algorithm, token.signed.as_bytes(), token.signature) {
+            return Err(AuthError::Invalid(InvalidReason::BadSignature { issuer: issuer() }));
+        }
+        Ok(Claims::from_verified(token.payload))
+    }
+
+    fn without_key(&self, no_key: NoKey) -> AuthError {
+        let issuer = self.settings.name.clone();
+        AuthError::Invalid(match no_key {
+            NoKey::Unknown => {
+                self.keys.wish();
+                InvalidReason::UnknownKey { issuer }
+            }
+            NoKey::Unsuitable(fault @ (KeyMisfit::Algorithm | KeyMisfit::Ambiguous)) => {
+                InvalidReason::UnsuitableKey { issuer, fault }
+            }
+        })
+    }
+
+    fn accepts_type(&self, token_type: Option<&str>) -> bool {
+        let accepted = &self.settings.token_types;
+        match token_type {
+            None => accepted.is_empty(),
+            Some(name) if accepted.is_empty() => matches!(name, "jwt" | "at+jwt"),
+            Some(name) => accepted.iter().any(|one| one == name),
+        }
+    }
+}
+
+/// Checks what does not need the network.
+fn check(settings: &IssuerSettings) -> Result<(), SetupError> {
+    let name = || settings.name.clone();
+    if !super::is_plain_name(&settings.name) || settings.name == APP_TOKEN {
+        return Err(SetupError::BadName { name: name() });
+    }
+    let empty = |field| Err(SetupError::Empty { name: name(), field });
+    if settings.issuer.is_empty() {
+        return empty("issuer");
+    }
+    // An empty value would be matched by a token that names nobody.
+    if settings.audiences.is_empty() || settings.audiences.iter().any(String::is_empty) {
+        return empty("audiences");
+    }
+    if settings.algorithms.is_empty() {
+        return empty("algorithms");
+    }
+    if settings.principal_claim.is_empty() {
+        return empty("principal_claim");
+    }
+    if let Some(&algorithm) = settings.algorithms.iter().find(|&&algorithm| !key_set::is_asymmetric(algorithm)) {
+        return Err(SetupError::SymmetricAlgorithm { name: name(), algorithm });
+    }
+    if settings.leeway > MAX_LEEWAY {
+        return Err(SetupError::Leeway { name: name(), leeway: settings.leeway, limit: MAX_LEEWAY });
+    }
+    check_attributes(&settings.attributes)
+        .map_err(|attribute| SetupError::ReservedAttribute { name: name(), attribute: attribute.to_owned() })
+}
+
+fn check_attributes(attributes: &BTreeMap<String, String>) -> Result<(), &str> {
+    for (attribute, claim) in attributes {
+        if attribute == APP_TOKEN || (attribute == SUBJECT && claim != SUBJECT) {
+            return Err(attribute);
+        }
+    }
+    Ok(())
+}
+
+/// A token whose form is right. Nothing in it is known to be true.
+struct UnverifiedToken<'t> {
+    header: Header,
+    payload: Map<String, Value>,
+    signed: &'t str,
+    signature: &'t str,
+}
+
+/// What is read from a token's header.
+struct Header {
+    /// `None` if it is not an algorithm we know.
+    algorithm: Option<Algorithm>,
+    kid: Option<String>,
+    /// Lower case, without `application/`.
+    token_type: Option<String>,
+}
+
+impl<'t> UnverifiedToken<'t> {
+    fn parse(token: &'t str) -> Result<Self, JwtFault> {
+        let (signed, signature) = token.rsplit_once('.').ok_or(JwtFault::Parts)?;
+        let (header, payload) = signed.split_once('.').ok_or(JwtFault::Parts)?;
+        if payload.contains('.') || [header, payload, signature].contains(&"") {
+            return Err(JwtFault::Parts);
+        }
+        let decode = |part| strict_json::base64url(part).ok_or(JwtFault::Encoding);
+        decode(signature)?;
+        let object = |part| strict_json::object(&decode(part)?).ok_or(JwtFault::Json);
+        Ok(Self { header: Header::read(&object(header)?)?, payload: object(payload)?, signed, signature })
+    }
+
+    /// The issuer that the token claims to be from.
+    fn issuer(&self) -> Option<&str> {
+        self.payload.get("iss")?.as_str()
+    }
+}
+
+impl Header {
+    fn read(header: &Map<String, Value>) -> Result<Self, JwtFault> {
+        if ["crit", "zip", "b64"].iter().any(|name| header.contains_key(*name)) {
+            return Err(JwtFault::Extension);
+        }
+        let text = |name: &str| match header.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.as_str())),
+            Some(_) => Err(JwtFault::Header),
+        };
+        let algorithm = text("alg")?.ok_or(JwtFault::Header)?;
+        let kid = text("kid")?;
+        if kid.is_some_and(|kid| kid.is_empty() || kid.len() > MAX_KID_BYTES) {
+            return Err(JwtFault::Header);
+        }
+        let token_type = text("typ")?.map(|name| {
+            let name = name.to_ascii_lowercase();
+            name.strip_prefix("application/").map(str::to_owned).unwrap_or(name)
+        });
+        Ok(Self { algorithm: Algorithm::from_str(algorithm).ok(), kid: kid.map(str::to_owned), token_type })
+    }
+}

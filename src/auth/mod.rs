@@ -1,0 +1,145 @@
+//! Who is asking: turns the credential that a request shows into a [`Caller`].
+//!
+//! One decision point for every way in, with no "fell through" value: [`Authenticators::authenticate`] gives a caller or
+//! an [`AuthError`]. Knows nothing of rules or upstreams.
+
+pub mod app_token;
+pub mod caller;
+pub mod claim;
+pub mod error;
+pub mod jwks;
+pub mod jwt;
+mod key_fetch;
+mod key_set;
+pub mod settings;
+mod strict_json;
+
+pub use caller::{Attributes, Caller, Scheme};
+pub use claim::Claim;
+pub use error::{AuthError, ClaimFault, CredentialKind, InvalidReason, JwtFault, KeyMisfit, SetupError, UrlFault};
+pub use jwks::CacheTimes;
+pub use key_fetch::KeyFetchError;
+pub use key_set::KeySetFault;
+pub use settings::{IssuerSettings, KeySource, Settings, TokenSettings};
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::task::JoinSet;
+
+use crate::base::{Clock, Secret};
+use app_token::AppTokens;
+use jwt::Issuers;
+
+/// Everything that can authenticate a request.
+pub struct Authenticators {
+    tokens: AppTokens,
+    issuers: Issuers,
+    clock: Arc<dyn Clock>,
+}
+
+/// The tasks that keep key sets fresh. Dropping them ends them.
+#[must_use = "the tasks end when this is dropped"]
+#[derive(Debug)]
+pub struct RefreshTasks(#[expect(dead_code, reason = "kept for its Drop")] JoinSet<()>);
+
+impl Authenticators {
+    /// Prepares everything configured. Reads files (keys, certificate authorities); fetches nothing, see [`Self::start`].
+    ///
+    /// # Errors
+    /// [`SetupError`], also if nothing is configured that could authenticate anybody.
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
+        Self::with_times(settings, clock, CacheTimes::default())
+    }
+
+    /// As [`Self::new`], with other times for the key caches.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_times(settings: Settings, clock: Arc<dyn Clock>, times: CacheTimes) -> Result<Self, SetupError> {
+        let Settings { tokens, issuers } = settings;
+        if tokens.is_empty() && issuers.is_empty() {
+            return Err(SetupError::Nothing);
+        }
+        Ok(Self { tokens: AppTokens::new(tokens)?, issuers: Issuers::new(issuers, times)?, clock })
+    }
+
+    /// Checks a credential; `address` is where the request came from.
+    ///
+    /// Never waits for the network: what is needed from there is kept by [`Self::start`].
+    ///
+    /// # Errors
+    /// [`AuthError::Invalid`], [`AuthError::Expired`] or [`AuthError::KeysUnavailable`].
+    pub async fn authenticate(&self, claim: Claim, address: IpAddr) -> Result<Caller, AuthError> {
+        match claim {
+            Claim::Bearer(secret) => self.bearer(&secret, address),
+        }
+    }
+
+    /// An app token may look like anything, so it is looked up first. A secret of ours never verifies a JWT, nor the reverse.
+    fn bearer(&self, secret: &Secret, address: IpAddr) -> Result<Caller, AuthError> {
+        let now = self.clock.now();
+        match self.tokens.authenticate(secret, address, now) {
+            Err(AuthError::Invalid(InvalidReason::UnknownToken)) if jwt::looks_like_jwt(secret.expose()) => {
+                self.issuers.authenticate(secret.expose(), address, now)
+            }
+            result => result,
+        }
+    }
+
+    /// Starts fetching key sets, at once and then again and again. To be called once, inside a tokio runtime.
+    pub fn start(&self) -> RefreshTasks {
+        let mut tasks = JoinSet::new();
+        for issuer in self.issuers.iter() {
+            let issuer = Arc::clone(issuer);
+            tasks.spawn(async move { issuer.keep_fresh().await });
+        }
+        RefreshTasks(tasks)
+    }
+
+    /// Waits until the first fetch for every issuer has ended, in success or failure. Bounded by the time limit of fetches
+    /// once [`Self::start`] was called; waits for ever otherwise.
+    pub async fn first_fetches(&self) {
+        join_all(self.issuers.iter().map(|issuer| issuer.keys().first_fetch())).await;
+    }
+
+    /// Takes over the keys that `old` has for issuers whose keys come from the same place, so that a reload while an issuer is
+    /// down refuses nobody. To be called before [`Self::start`].
+    pub fn adopt_keys(&self, old: &Self) {
+        self.issuers.adopt_keys(&old.issuers);
+    }
+
+    /// Names of required issuers without usable keys, sorted. The gateway is not ready while there are any.
+    pub fn missing_keys(&self) -> Vec<String> {
+        let missing = self.issuers.iter().filter(|issuer| issuer.required() && issuer.keys().keys().is_none());
+        let mut names: Vec<_> = missing.map(|issuer| issuer.name().to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// For each issuer its name and the time since its key set was last fetched successfully, sorted by name.
+    pub fn key_ages(&self) -> Vec<(String, Option<Duration>)> {
+        let mut ages: Vec<_> =
+            self.issuers.iter().map(|issuer| (issuer.name().to_owned(), issuer.keys().age())).collect();
+        ages.sort();
+        ages
+    }
+}
+
+impl fmt::Debug for Authenticators {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticators").field("key_ages", &self.key_ages()).finish_non_exhaustive()
+    }
+}
+
+/// Whether a configured name can be part of a principal's name (`token:NAME`, `NAME:SUBJECT`) without ambiguity.
+fn is_plain_name(name: &str) -> bool {
+    let plain = |c: char| !c.is_control() && !c.is_whitespace() && c != ':';
+    !name.is_empty() && name.len() <= 128 && name.chars().all(plain)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,16 @@
+//! Words that every module uses: identifiers, secrets, time, units.
+//!
+//! Depends on nothing else in the crate and knows neither HTTP nor S3 nor tokio.
+
+pub mod clock;
+pub mod encoding;
+pub mod ids;
+pub mod seal;
+pub mod secret;
+pub mod units;
+
+pub use clock::{Clock, SystemClock, UtcInstant};
+pub use ids::{PrincipalId, RequestId, RouteId, RuleId};
+pub use seal::Sealer;
+pub use secret::Secret;
+pub use units::{parse_duration, parse_size};

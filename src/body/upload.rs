@@ -1,0 +1,296 @@
+//! The story of one upload: client body → stages → store body.
+//!
+//! Pulled by the HTTP client of the store's side, so a slow store slows the client and nothing piles up: in memory are one piece from
+//! the client, the piece held back, and one chunk while it is signed.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use crate::body::chunk_decode::ChunkDecode;
+use crate::body::digest_check::{DigestCheck, Trailing};
+use crate::body::holdback::Holdback;
+use crate::body::length_guard::LengthGuard;
+use crate::body::type_check::TypeCheck;
+use crate::body::{ChunkEncode, Fault, LingerLimits, Stage, UploadWatch, finish_through, linger, push_through};
+use crate::limits::Admission;
+use crate::s3::BodyFraming;
+
+/// Limits on how a client sends a body.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimits {
+    /// Longest time without one byte.
+    pub idle: Duration,
+    /// Lowest average rate in bytes per second, over `rate_window` of waiting.
+    pub min_rate: u64,
+    /// Time of waiting over which the rate is measured.
+    pub rate_window: Duration,
+    /// What is still read after a refusal.
+    pub linger: LingerLimits,
+}
+
+/// The body of an upload towards the store.
+pub struct UploadBody {
+    source: Option<Incoming>,
+    stages: Vec<Box<dyn Stage>>,
+    ready: VecDeque<Bytes>,
+    ended: bool,
+    failed: Option<Fault>,
+    type_checked: Arc<AtomicBool>,
+    length: u64,
+    patience: Patience,
+    limits: BodyLimits,
+    watch: Arc<UploadWatch>,
+}
+
+impl UploadBody {
+    /// Chooses the stages for an admitted upload of the given length. Nothing is read yet.
+    pub fn attach(admission: &Admission, source: Incoming, length: u64, limits: BodyLimits) -> Self {
+        let type_checked = Arc::new(AtomicBool::new(!admission.terms().check_bytes));
+        let stages = choose_stages(admission, length, &type_checked);
+        Self {
+            source: Some(source),
+            stages,
+            ready: VecDeque::new(),
+            ended: false,
+            failed: None,
+            type_checked,
+            length,
+            patience: Patience::new(limits),
+            limits,
+            watch: Arc::default(),
+        }
+    }
+
+    /// Length of the object in bytes.
+    pub fn object_length(&self) -> u64 {
+        self.length
+    }
+
+    /// The shared view of this upload.
+    pub fn watch(&self) -> &Arc<UploadWatch> {
+        &self.watch
+    }
+
+    /// Puts the store's framing behind all other stages; `framed_length` is what the body then measures.
+    pub fn frame(&mut self, encode: ChunkEncode) {
+        self.stages.push(Box::new(encode));
+    }
+
+    /// Reads as much as must be known before the store hears of the upload: the first bytes, if a rule compares them with the declared
+    /// type, and all of an empty object, which has no byte to hold back.
+    ///
+    /// # Errors
+    /// [`Fault`] if a check has already failed.
+    pub async fn prime(&mut self) -> Result<(), Fault> {
+        std::future::poll_fn(|context| {
+            loop {
+                let checked = self.type_checked.load(Ordering::Acquire);
+                if self.ended || (checked && self.length > 0) {
+                    return Poll::Ready(Ok(()));
+                }
+                if let Err(fault) = ready!(self.poll_source(context)) {
+                    return Poll::Ready(Err(fault));
+                }
+            }
+        })
+        .await
+    }
+
+    /// Takes one step at the client's end: a piece through the stages, or the end.
+    fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        let Some(source) = &mut self.source else { return Poll::Ready(Ok(())) };
+        self.watch.step(true);
+        let frame = match Pin::new(source).poll_frame(context) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                self.watch.remember(context.waker());
+                return self.patience.poll_exhausted(context).map(|fault| Err(self.fail(fault)));
+            }
+        };
+        self.watch.step(false);
+        let result = match frame {
+            Some(Ok(frame)) => frame.into_data().map_or(Ok(()), |data| self.take(data)),
+            Some(Err(_)) => Err(Fault::ClientGone),
+            None => self.finish(),
+        };
+        Poll::Ready(result.map_err(|fault| self.fail(fault)))
+    }
+
+    fn take(&mut self, data: Bytes) -> Result<(), Fault> {
+        self.watch.count(data.len());
+        self.patience.progress(data.len())?;
+        if data.is_empty() {
+            return Ok(());
+        }
+        let ready = &mut self.ready;
+        push_through(&mut self.stages, data, &mut |bytes| {
+            ready.push_back(bytes);
+            Ok(())
+        })
+    }
+
+    fn finish(&mut self) -> Result<(), Fault> {
+        let ready = &mut self.ready;
+        finish_through(&mut self.stages, &mut |bytes| {
+            ready.push_back(bytes);
+            Ok(())
+        })?;
+        self.ended = true;
+        self.source = None;
+        Ok(())
+    }
+
+    /// From here on only the fault comes out, whatever was already released.
+    fn fail(&mut self, fault: Fault) -> Fault {
+        self.ready.clear();
+        self.failed = Some(fault.clone());
+        self.watch.set_fault(fault.clone());
+        fault
+    }
+}
+
+fn choose_stages(admission: &Admission, length: u64, type_checked: &Arc<AtomicBool>) -> Vec<Box<dyn Stage>> {
+    let (upload, terms) = (admission.upload(), admission.terms());
+    let mut stages: Vec<Box<dyn Stage>> = Vec::with_capacity(8);
+    let mut digests: Vec<Box<dyn Stage>> = Vec::new();
+    if let BodyFraming::AwsChunked { trailer } = upload.framing {
+        let announced = trailer.map(|algorithm| (algorithm, Trailing::default()));
+        digests.extend(
+            announced.iter().map(|(algorithm, slot)| boxed(DigestCheck::trailing(*algorithm, Arc::clone(slot)))),
+        );
+        stages.push(Box::new(ChunkDecode::new(announced)));
+    }
+    stages.push(Box::new(LengthGuard::new(Some(length), terms.min_size, terms.max_size)));
+    if let Some((algorithm, value)) = &upload.checksum {
+        digests.push(boxed(DigestCheck::checksum(*algorithm, value.clone())));
+    }
+    if let Some(value) = &upload.md5 {
+        digests.push(boxed(DigestCheck::content_md5(value.clone())));
+    }
+    if let Some(value) = upload.sha256 {
+        digests.push(boxed(DigestCheck::content_sha256(value)));
+    }
+    stages.append(&mut digests);
+    if terms.check_bytes {
+        let declared = upload.media_type.as_ref().map(|media_type| media_type.as_str().to_owned());
+        stages.push(Box::new(TypeCheck::new(declared, Arc::clone(type_checked))));
+    }
+    stages.push(Box::new(Holdback::default()));
+    stages
+}
+
+fn boxed(stage: impl Stage + 'static) -> Box<dyn Stage> {
+    Box::new(stage)
+}
+
+impl Body for UploadBody {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let this = &mut *self;
+        this.watch.step(false);
+        loop {
+            if let Some(fault) = &this.failed {
+                return Poll::Ready(Some(Err(fault.clone())));
+            }
+            if this.watch.is_superseded() && !this.watch.is_complete() {
+                this.fail(Fault::Superseded);
+                continue;
+            }
+            if let Some(bytes) = this.ready.pop_front() {
+                // hyper asks for nothing behind the last declared byte, so this is the last moment to notice the end.
+                if this.ended && this.ready.is_empty() {
+                    this.watch.set_complete();
+                }
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            if this.ended {
+                this.watch.set_complete();
+                return Poll::Ready(None);
+            }
+            if let Err(fault) = ready!(this.poll_source(context)) {
+                return Poll::Ready(Some(Err(fault)));
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended && self.ready.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+impl Drop for UploadBody {
+    fn drop(&mut self) {
+        if !self.watch.is_complete() {
+            self.watch.set_fault(Fault::Superseded);
+        }
+        if let Some(source) = self.source.take() {
+            linger(source, self.limits.linger);
+        }
+    }
+}
+
+impl std::fmt::Debug for UploadBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UploadBody").field("length", &self.length).field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+/// How long a client is waited for. Only time spent waiting for the client counts, not time the store takes.
+struct Patience {
+    limits: BodyLimits,
+    idle: Option<Pin<Box<Sleep>>>,
+    waiting_since: Option<Instant>,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Patience {
+    fn new(limits: BodyLimits) -> Self {
+        Self { limits, idle: None, waiting_since: None, waited: Duration::ZERO, bytes: 0 }
+    }
+
+    /// Ready with a fault when nothing came for too long.
+    fn poll_exhausted(&mut self, context: &mut Context<'_>) -> Poll<Fault> {
+        let now = Instant::now();
+        if self.waiting_since.is_none() {
+            self.waiting_since = Some(now);
+            let deadline = now + self.limits.idle;
+            match &mut self.idle {
+                Some(idle) => idle.as_mut().reset(deadline),
+                None => self.idle = Some(Box::pin(tokio::time::sleep_until(deadline))),
+            }
+        }
+        let idle = self.idle.as_mut().expect("set a few lines above");
+        ready!(idle.as_mut().poll(context));
+        Poll::Ready(Fault::ClientIdle { seconds: self.limits.idle.as_secs() })
+    }
+
+    /// Notes bytes that came.
+    fn progress(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.bytes += bytes as u64;
+        if let Some(since) = self.waiting_since.take() {
+            self.waited += since.elapsed();
+        }
+        if self.waited < self.limits.rate_window {
+            return Ok(());
+        }
+        let least = self.limits.min_rate.saturating_mul(self.waited.as_secs());
+        let (bytes, _) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.waited));
+        if bytes < least { Err(Fault::ClientSlow { min_rate: self.limits.min_rate }) } else { Ok(()) }
+    }
+}

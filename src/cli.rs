@@ -1,0 +1,121 @@
+//! The command line: `serve`, `check`, `token`, `demo`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app;
+use crate::auth::app_token;
+use crate::config::{SystemReferences, load_file};
+
+/// A signing gateway for S3.
+///
+/// Clients show an app token or a JWT of their identity provider and never hold bucket credentials. countersign decides by per-prefix
+/// rules what they may do, checks sizes, types and checksums while the bytes stream, signs the request again with its own credentials and
+/// sends it to the store. A refused upload never becomes visible.
+#[derive(Debug, Parser)]
+#[command(
+    name = "countersign",
+    version,
+    arg_required_else_help = true,
+    after_help = "Documentation: README.md, docs/ and config/README.md of the source tree."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    ///
+    /// Reads the configuration, binds its listeners and serves until SIGTERM or SIGINT. Then no new connection is accepted, requests in
+    /// flight may finish within limits.timeouts.drain, and the rest is cut.
+    ///
+    /// The log goes to standard error: text on a terminal, JSON lines otherwise. Audit records, one JSON line a request, go to standard
+    /// output or to audit.file.
+    ///
+    /// EXIT STATUS: 0 after a regular stop; 1 if the configuration has problems or a listener cannot be bound.
+    Serve {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE", env = "COUNTERSIGN_CONFIG")]
+        config: PathBuf,
+    },
+    /// Check a configuration and list every problem in it.
+    ///
+    /// Reads the file as `serve` would, references to the environment and to files included, but binds and connects nothing. Each problem
+    /// is shown with file, line, the line itself and what to do. Values of secrets are never shown.
+    ///
+    /// EXIT STATUS: 0 if there is no problem, 1 if there is one.
+    Check {
+        /// The configuration file.
+        file: PathBuf,
+    },
+    /// Make a random app token.
+    ///
+    /// Prints the secret, which is shown this once and stored nowhere, and the hash that goes into clients.tokens of the configuration.
+    /// The client sends the secret as `Authorization: Bearer SECRET`.
+    Token,
+    /// Run a gateway with an S3 store in the same process, to try it out.
+    ///
+    /// Uses config/demo.yaml, built in. The store lies in a temporary folder and is gone at the end; its credentials and the demo token are
+    /// random. Prints curl commands that show what is allowed and what is refused.
+    ///
+    /// EXIT STATUS: with --tour 0 if every step came out as expected, else 1.
+    #[cfg(feature = "demo")]
+    Demo {
+        /// Run the commands itself, show expected and actual results, and stop.
+        #[arg(long)]
+        tour: bool,
+        /// Port on 127.0.0.1; 0 takes a free one. The admin listener has the port config/demo.yaml says, or a free one with 0.
+        #[arg(long, default_value_t = 8080, value_name = "PORT")]
+        port: u16,
+    },
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What stopped it, in words for the person at the terminal.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Serve { config } => match load_file(&config, &SystemReferences) {
+                Ok(config) => app::serve(config).map(|()| ExitCode::SUCCESS),
+                Err(problems) => Err(anyhow::anyhow!("the configuration has problems\n\n{problems}")),
+            },
+            Command::Check { file } => match load_file(&file, &SystemReferences) {
+                Ok(config) => {
+                    let (buckets, rules, upstreams) =
+                        (config.buckets.iter().count(), config.rules.len(), config.upstreams.len());
+                    println!(
+                        "{}: no problems ({buckets} buckets, {rules} rules, {upstreams} upstreams)",
+                        file.display()
+                    );
+                    Ok(ExitCode::SUCCESS)
+                }
+                Err(problems) => {
+                    eprintln!("{problems}");
+                    Ok(ExitCode::FAILURE)
+                }
+            },
+            Command::Token => {
+                print_token();
+                Ok(ExitCode::SUCCESS)
+            }
+            #[cfg(feature = "demo")]
+            Command::Demo { tour, port } => crate::demo::run(tour, port),
+        }
+    }
+}
+
+fn print_token() {
+    let (secret, hash) = app_token::generate();
+    println!("secret: {}", secret.expose());
+    println!("hash:   {hash}");
+    println!();
+    println!("Give the secret to the client; it is not stored anywhere. Put the hash into the configuration:");
+    println!();
+    println!("clients:\n  tokens:\n    - name: my-app\n      hash: \"{hash}\"");
+}

@@ -1,0 +1,105 @@
+//! The configuration: a YAML file, read once, checked completely, and turned into the `Settings` of every module.
+//!
+//! Modules never see YAML, and nothing here runs anything. The way of a file: `node` (text → tree with places) → `de` (tree →
+//! the structs of `raw`) → `resolve` (structs → settings) with every problem on the way collected in `problem`. `raw` is the
+//! manual of the keys.
+
+mod de;
+mod forms;
+mod load;
+mod mask;
+mod node;
+mod path;
+mod problem;
+mod raw;
+mod resolve;
+mod suggest;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+pub use load::{MapReferences, References, SystemReferences, load_file, load_text};
+pub use problem::{Problem, Problems};
+
+use crate::rules::RuleSettings;
+use crate::s3::Buckets;
+use crate::upstream::UpstreamSettings;
+use crate::{auth, edge};
+
+/// A configuration that was checked completely.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Listeners and connection limits.
+    pub edge: edge::Settings,
+    /// App tokens and issuers.
+    pub auth: auth::Settings,
+    /// Public buckets; their routes are positions in `upstreams`.
+    pub buckets: Buckets,
+    /// Rules, in the order of the file.
+    pub rules: Vec<RuleSettings>,
+    /// Stores, in the order of [`crate::base::RouteId`].
+    pub upstreams: Vec<UpstreamSettings>,
+    /// Where audit records go.
+    pub audit: AuditTarget,
+    /// What the log shows.
+    pub log: LogSettings,
+}
+
+/// Where audit records go, as JSON lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditTarget {
+    /// Standard output.
+    Stdout,
+    /// Appended to this file.
+    File(PathBuf),
+}
+
+/// What the log shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogSettings {
+    /// How much.
+    pub level: LogLevel,
+    /// In which form.
+    pub format: LogFormat,
+}
+
+/// How much the log shows; each level includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Failures of the gateway.
+    Error,
+    /// What an operator should look at.
+    Warn,
+    /// Starts, stops, refusals.
+    Info,
+    /// Every decision.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The word of the configuration, which filters of `tracing` understand too.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, else JSON.
+    Auto,
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,119 @@
+//! `listen`, `admin` and `limits`: where the gateway listens and what a connection may cost.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::super::path::Path;
+use super::super::raw::{RawConfig, RawLimits, RawListener};
+use super::desk::Desk;
+use super::pem;
+use super::values::{ANY_TIMEOUT, count, duration, size, socket_address};
+use crate::edge::{ConnectionLimits, ListenerSettings, Settings};
+
+/// The admin address when none is written.
+const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+
+/// The listeners with their limits.
+pub fn edge(desk: &mut Desk<'_>, raw: &RawConfig) -> Settings {
+    let listeners = listeners(desk, raw);
+    let admin = admin(desk, raw, &listeners);
+    let path = Path::top().key("limits").key("timeouts").key("drain");
+    let drain_timeout = duration(desk, &path, raw.limits.timeouts.drain.as_ref(), Duration::from_secs(30), ANY_TIMEOUT);
+    Settings { listeners, admin, limits: limits(desk, &raw.limits), drain_timeout }
+}
+
+fn listeners(desk: &mut Desk<'_>, raw: &RawConfig) -> Vec<ListenerSettings> {
+    let help = "add `listen:` with `- address: 127.0.0.1:8080`";
+    let path = Path::top().key("listen");
+    let Some(raw) = desk.required(&Path::top(), "listen", raw.listen.as_ref(), help) else { return Vec::new() };
+    if raw.is_empty() && !desk.is_blurred(&path) {
+        desk.report(&path, "there is no address to listen on", help);
+    }
+    let mut listeners: Vec<ListenerSettings> = Vec::new();
+    for (position, raw) in raw.iter().enumerate() {
+        let path = path.item(position);
+        let Some(listener) = listener(desk, &path, raw) else { continue };
+        if listener.address.port() != 0 && listeners.iter().any(|other| other.address == listener.address) {
+            desk.report(
+                &path.key("address"),
+                format!("{} is listened on twice", listener.address),
+                "remove one of the two",
+            );
+        }
+        listeners.push(listener);
+    }
+    listeners
+}
+
+fn listener(desk: &mut Desk<'_>, path: &Path, raw: &RawListener) -> Option<ListenerSettings> {
+    let text =
+        desk.required(path, "address", raw.address.as_ref(), "write an IP address and a port, such as 127.0.0.1:8080");
+    let address = text.and_then(|text| socket_address(desk, &path.key("address"), text));
+    let tls = match &raw.tls {
+        // Serving clear text because `tls` has a problem would show tokens to the network.
+        Some(raw) => Some(pem::tls(desk, &path.key("tls"), raw)?),
+        None => None,
+    };
+    Some(ListenerSettings { address: address?, tls })
+}
+
+fn admin(desk: &mut Desk<'_>, raw: &RawConfig, listeners: &[ListenerSettings]) -> SocketAddr {
+    let path = Path::top().key("admin").key("address");
+    let Some(text) = &raw.admin.address else { return DEFAULT_ADMIN };
+    let Some(address) = socket_address(desk, &path, text) else { return DEFAULT_ADMIN };
+    if !address.ip().is_loopback() {
+        let help = "use 127.0.0.1 or [::1], and let a collector on the same machine or in the same pod read from there";
+        desk.report(&path, "the admin listener has no authentication and must not be reachable from outside", help);
+    }
+    if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
+        desk.report(&path, format!("{address} is listened on twice"), "give the admin listener a port of its own");
+    }
+    address
+}
+
+fn limits(desk: &mut Desk<'_>, raw: &RawLimits) -> ConnectionLimits {
+    const KIB: u64 = 1 << 10;
+    let path = Path::top().key("limits");
+    let times = path.key("timeouts");
+    let seconds = Duration::from_secs;
+    // hyper refuses a head buffer below 8 KiB.
+    let max_head = size(desk, &path.key("max_head"), raw.max_head.as_ref(), 32 * KIB, 8 * KIB..=256 * KIB);
+    let max_target = size(desk, &path.key("max_target"), raw.max_target.as_ref(), 8 * KIB, 2 * KIB..=64 * KIB);
+    if max_target > max_head {
+        let help = "the request target is a part of the head: raise `max_head` or lower `max_target`";
+        desk.report(&path.key("max_target"), "`max_target` is larger than `max_head`", help);
+    }
+    let small = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    ConnectionLimits {
+        max_connections: count(desk, &path.key("max_connections"), raw.max_connections, 4096, 1..=1_000_000),
+        handshake_timeout: duration(
+            desk,
+            &times.key("handshake"),
+            raw.timeouts.handshake.as_ref(),
+            seconds(10),
+            ANY_TIMEOUT,
+        ),
+        head_timeout: duration(desk, &times.key("head"), raw.timeouts.head.as_ref(), seconds(30), ANY_TIMEOUT),
+        max_head_bytes: small(max_head),
+        max_headers: count(desk, &path.key("max_headers"), raw.max_headers, 100, 16..=1000),
+        max_target_bytes: small(max_target),
+        body_idle_timeout: duration(
+            desk,
+            &times.key("body_idle"),
+            raw.timeouts.body_idle.as_ref(),
+            seconds(60),
+            ANY_TIMEOUT,
+        ),
+        min_body_rate: size(desk, &path.key("min_body_rate"), raw.min_body_rate.as_ref(), KIB, 1..=KIB.pow(3)),
+        body_rate_window: duration(
+            desk,
+            &path.key("body_rate_window"),
+            raw.body_rate_window.as_ref(),
+            seconds(30),
+            seconds(1)..=seconds(3600),
+        ),
+        linger_bytes: size(desk, &path.key("linger"), raw.linger.as_ref(), 4 * KIB.pow(2), 0..=KIB.pow(3)),
+        linger_timeout: duration(desk, &times.key("linger"), raw.timeouts.linger.as_ref(), seconds(5), ANY_TIMEOUT),
+        h2_max_streams: count(desk, &path.key("http2_max_streams"), raw.http2_max_streams, 100, 1..=10_000),
+    }
+}

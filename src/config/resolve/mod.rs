@@ -1,0 +1,96 @@
+//! From the file as written to the `Settings` of every module: every check of one key against another, every default.
+//!
+//! Nothing stops at the first problem. A function that finds one reports it and returns `None` or leaves the thing out, and what
+//! depends on it keeps quiet. Only if nothing was reported is there a [`Config`].
+
+mod clients;
+mod credentials;
+mod desk;
+mod issuers;
+mod listen;
+mod pem;
+mod rules;
+mod terms;
+mod upstreams;
+mod values;
+
+use std::collections::BTreeSet;
+
+pub use desk::Desk;
+
+use super::path::Path;
+use super::raw::{RawConfig, RawFormat, RawLevel};
+use super::{AuditTarget, Config, LogFormat, LogLevel, LogSettings};
+use crate::s3::Buckets;
+use values::absolute;
+
+/// The settings of every module, or `None` if a problem was reported.
+pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
+    let edge = listen::edge(desk, raw);
+    let upstreams = upstreams::upstreams(desk, raw);
+    let buckets = upstreams::buckets(desk, raw, &upstreams);
+    let (auth, known) = clients::clients(desk, raw);
+    let bucket_path = Path::top().key("buckets");
+    let world = rules::World {
+        clients: &known,
+        buckets: &buckets,
+        bucket_names: raw
+            .buckets
+            .iter()
+            .flat_map(|buckets| buckets.keys().map(String::as_str))
+            .collect::<BTreeSet<_>>(),
+        buckets_complete: !desk.is_blurred(&bucket_path) && !desk.is_excused(&Path::top(), "buckets"),
+    };
+    let rules = rules::rules(desk, raw, &world);
+    let audit = audit(desk, raw);
+    let complete = [
+        (edge.listeners.len(), raw.listen.as_ref().map(Vec::len)),
+        (upstreams.iter().flatten().count(), raw.upstreams.as_ref().map(|all| all.len())),
+        (buckets.len(), raw.buckets.as_ref().map(|all| all.len())),
+        (auth.tokens.len(), Some(raw.clients.tokens.as_ref().map_or(0, Vec::len))),
+        (auth.issuers.len(), Some(raw.clients.issuers.as_ref().map_or(0, Vec::len))),
+        (rules.len(), raw.rules.as_ref().map(Vec::len)),
+    ];
+    if desk.is_clean() && complete.iter().any(|(resolved, written)| Some(*resolved) != *written) {
+        // Leaving out a deny without a word would be the worst that can happen here.
+        desk.report(
+            &Path::top(),
+            "a part of the file was not understood",
+            "this is a mistake of countersign; please report it with the file",
+        );
+    }
+    desk.is_clean().then(|| Config {
+        edge,
+        auth,
+        buckets: Buckets::new(buckets),
+        rules,
+        upstreams: upstreams.into_iter().flatten().collect(),
+        audit,
+        log: log(raw),
+    })
+}
+
+fn audit(desk: &mut Desk<'_>, raw: &RawConfig) -> AuditTarget {
+    match raw.audit.file.as_deref() {
+        None | Some("-") => AuditTarget::Stdout,
+        Some(text) => {
+            absolute(desk, &Path::top().key("audit").key("file"), text).map_or(AuditTarget::Stdout, AuditTarget::File)
+        }
+    }
+}
+
+fn log(raw: &RawConfig) -> LogSettings {
+    let level = match raw.log.level {
+        Some(RawLevel::Error) => LogLevel::Error,
+        Some(RawLevel::Warn) => LogLevel::Warn,
+        Some(RawLevel::Info) | None => LogLevel::Info,
+        Some(RawLevel::Debug) => LogLevel::Debug,
+        Some(RawLevel::Trace) => LogLevel::Trace,
+    };
+    let format = match raw.log.format {
+        Some(RawFormat::Auto) | None => LogFormat::Auto,
+        Some(RawFormat::Text) => LogFormat::Text,
+        Some(RawFormat::Json) => LogFormat::Json,
+    };
+    LogSettings { level, format }
+}

@@ -1,0 +1,80 @@
+//! Files with certificates and keys: that they are what they should be. They are read again by whoever uses them.
+
+use std::path::{Path as FilePath, PathBuf};
+
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::super::path::Path;
+use super::super::raw::RawTls;
+use super::desk::Desk;
+use super::values::absolute;
+use crate::edge;
+
+/// A PEM file of certificate authorities.
+pub fn authorities(desk: &mut Desk<'_>, path: &Path, text: Option<&String>) -> Option<PathBuf> {
+    let file = absolute(desk, path, text?)?;
+    read_certificates(desk, path, &file)?;
+    Some(file)
+}
+
+/// Certificate and key of a listener: both there, and made for each other.
+pub fn tls(desk: &mut Desk<'_>, path: &Path, raw: &RawTls) -> Option<edge::TlsSettings> {
+    let (certificate_path, key_path) = (path.key("certificate"), path.key("key"));
+    let certificate =
+        desk.required(path, "certificate", raw.certificate.as_ref(), "name the PEM file with the certificate chain");
+    let key = desk.required(path, "key", raw.key.as_ref(), "name the PEM file with the private key");
+    let certificate = certificate.and_then(|text| absolute(desk, &certificate_path, text));
+    let key = key.and_then(|text| absolute(desk, &key_path, text));
+    let chain = certificate.as_ref().and_then(|file| read_certificates(desk, &certificate_path, file));
+    let private = key.as_ref().and_then(|file| read_key(desk, &key_path, file));
+    check_pair(desk, &key_path, chain?, private?)?;
+    Some(edge::TlsSettings { certificate: certificate?, key: key? })
+}
+
+fn read_certificates(desk: &mut Desk<'_>, path: &Path, file: &FilePath) -> Option<Vec<CertificateDer<'static>>> {
+    let text = desk.read_file(path, file)?;
+    let certificates: Option<Vec<_>> = CertificateDer::pem_slice_iter(text.as_bytes()).map(Result::ok).collect();
+    let found = certificates.filter(|found| !found.is_empty());
+    if found.is_none() {
+        desk.report(
+            path,
+            format!("{} holds no PEM certificate", file.display()),
+            "the file must have -----BEGIN CERTIFICATE----- blocks, and nothing broken",
+        );
+    }
+    found
+}
+
+fn read_key(desk: &mut Desk<'_>, path: &Path, file: &FilePath) -> Option<PrivateKeyDer<'static>> {
+    let text = desk.read_secret_file(path, file)?;
+    let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).ok();
+    if key.is_none() {
+        desk.report(
+            path,
+            format!("{} holds no PEM private key", file.display()),
+            "the file must have a -----BEGIN PRIVATE KEY----- block that is not encrypted",
+        );
+    }
+    key
+}
+
+fn check_pair(
+    desk: &mut Desk<'_>,
+    path: &Path,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Option<()> {
+    match CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider()) {
+        Ok(_) => Some(()),
+        Err(error) => {
+            desk.report(
+                path,
+                format!("certificate and key cannot be used together: {error}"),
+                "give the key that the first certificate of the chain was made for",
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Every file under `config/` is a configuration that loads.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use crate::config::{MapReferences, load_file};
+
+/// What the example files refer to.
+fn references(path: &Path) -> MapReferences {
+    let text = std::fs::read_to_string(path).unwrap();
+    let env = text
+        .split(|c: char| c.is_whitespace() || ",}\"".contains(c))
+        .filter_map(|word| word.strip_prefix("env:"))
+        .map(|name| {
+            let value = match name {
+                _ if name.ends_with("_HASH") => format!("sha256:{}", hex::encode(digest(&SHA256, name.as_bytes()))),
+                _ if name.ends_with("_ENDPOINT") => "http://127.0.0.1:9000".to_owned(),
+                _ => "v4lue-of-a-credential".to_owned(),
+            };
+            (name.to_owned(), value)
+        });
+    let certificate = rcgen::generate_simple_self_signed(vec!["gateway.test".to_owned()]).unwrap();
+    let files: BTreeMap<PathBuf, String> = [
+        (path.to_path_buf(), text.clone()),
+        (PathBuf::from("/etc/countersign/tls/tls.crt"), certificate.cert.pem()),
+        (PathBuf::from("/etc/countersign/tls/tls.key"), certificate.signing_key.serialize_pem()),
+        (PathBuf::from("/etc/countersign/ca.pem"), certificate.cert.pem()),
+        (
+            PathBuf::from("/etc/countersign/credentials"),
+            "[countersign]\naws_access_key_id = v4lue\naws_secret_access_key = v4lue\n".to_owned(),
+        ),
+        (PathBuf::from("/run/secrets/store_access_key_id"), "v4lue-of-an-id".to_owned()),
+        (PathBuf::from("/run/secrets/store_secret_access_key"), "v4lue-of-a-secret".to_owned()),
+    ]
+    .into();
+    MapReferences { env: env.collect(), files }
+}
+
+fn yaml_files() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let listed =
+        [root.clone(), root.join("examples")].into_iter().flat_map(|directory| std::fs::read_dir(directory).unwrap());
+    let mut files: Vec<PathBuf> = listed
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "yaml"))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn every_file_under_config_loads() {
+    let files = yaml_files();
+    assert!(files.len() >= 6, "{files:?}");
+    for file in files {
+        if let Err(problems) = load_file(&file, &references(&file)) {
+            panic!("{problems}");
+        }
+    }
+}
+
+#[test]
+fn the_demo_is_what_the_demo_command_expects() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/demo.yaml");
+    let config = load_file(&file, &references(&file)).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(
+        (config.edge.listeners[0].address.to_string(), config.edge.admin.to_string()),
+        ("127.0.0.1:8080".to_owned(), "127.0.0.1:9090".to_owned())
+    );
+    let bucket = config.buckets.get("demo").unwrap();
+    assert_eq!((bucket.upstream_bucket.as_str(), bucket.upstream_prefix.as_str()), ("demo-store", "public/"));
+    assert_eq!(config.auth.tokens[0].name, "demo");
+    assert_eq!(config.upstreams[0].name, "store");
+}
+
+#[test]
+fn the_smallest_file_is_small() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/countersign.yaml")).unwrap();
+    let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')).count();
+    assert!(lines <= 25, "{lines} lines");
+}

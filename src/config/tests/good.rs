@@ -1,0 +1,293 @@
+//! Files that are accepted, and the settings they become.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jsonwebtoken::Algorithm;
+
+use super::{BASE, HASH, edited, load, references};
+use crate::auth::KeySource;
+use crate::base::RouteId;
+use crate::config::{AuditTarget, Config, LogFormat, LogLevel, load_text};
+use crate::rules::Effect;
+use crate::rules::settings::Client;
+use crate::s3::{Bucket, OddKeys};
+use crate::upstream::{Addressing, ChecksumMode, CredentialSettings, PayloadMode};
+
+fn loaded(text: &str) -> Config {
+    load(text).unwrap_or_else(|problems| panic!("{problems}\nin\n{text}"))
+}
+
+#[test]
+fn a_small_file_gets_every_default() {
+    let config = loaded(BASE);
+    assert_eq!(config.edge.listeners[0].address.to_string(), "127.0.0.1:8080");
+    assert!(config.edge.listeners[0].tls.is_none());
+    assert_eq!(config.edge.admin.to_string(), "127.0.0.1:9090");
+    assert_eq!(config.edge.drain_timeout, Duration::from_secs(30));
+    let limits = &config.edge.limits;
+    assert_eq!(
+        (limits.max_connections, limits.max_head_bytes, limits.max_headers, limits.max_target_bytes),
+        (4096, 32768, 100, 8192)
+    );
+    assert_eq!((limits.min_body_rate, limits.linger_bytes, limits.h2_max_streams), (1024, 4 << 20, 100));
+    let seconds = [
+        limits.handshake_timeout,
+        limits.head_timeout,
+        limits.body_idle_timeout,
+        limits.body_rate_window,
+        limits.linger_timeout,
+    ]
+    .map(|time| time.as_secs());
+    assert_eq!(seconds, [10, 30, 60, 30, 5]);
+    assert_eq!(
+        (config.audit, config.log.level, config.log.format),
+        (AuditTarget::Stdout, LogLevel::Info, LogFormat::Auto)
+    );
+
+    let upstream = &config.upstreams[0];
+    assert_eq!(
+        (upstream.name.as_str(), upstream.tls, upstream.host.as_str(), upstream.port),
+        ("store", true, "s3.example.com", 443)
+    );
+    assert_eq!(
+        (upstream.addressing, upstream.payload, upstream.checksum),
+        (Addressing::Path, PayloadMode::Unsigned, ChecksumMode::Trailer)
+    );
+    assert_eq!(upstream.max_connections, 512);
+    let seconds =
+        [upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout, upstream.pool_idle_timeout]
+            .map(|time| time.as_secs());
+    assert_eq!(seconds, [5, 60, 60, 8]);
+    let CredentialSettings::Static { access_key_id, session_token: None, .. } = &upstream.credentials else {
+        panic!("{:?}", upstream.credentials)
+    };
+    assert_eq!(access_key_id.expose(), "AKIDFORTESTS000000001");
+
+    let bucket = Bucket {
+        name: "team-data".to_owned(),
+        route: RouteId(0),
+        upstream_bucket: "corp-team-data".to_owned(),
+        upstream_prefix: "gw/".to_owned(),
+        odd_keys: OddKeys::Refuse,
+    };
+    assert_eq!(config.buckets.get("team-data").map(|found| (**found).clone()), Some(bucket));
+}
+
+#[test]
+fn clients_and_rules_become_settings() {
+    let config = loaded(BASE);
+    let token = &config.auth.tokens[0];
+    assert_eq!((token.name.as_str(), hex::encode(token.digest), token.expires), ("ci", HASH[7..].to_owned(), None));
+    assert_eq!(token.attributes["team"], ["build"]);
+    let issuer = &config.auth.issuers[0];
+    assert_eq!((issuer.name.as_str(), issuer.issuer.as_str()), ("corp", "https://idp.example.com/"));
+    assert_eq!(
+        (&issuer.audiences[..], &issuer.algorithms[..]),
+        (&["s3-gateway".to_owned()][..], &[Algorithm::RS256][..])
+    );
+    assert_eq!(
+        (&issuer.keys, issuer.required, issuer.principal_claim.as_str(), issuer.leeway.as_secs()),
+        (&KeySource::Discovery, true, "sub", 30)
+    );
+
+    let [allow, deny] = &config.rules[..] else { panic!("two rules") };
+    assert_eq!((allow.effect, deny.effect), (Effect::Allow, Effect::Deny));
+    assert_eq!(allow.who.clients, [Client::Token("ci".to_owned())]);
+    assert!(deny.who.clients.is_empty() && deny.who.attributes.is_empty());
+    assert_eq!((allow.places[0].bucket.as_str(), allow.places[0].prefix.text().as_str()), ("team-data", "builds/"));
+    assert!(allow.actions.contains("s3:PutObject") && !allow.actions.contains("s3:DeleteObject"));
+    assert!(deny.actions.contains("s3:DeleteObject"));
+    assert!(!allow.terms.check_bytes && allow.terms.max_size.is_none() && !allow.terms.response_overrides);
+}
+
+/// Every key there is, written once, most with another value than the default.
+const EVERYTHING: &str = r#"
+listen:
+  - address: "[::1]:8443"
+  - address: 127.0.0.1:0
+  - address: 127.0.0.1:0
+admin: { address: "[::1]:9091" }
+upstreams:
+  aws:
+    endpoint: https://s3.eu-central-1.amazonaws.com/
+    region: eu-central-1
+    addressing: virtual-host
+    credentials: { access_key_id: env:ID, secret_access_key: env:KEY, session_token: env:KEY }
+    payload: signed
+    checksum: header
+    max_connections: 64
+    timeouts: { connect: 500ms, first_byte: 1m, idle: 1h30m, pool_idle: 4s }
+  rack:
+    endpoint: env:RACK
+    region: garage
+    credentials: { access_key_id: env:ID, secret_access_key: env:KEY }
+buckets:
+  public: { upstream: aws, bucket: corp-data, prefix: "a/b/" }
+  other: { upstream: aws, bucket: corp-data, prefix: "a/c/" }
+  rack-data: { upstream: rack, odd_keys: pass }
+clients:
+  tokens:
+    - name: ci
+      hash: env:HASH
+      expires: 2027-01-01T00:00:00Z
+      attributes: { team: build, groups: [a, b], sub: ci, number: 010, flag: true }
+  issuers:
+    - name: corp
+      issuer: http://127.0.0.1:8888/realms/x
+      audience: [s3-gateway, s3]
+      algorithms: [PS256, EdDSA]
+      keys: discovery
+      jwks_hosts: [WWW.googleapis.com]
+      required: false
+      token_types: [application/AT+JWT]
+      required_claims: { token_use: access, scope: [a, b] }
+      principal: email
+      attributes: { groups: "cognito:groups", tenant: tenant }
+      leeway: 0s
+    - { name: k8s, issuer: "https://kubernetes.default.svc", audience: s3, algorithms: [RS256], keys: { url: "https://10.0.0.1/openid/v1/jwks" } }
+rules:
+  - name: all
+    effect: allow
+    who: { tokens: ci, issuers: [corp], groups: a, attributes: { team: [build, ops] }, networks: [10.0.0.0/8, "::1"] }
+    where: ["public/home/{sub}/", rack-data/, "other/t-{groups}/x/"]
+    what: [read, s3:PutObject, "s3:GetObjectT*"]
+    limits: { min_size: 1B, max_size: 10MiB }
+    content: { types: [IMAGE/png, "text/*"], extensions: [PNG], check_bytes: true }
+    headers:
+      require: { x-amz-meta-owner: null, content-type: text/plain, Content-MD5: null, x-amz-meta-n: 5 }
+      set: { x-amz-server-side-encryption: AES256, Cache-Control: no-store, if-none-match: "*" }
+      allow: x-amz-storage-class
+    response_overrides: true
+limits:
+  max_connections: 100
+  timeouts: { handshake: 1s, head: 2s, body_idle: 3s, drain: 4s, linger: 5s }
+  max_head: 64KiB
+  max_headers: 50
+  max_target: 4KiB
+  min_body_rate: 2KiB
+  body_rate_window: 10s
+  linger: 0
+  http2_max_streams: 7
+audit: { file: /var/log/countersign/audit.jsonl }
+log: { level: debug, format: json }
+"#;
+
+fn everything() -> Config {
+    let mut refs = references();
+    refs.env.insert("RACK".to_owned(), "http://10.0.0.9:3900".to_owned());
+    load_text("all.yaml", EVERYTHING, &refs).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+#[test]
+fn every_key_of_upstreams_and_buckets_can_be_written() {
+    let config = everything();
+    let [aws, rack] = &config.upstreams[..] else { panic!("two upstreams") };
+    assert_eq!(
+        (aws.addressing, aws.payload, aws.checksum, aws.max_connections),
+        (Addressing::VirtualHost, PayloadMode::Signed, ChecksumMode::Header, 64)
+    );
+    assert_eq!((aws.connect_timeout, aws.idle_timeout), (Duration::from_millis(500), Duration::from_secs(5400)));
+    assert_eq!(
+        (rack.tls, rack.host.as_str(), rack.port, rack.payload, rack.checksum),
+        (false, "10.0.0.9", 3900, PayloadMode::Signed, ChecksumMode::Header)
+    );
+    assert_eq!(
+        config.buckets.get("rack-data").map(|bucket| (bucket.route, bucket.upstream_bucket.as_str(), bucket.odd_keys)),
+        Some((RouteId(1), "rack-data", OddKeys::Pass))
+    );
+}
+
+#[test]
+fn every_key_of_clients_can_be_written() {
+    let config = everything();
+    let token = &config.auth.tokens[0];
+    assert_eq!(token.expires.map(|instant| instant.to_string()).as_deref(), Some("2027-01-01T00:00:00Z"));
+    assert_eq!(
+        (&token.attributes["groups"][..], &token.attributes["number"][..], &token.attributes["flag"][..]),
+        (&["a".to_owned(), "b".to_owned()][..], &["010".to_owned()][..], &["true".to_owned()][..])
+    );
+    let [corp, k8s] = &config.auth.issuers[..] else { panic!("two issuers") };
+    assert_eq!(
+        (&corp.algorithms[..], corp.leeway, corp.required),
+        (&[Algorithm::PS256, Algorithm::EdDSA][..], Duration::ZERO, false)
+    );
+    assert_eq!(
+        (corp.jwks_hosts[0].as_str(), corp.token_types[0].as_str(), corp.principal_claim.as_str()),
+        ("www.googleapis.com", "at+jwt", "email")
+    );
+    assert_eq!(
+        (&corp.required_claims["scope"][..], corp.attributes["groups"].as_str()),
+        (&["a".to_owned(), "b".to_owned()][..], "cognito:groups")
+    );
+    assert_eq!(k8s.keys, KeySource::Url("https://10.0.0.1/openid/v1/jwks".to_owned()));
+}
+
+#[test]
+fn every_key_of_rules_can_be_written() {
+    let config = everything();
+    let rule = &config.rules[0];
+    assert_eq!(rule.who.clients, [Client::Token("ci".to_owned()), Client::Issuer("corp".to_owned())]);
+    assert_eq!(
+        rule.who.attributes,
+        [("groups".to_owned(), vec!["a".to_owned()]), ("team".to_owned(), vec!["build".to_owned(), "ops".to_owned()])]
+    );
+    assert_eq!(rule.who.networks.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "::1/128"]);
+    assert_eq!(
+        rule.places.iter().map(|place| format!("{}/{}", place.bucket, place.prefix.text())).collect::<Vec<_>>(),
+        ["public/home/{sub}/", "rack-data/", "other/t-{groups}/x/"]
+    );
+    let terms = &rule.terms;
+    assert_eq!(
+        (terms.min_size, terms.max_size, terms.check_bytes, terms.response_overrides),
+        (1, Some(10 << 20), true, true)
+    );
+    assert_eq!(
+        (&terms.content_types[..], &terms.extensions[..]),
+        (&["image/png".to_owned(), "text/*".to_owned()][..], &["png".to_owned()][..])
+    );
+    let required: Vec<_> = terms
+        .require_headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_ref().and_then(|value| value.to_str().ok())))
+        .collect();
+    assert_eq!(
+        required,
+        [
+            ("content-md5", None),
+            ("content-type", Some("text/plain")),
+            ("x-amz-meta-n", Some("5")),
+            ("x-amz-meta-owner", None)
+        ]
+    );
+    assert_eq!(
+        terms.set_headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        ["cache-control", "if-none-match", "x-amz-server-side-encryption"]
+    );
+    assert_eq!(terms.allow_headers, ["x-amz-storage-class"]);
+}
+
+#[test]
+fn every_key_of_listeners_limits_and_logs_can_be_written() {
+    let config = everything();
+    assert_eq!(config.edge.listeners.len(), 3);
+    assert_eq!((config.edge.admin.to_string().as_str(), config.edge.drain_timeout.as_secs()), ("[::1]:9091", 4));
+    assert_eq!((config.edge.limits.linger_bytes, config.edge.limits.h2_max_streams), (0, 7));
+    assert_eq!(config.audit, AuditTarget::File(PathBuf::from("/var/log/countersign/audit.jsonl")));
+    assert_eq!((config.log.level.as_str(), config.log.format), ("debug", LogFormat::Json));
+}
+
+#[test]
+fn anchors_of_yaml_work_and_dash_is_standard_output() {
+    let text = edited("who: { tokens: [ci] }", "who: &us { tokens: [ci] }").replace("who: anyone", "who: *us")
+        + "audit: { file: \"-\" }\n";
+    let config = loaded(&text);
+    assert_eq!(config.rules[1].who.clients, [Client::Token("ci".to_owned())]);
+    assert_eq!(config.audit, AuditTarget::Stdout);
+}
+
+#[test]
+fn plain_http_to_loopback_may_leave_bodies_unsigned() {
+    let config = loaded(&edited("https://s3.example.com", "http://127.0.0.1:9000\n    payload: unsigned"));
+    assert_eq!((config.upstreams[0].tls, config.upstreams[0].payload), (false, PayloadMode::Unsigned));
+}

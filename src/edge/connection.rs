@@ -1,0 +1,213 @@
+//! Serves one connection from its first byte to its last: TLS, then HTTP/1.1 or HTTP/2 as ALPN says.
+//!
+//! Every limit of hyper is set here on purpose, also where our value is hyper's default. Clear text is HTTP/1.1
+//! only: `auto` detection in hyper-util waits for ever for the first bytes.
+//! Source: `docs/DEFAULTS.md`; `docs/THREATS.md` K05, K12, K13, K15.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use super::Handler;
+use super::drain::Stop;
+use super::framing;
+use super::listener::Accepted;
+use super::monitor::Monitor;
+use super::rate_guard::{Pace, RateGuard};
+use super::read_ahead::{Collect, ReadAhead};
+use super::service::Service;
+use super::settings::ConnectionLimits;
+use super::streams::{Judgement, Streams};
+use super::tls::Protocol;
+use super::wire_guard::{Verdicts, WireGuard};
+use crate::arrival::ConnectionFacts;
+
+/// hyper's own value (408 KiB). Smaller buffers bound the memory of a stalled connection, but 64 KiB costs 1.5 times
+/// the CPU per GiB; the head has its own limit (`max_header_size`), so this bounds body buffers only.
+const H1_MAX_BUF_BYTES: usize = 8192 + 4096 * 100;
+
+/// What one stream may send before we read it. An upload of 1 MiB per round trip is 10 MB/s at 100 ms.
+const H2_STREAM_WINDOW: u32 = 1 << 20;
+/// What all streams of a connection may send before we read it; hyper's 1 MiB would let one upload stop all others.
+const H2_CONNECTION_WINDOW: u32 = 8 << 20;
+/// Bytes that one stream may have buffered for sending.
+const H2_MAX_SEND_BUF_BYTES: usize = 256 * 1024;
+/// A ping after this much silence of the connection, so that a client that is gone frees its streams.
+const H2_PING_INTERVAL: Duration = Duration::from_secs(20);
+const H2_PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Streams that a client may open and reset before we saw them (rapid reset, CVE-2023-44487).
+const H2_MAX_PENDING_RESETS: usize = 20;
+/// Streams that a client may make us reset (CVE-2025-8671); hyper's default is 1024.
+const H2_MAX_LOCAL_RESETS: usize = 128;
+
+/// Serves the connection until it ends. Dropping the future cuts it.
+pub(super) async fn serve<H: Handler>(accepted: Accepted, service: Arc<Service<H>>, mut stop: Stop, monitor: Monitor) {
+    let limits = &service.limits;
+    let Accepted { stream, peer, tls } = accepted;
+    let facts = ConnectionFacts { peer, tls: tls.is_some() };
+    let stream = RateGuard::new(stream, Pace::of(limits));
+    let Some(tls) = tls else {
+        return serve_http1(stream, service, facts, stop, &monitor).await;
+    };
+    let handshake = timeout(limits.handshake_timeout, tls.accept(ReadAhead::new(stream)));
+    let (stream, protocol) = tokio::select! {
+        // Nothing is in flight yet, so nothing is lost.
+        _ = stop.requested() => return,
+        outcome = handshake => match outcome {
+            Ok(Ok(accepted)) => accepted,
+            Ok(Err(error)) => {
+                tracing::debug!(%peer, %error, "TLS handshake failed");
+                return monitor.handshake_failed();
+            }
+            Err(_elapsed) => {
+                tracing::debug!(%peer, "TLS handshake took too long");
+                return monitor.handshake_failed();
+            }
+        },
+    };
+    match protocol {
+        Protocol::Http1 => serve_http1(Collect::new(stream), service, facts, stop, &monitor).await,
+        Protocol::Http2 => serve_http2(stream, service, facts, stop, &monitor).await,
+    }
+}
+
+async fn serve_http1<H, IO>(
+    stream: IO,
+    service: Arc<Service<H>>,
+    facts: ConnectionFacts,
+    mut stop: Stop,
+    monitor: &Monitor,
+) where
+    H: Handler,
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let verdicts = Arc::new(Verdicts::default());
+    let io = TokioIo::new(WireGuard::new(stream, verdicts.clone(), &service.limits));
+    let builder = http1_builder(&service.limits);
+    // Not `with_upgrades`: no bytes are ever passed through.
+    let mut connection = pin!(builder.serve_connection(
+        io,
+        service_fn(move |request| service.clone().answer(request, facts, verdicts.next(), None)),
+    ));
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        _ = stop.requested() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    note_end(outcome, facts, monitor);
+}
+
+fn http1_builder(limits: &ConnectionLimits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // Runs from the end of the last answer, so it bounds idle keep-alive connections too.
+        .header_read_timeout(limits.head_timeout)
+        .max_headers(limits.max_headers)
+        .max_header_size(limits.max_head_bytes)
+        .max_buf_size(H1_MAX_BUF_BYTES)
+        .keep_alive(true)
+        .half_close(false)
+        .pipeline_flush(false);
+    builder
+}
+
+async fn serve_http2<H, IO>(
+    stream: IO,
+    service: Arc<Service<H>>,
+    facts: ConnectionFacts,
+    mut stop: Stop,
+    monitor: &Monitor,
+) where
+    H: Handler,
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = service.limits.clone();
+    let streams = Streams::new();
+    let opened = streams.clone();
+    let builder = http2_builder(&limits);
+    let mut connection = pin!(builder.serve_connection(
+        TokioIo::new(stream),
+        service_fn(move |request| {
+            let (head, body) = request.into_parts();
+            let framing = framing::of_h2(&head);
+            let request = http::Request::from_parts(head, body);
+            service.clone().answer(request, facts, framing, Some(opened.open()))
+        }),
+    ));
+    let mut end = pin!(end_of_patience(&streams, &limits));
+    let mut leaving = false;
+    let outcome = loop {
+        tokio::select! {
+            outcome = connection.as_mut() => break outcome,
+            _ = stop.requested(), if !leaving => {
+                connection.as_mut().graceful_shutdown();
+                leaving = true;
+            }
+            judgement = end.as_mut() => match judgement {
+                // The client is told first; if that does not end the connection within another idle time, dropping it does.
+                Judgement::Idle(_) if !leaving => {
+                    connection.as_mut().graceful_shutdown();
+                    leaving = true;
+                    end.set(end_of_patience(&streams, &limits));
+                }
+                _ => {
+                    tracing::info!(peer = %facts.peer, ?judgement, "HTTP/2 connection cut");
+                    return monitor.stalled();
+                }
+            },
+        }
+    };
+    note_end(outcome, facts, monitor);
+}
+
+/// Waits until the connection has been idle or stalled for too long, counted from now at the earliest.
+async fn end_of_patience(streams: &Streams, limits: &ConnectionLimits) -> Judgement {
+    let shortest = limits.head_timeout.min(limits.body_idle_timeout);
+    let mut ticks = interval((shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(5)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let start = Instant::now();
+    loop {
+        let now = ticks.tick().await;
+        match streams.judge(now, limits.head_timeout, limits.body_idle_timeout) {
+            Judgement::Busy => {}
+            Judgement::Idle(_) if now - start < limits.head_timeout => {}
+            judgement => return judgement,
+        }
+    }
+}
+
+fn http2_builder(limits: &ConnectionLimits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.h2_max_streams)
+        .max_header_list_size(u32::try_from(limits.max_head_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_send_buf_size(H2_MAX_SEND_BUF_BYTES)
+        .keep_alive_interval(H2_PING_INTERVAL)
+        .keep_alive_timeout(H2_PING_TIMEOUT)
+        .max_pending_accept_reset_streams(H2_MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(H2_MAX_LOCAL_RESETS);
+    builder
+}
+
+fn note_end(outcome: hyper::Result<()>, facts: ConnectionFacts, monitor: &Monitor) {
+    if let Err(error) = outcome {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        // Clients that leave in the middle are everyday; the requests concerned are in the audit.
+        tracing::debug!(peer = %facts.peer, %error, ?cause, "connection ended with an error");
+        if super::rate_guard::is_too_slow(&error) {
+            monitor.stalled();
+        }
+    }
+}

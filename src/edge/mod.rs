@@ -1,0 +1,207 @@
+//! Accepts connections and hands each request to the gateway.
+//!
+//! Bounds what a connection may cost before anybody knows who it is: slots, handshake and head times, head sizes,
+//! streams, and the rate at which a client takes its answer. Says of each head whether it can be read in two ways.
+//! Does not know S3 or the rules; authenticates nobody.
+
+use std::error::Error;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+use crate::arrival::Arrival;
+
+mod admin;
+mod body;
+mod connection;
+mod drain;
+mod framing;
+mod listener;
+mod monitor;
+mod rate_guard;
+mod read_ahead;
+mod service;
+pub mod settings;
+mod streams;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod wire_guard;
+
+pub use admin::AdminState;
+pub use drain::DrainReport;
+pub use monitor::Monitor;
+pub use settings::{ConnectionLimits, ListenerSettings, Settings, TlsSettings};
+pub use tls::TlsError;
+
+use listener::{Accepted, Listeners};
+use service::Service;
+use tls::Tls;
+
+/// What answers requests.
+pub trait Handler: Clone + Send + Sync + 'static {
+    /// Body of the answers.
+    type Body: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+
+    /// Answers one request. Dropped when the client goes away, and when the drain deadline passes.
+    ///
+    /// A panic becomes `500 InternalError` for this request only.
+    fn handle(&self, arrival: Arrival) -> impl Future<Output = http::Response<Self::Body>> + Send;
+}
+
+/// Why the edge could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// There is no data listener to serve.
+    #[error("no listener is configured")]
+    NoListener,
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Address {
+        /// As configured.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// Certificate or key of a listener cannot be used.
+    #[error("TLS of listener {address}: {source}")]
+    Tls {
+        /// As configured.
+        address: SocketAddr,
+        /// Which file, and what about it.
+        source: Box<TlsError>,
+    },
+}
+
+/// All listening sockets, bound; nothing is accepted before [`Edge::run`].
+#[derive(Debug)]
+pub struct Edge {
+    settings: Settings,
+    listeners: Vec<(TcpListener, Option<Arc<Tls>>)>,
+    admin: TcpListener,
+    addresses: Addresses,
+    monitor: Monitor,
+}
+
+/// Where the edge really listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// Data listeners, in the order of the settings.
+    pub data: Vec<SocketAddr>,
+    /// Admin listener.
+    pub admin: SocketAddr,
+}
+
+impl Edge {
+    /// Reads certificates and binds all addresses. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`BindError`] for the first listener that cannot be set up; nothing stays bound then.
+    pub fn bind(settings: Settings) -> Result<Self, BindError> {
+        if settings.listeners.is_empty() {
+            return Err(BindError::NoListener);
+        }
+        let bind = |address: SocketAddr| {
+            let listener = listener::listen(address, &settings.limits);
+            let bound = listener.and_then(|listener| listener.local_addr().map(|at| (listener, at)));
+            bound.map_err(|source| BindError::Address { address, source })
+        };
+        let mut listeners = Vec::new();
+        let mut data = Vec::new();
+        for ListenerSettings { address, tls } in &settings.listeners {
+            let tls = tls.as_ref().map(Tls::load).transpose();
+            let tls =
+                tls.map_err(|source| BindError::Tls { address: *address, source: Box::new(source) })?.map(Arc::new);
+            let (listener, at) = bind(*address)?;
+            listeners.push((listener, tls));
+            data.push(at);
+        }
+        let (admin, admin_at) = bind(settings.admin)?;
+        let addresses = Addresses { data, admin: admin_at };
+        Ok(Self { settings, listeners, admin, addresses, monitor: Monitor::default() })
+    }
+
+    /// Real addresses, which differ from the settings for port 0.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Counters of this edge.
+    pub fn monitor(&self) -> Monitor {
+        self.monitor.clone()
+    }
+
+    /// Replaces certificates while the edge runs.
+    pub fn certificates(&self) -> Certificates {
+        Certificates(self.listeners.iter().filter_map(|(_, tls)| tls.clone()).collect())
+    }
+
+    /// Serves until `shutdown` completes, then drains: no new connections, requests in flight may finish until
+    /// the drain timeout, `/readyz` answers 503 meanwhile. Dropping the future cuts everything.
+    pub async fn run<H: Handler>(
+        self,
+        handler: H,
+        admin_state: Arc<dyn AdminState>,
+        shutdown: impl Future<Output = ()>,
+    ) -> DrainReport {
+        let Self { settings, listeners, admin, monitor, .. } = self;
+        let (stop, stopped) = drain::stop_signal();
+        // In a set, because a set cuts its tasks when it is dropped.
+        let mut admin_task = JoinSet::new();
+        admin_task.spawn(admin::serve(admin, admin_state, stopped.clone()));
+
+        let slots = Arc::new(Semaphore::new(settings.limits.max_connections));
+        let service = Arc::new(Service { handler, limits: settings.limits });
+        let mut listeners = Listeners::new(listeners);
+        let mut connections = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            let (accepted, slot) = tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                Some(next) = next_with_slot(&mut listeners, &slots) => next,
+                else => break,
+            };
+            drain::reap(&mut connections);
+            let (service, stopped, monitor) = (service.clone(), stopped.clone(), monitor.clone());
+            connections.spawn(async move {
+                let _open = (slot, monitor.opened());
+                connection::serve(accepted, service, stopped, monitor).await;
+            });
+        }
+        drop(listeners);
+        stop.request();
+        drain::drain(connections, settings.drain_timeout).await
+    }
+}
+
+/// Takes a slot, then a connection for it. `None` if there are no slots any more, which never happens.
+async fn next_with_slot(listeners: &mut Listeners, slots: &Arc<Semaphore>) -> Option<(Accepted, OwnedSemaphorePermit)> {
+    let slot = slots.clone().acquire_owned().await.ok()?;
+    Some((listener::next_connection(listeners).await, slot))
+}
+
+/// The certificates of all TLS listeners; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Certificates(Arc<[Arc<Tls>]>);
+
+impl Certificates {
+    /// Reads all files again and uses them for later connections. Blocks for as long as reading takes.
+    ///
+    /// # Errors
+    /// [`TlsError`] of the first listener whose files cannot be used; then nothing changes anywhere.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let configs: Vec<_> = self.0.iter().map(|tls| tls.read_again()).collect::<Result<_, _>>()?;
+        for (tls, config) in self.0.iter().zip(configs) {
+            tls.replace(config);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,220 @@
+//! Fewer and larger reads for TLS: a buffer between the socket and rustls, and one round after rustls.
+//!
+//! rustls asks the socket for 4 KiB first and hands out at most one record (16 KiB) at a time. Reading ahead
+//! divides the system calls by four, collecting records makes hyper's frames larger, and with them the writes
+//! to the upstream. Clear-text connections need neither, because hyper reads up to 400 KiB itself.
+//! Source: `docs/PERFORMANCE.md`, "TLS".
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::BufMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+/// First read of an idle connection: a request head, usually.
+const SMALL: usize = 8 * 1024;
+/// Read of a connection on which data flows: four records.
+const LARGE: usize = 64 * 1024;
+
+/// Reads more from the socket than it was asked for. Holds no memory while nothing arrives.
+#[derive(Debug)]
+pub(super) struct ReadAhead<IO> {
+    inner: IO,
+    buffer: Vec<u8>,
+    /// Bytes of `buffer` already handed out.
+    taken: usize,
+    next_read: usize,
+}
+
+impl<IO> ReadAhead<IO> {
+    pub(super) fn new(inner: IO) -> Self {
+        Self { inner, buffer: Vec::new(), taken: 0, next_read: SMALL }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> ReadAhead<IO> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.buffer.clear();
+        self.taken = 0;
+        self.buffer.reserve_exact(self.next_read);
+        let read = pin!(self.inner.read_buf(&mut (&mut self.buffer).limit(self.next_read))).poll(cx);
+        match read {
+            Poll::Pending => {
+                self.buffer = Vec::new();
+                Poll::Pending
+            }
+            Poll::Ready(Ok(bytes)) => {
+                self.next_read = if bytes == self.next_read { LARGE } else { self.next_read };
+                if bytes < SMALL {
+                    self.next_read = SMALL;
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for ReadAhead<IO> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.taken == this.buffer.len() {
+            ready!(this.poll_fill(cx))?;
+        }
+        let waiting = &this.buffer[this.taken..];
+        let now = waiting.len().min(buf.remaining());
+        buf.put_slice(&waiting[..now]);
+        this.taken += now;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Fills the reader's buffer from several reads, as long as they give something at once.
+#[derive(Debug)]
+pub(super) struct Collect<IO> {
+    inner: IO,
+    /// The end, or an error, that came after bytes; the next read reports it.
+    pending_end: Option<io::Result<()>>,
+}
+
+impl<IO> Collect<IO> {
+    pub(super) fn new(inner: IO) -> Self {
+        Self { inner, pending_end: None }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Collect<IO> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Some(end) = this.pending_end.take() {
+            return Poll::Ready(end);
+        }
+        let start = buf.filled().len();
+        while buf.remaining() > 0 {
+            let before = buf.filled().len();
+            let something_read = before > start;
+            match Pin::new(&mut this.inner).poll_read(cx, buf) {
+                Poll::Ready(Ok(())) if buf.filled().len() > before => {}
+                Poll::Ready(end) if something_read => {
+                    this.pending_end = Some(end);
+                    break;
+                }
+                Poll::Pending if something_read => break,
+                nothing_yet => return nothing_yet,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+macro_rules! forward_writes {
+    ($($wrapper:ident),+) => {$(
+        impl<IO: AsyncWrite + Unpin> AsyncWrite for $wrapper<IO> {
+            fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+                Pin::new(&mut self.inner).poll_write(cx, buf)
+            }
+
+            fn poll_write_vectored(
+                mut self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bufs: &[io::IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                self.inner.is_write_vectored()
+            }
+
+            fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Pin::new(&mut self.inner).poll_flush(cx)
+            }
+
+            fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Pin::new(&mut self.inner).poll_shutdown(cx)
+            }
+        }
+    )+};
+}
+
+forward_writes!(ReadAhead, Collect);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// Gives one scripted piece per read; notes how much each read asked for.
+    struct Script {
+        pieces: VecDeque<io::Result<Vec<u8>>>,
+        asked: Vec<usize>,
+    }
+
+    impl Script {
+        fn new(pieces: Vec<io::Result<Vec<u8>>>) -> Self {
+            Self { pieces: pieces.into(), asked: Vec::new() }
+        }
+    }
+
+    impl AsyncRead for Script {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            self.asked.push(buf.remaining());
+            match self.pieces.pop_front() {
+                None => Poll::Pending,
+                Some(Err(error)) => Poll::Ready(Err(error)),
+                Some(Ok(piece)) => {
+                    buf.put_slice(&piece);
+                    Poll::Ready(Ok(()))
+                }
+            }
+        }
+    }
+
+    /// One read of up to `room` bytes; `None` when it would wait.
+    fn read_once<IO: AsyncRead + Unpin>(io: &mut IO, room: usize) -> Option<io::Result<Vec<u8>>> {
+        let mut space = vec![0; room];
+        let mut buf = ReadBuf::new(&mut space);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        match Pin::new(io).poll_read(&mut cx, &mut buf) {
+            Poll::Pending => None,
+            Poll::Ready(outcome) => Some(outcome.map(|()| buf.filled().to_vec())),
+        }
+    }
+
+    fn reset() -> io::Error {
+        io::ErrorKind::ConnectionReset.into()
+    }
+
+    #[test]
+    fn reading_ahead_grows_with_the_flow_and_keeps_nothing_while_waiting() {
+        let pieces = vec![Ok(vec![1; SMALL]), Ok(vec![2; LARGE]), Ok(vec![3; 10])];
+        let mut io = ReadAhead::new(Script::new(pieces));
+        let mut total = 0;
+        while let Some(read) = read_once(&mut io, 5000) {
+            total += read.unwrap().len();
+        }
+        assert_eq!(total, SMALL + LARGE + 10);
+        assert_eq!(io.inner.asked, [SMALL, LARGE, LARGE, SMALL]);
+        assert_eq!(io.buffer.capacity(), 0);
+    }
+
+    #[test]
+    fn collecting_stops_at_a_full_buffer_at_a_wait_and_at_the_end() {
+        let mut io = Collect::new(Script::new(vec![Ok(vec![1; 4]), Ok(vec![2; 4]), Ok(vec![3; 4]), Ok(vec![])]));
+        assert_eq!(read_once(&mut io, 8).unwrap().unwrap(), [1, 1, 1, 1, 2, 2, 2, 2]);
+        assert_eq!(read_once(&mut io, 8).unwrap().unwrap(), [3; 4]);
+        assert!(read_once(&mut io, 8).unwrap().unwrap().is_empty(), "the end, not forgotten");
+        assert!(read_once(&mut io, 8).is_none());
+    }
+
+    #[test]
+    fn an_error_after_bytes_is_reported_after_them() {
+        let mut io = Collect::new(Script::new(vec![Ok(vec![1; 4]), Err(reset())]));
+        assert_eq!(read_once(&mut io, 8).unwrap().unwrap(), [1; 4]);
+        assert_eq!(read_once(&mut io, 8).unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        let mut io = Collect::new(Script::new(vec![Err(reset())]));
+        assert!(read_once(&mut io, 8).unwrap().is_err());
+    }
+}

@@ -1,0 +1,162 @@
+//! Makes an [`Arrival`] of what hyper delivers, and answers itself the little that never reaches the handler.
+//!
+//! The edge answers: a target that is too long, too many fields on HTTP/2 (on HTTP/1.1 hyper does), and a
+//! handler that panicked. Everything else, ambiguous heads included, is the handler's to judge, so that it
+//! appears in the audit. No protocol is ever switched: the hooks for it are taken out of the request.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::FutureExt;
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use super::Handler;
+use super::body::EdgeBody;
+use super::settings::ConnectionLimits;
+use super::streams::OpenStream;
+use crate::arrival::{Arrival, ConnectionFacts, Framing};
+use crate::base::RequestId;
+
+/// What all requests of all connections share.
+#[derive(Debug)]
+pub(super) struct Service<H> {
+    pub(super) handler: H,
+    pub(super) limits: ConnectionLimits,
+}
+
+/// An answer of the edge itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OwnAnswer {
+    TargetTooLong,
+    TooManyFields,
+    Panicked,
+}
+
+impl OwnAnswer {
+    /// Status, S3 error code, text for the client.
+    fn parts(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::TargetTooLong => {
+                (StatusCode::URI_TOO_LONG, "InvalidURI", "The request target is longer than this server accepts.")
+            }
+            Self::TooManyFields => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "RequestHeaderSectionTooLarge",
+                "The request has more header fields than this server accepts.",
+            ),
+            Self::Panicked => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "An internal error occurred. Please try again.")
+            }
+        }
+    }
+}
+
+impl<H: Handler> Service<H> {
+    /// Answers one request. `stream` is the HTTP/2 stream it came on.
+    pub(super) fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: ConnectionFacts,
+        framing: Framing,
+        stream: Option<OpenStream>,
+    ) -> impl Future<Output = Result<Response<EdgeBody<H::Body>>, Infallible>> + Send {
+        let received = Instant::now();
+        async move {
+            let (mut head, body) = request.into_parts();
+            head.extensions.remove::<OnUpgrade>();
+            let request_id = RequestId::generate();
+            let mut facts = AnswerFacts::of(&head, framing);
+            let refusal = refusal(&head, &self.limits);
+            let arrival = Arrival { request_id: request_id.clone(), received, connection, framing, head, body };
+            let response = match refusal {
+                Some(own) => own_response(own, &request_id),
+                None => match AssertUnwindSafe(self.call(arrival)).catch_unwind().await {
+                    Ok(response) => response.map(EdgeBody::handler),
+                    Err(_panic) => {
+                        // The panic hook has told what happened; this tells to whom.
+                        tracing::error!(request_id = %request_id, "request handler panicked");
+                        facts.close = true;
+                        own_response(OwnAnswer::Panicked, &request_id)
+                    }
+                },
+            };
+            let response = facts.fit(response, &request_id);
+            Ok(match stream {
+                Some(stream) => response.map(|body| body.on_stream(stream)),
+                None => response,
+            })
+        }
+    }
+
+    // A function of its own, so that a panic before the first await is caught as well.
+    async fn call(&self, arrival: Arrival) -> Response<H::Body> {
+        self.handler.handle(arrival).await
+    }
+}
+
+/// What of the request decides how its answer may look.
+struct AnswerFacts {
+    connect: bool,
+    http1: bool,
+    /// Whether nothing may follow on the connection.
+    close: bool,
+}
+
+impl AnswerFacts {
+    fn of(head: &Parts, framing: Framing) -> Self {
+        Self {
+            connect: head.method == Method::CONNECT,
+            http1: head.version < Version::HTTP_2,
+            close: framing != Framing::Clear,
+        }
+    }
+
+    /// Replaces an answer that would make hyper switch protocols, and closes where nobody knows what follows.
+    fn fit<B>(&self, mut response: Response<EdgeBody<B>>, request_id: &RequestId) -> Response<EdgeBody<B>> {
+        let status = response.status();
+        if status.is_informational() || (self.connect && status.is_success()) {
+            tracing::error!(request_id = %request_id, %status, "handler gave an answer that would end HTTP");
+            response = own_response(OwnAnswer::Panicked, request_id);
+        }
+        if self.close && self.http1 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// Why the handler does not get to see this head.
+fn refusal(head: &Parts, limits: &ConnectionLimits) -> Option<OwnAnswer> {
+    let authority = head.uri.authority().filter(|_| head.version < Version::HTTP_2);
+    let target_bytes =
+        head.uri.path_and_query().map_or(0, |path| path.as_str().len()) + authority.map_or(0, |a| a.as_str().len());
+    if target_bytes > limits.max_target_bytes {
+        return Some(OwnAnswer::TargetTooLong);
+    }
+    (head.headers.len() > limits.max_headers).then_some(OwnAnswer::TooManyFields)
+}
+
+fn own_response<B>(answer: OwnAnswer, request_id: &RequestId) -> Response<EdgeBody<B>> {
+    const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+    let (status, code, message) = answer.parts();
+    // Nothing of it comes from the client, so nothing has to be escaped.
+    let xml = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <Error><Code>{code}</Code><Message>{message}</Message><RequestId>{request_id}</RequestId></Error>"
+    );
+    let mut response = Response::new(EdgeBody::own(xml));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    response
+}

@@ -1,0 +1,306 @@
+//! An edge that runs, a handler that tells what it sees, and a client that sends raw bytes.
+
+use std::convert::Infallible;
+use std::fmt::Debug;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::arrival::{Arrival, Framing};
+use crate::edge::{
+    Addresses, AdminState, Certificates, ConnectionLimits, DrainReport, Edge, Handler, ListenerSettings, Monitor,
+    Settings, TlsSettings,
+};
+
+/// Nothing in these tests takes this long unless it hangs.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Limits that no test meets by accident.
+pub(in crate::edge) fn limits() -> ConnectionLimits {
+    ConnectionLimits {
+        max_connections: 100,
+        handshake_timeout: Duration::from_secs(15),
+        head_timeout: Duration::from_secs(15),
+        max_head_bytes: 16 * 1024,
+        max_headers: 50,
+        max_target_bytes: 1024,
+        body_idle_timeout: Duration::from_secs(15),
+        min_body_rate: 1,
+        body_rate_window: Duration::from_secs(15),
+        linger_bytes: 4 << 20,
+        linger_timeout: Duration::from_secs(15),
+        h2_max_streams: 16,
+    }
+}
+
+/// Waits for something that must come.
+pub(super) async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
+    timeout(DEADLINE, event).await.unwrap_or_else(|_| panic!("{what} did not happen"))
+}
+
+/// What happened at the handler.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// A request arrived: method, target, framing.
+    Arrived(Method, String, Framing),
+    /// Its body was read to the end, or ended in an error.
+    BodyRead(Result<usize, ()>),
+    /// The body of the answer, or the handler itself, was dropped before its end.
+    Dropped,
+}
+
+/// Answers by path: `/panic`, `/refuse` (does not read), `/endless`, `/wait` (until told), `/switch`; else reads and echoes.
+#[derive(Debug, Clone)]
+pub(super) struct Probe {
+    events: mpsc::UnboundedSender<Event>,
+    go_on: Arc<Notify>,
+}
+
+impl Handler for Probe {
+    type Body = ProbeBody;
+
+    async fn handle(&self, arrival: Arrival) -> Response<ProbeBody> {
+        let Arrival { head, framing, body, .. } = arrival;
+        let path = head.uri.path().to_owned();
+        self.tell(Event::Arrived(head.method.clone(), head.uri.to_string(), framing));
+        if framing != Framing::Clear && path != "/switch" && head.method != Method::CONNECT {
+            return answer(StatusCode::BAD_REQUEST, "ambiguous");
+        }
+        match path.as_str() {
+            "/panic" => panic!("as the test asked"),
+            "/refuse" => answer(StatusCode::FORBIDDEN, "refused"),
+            "/switch" => answer(StatusCode::SWITCHING_PROTOCOLS, ""),
+            "/endless" => Response::new(ProbeBody::Endless { _teller: DropTeller::new(self) }),
+            "/wait" => {
+                let teller = DropTeller::new(self);
+                self.go_on.notified().await;
+                teller.defuse();
+                answer(StatusCode::OK, "waited")
+            }
+            _ => {
+                let body = body.collect().await.map(|body| body.to_bytes());
+                self.tell(Event::BodyRead(body.as_ref().map(Bytes::len).map_err(|_| ())));
+                let mut response = answer(StatusCode::OK, "");
+                *response.body_mut() = ProbeBody::Text(body.ok());
+                response
+            }
+        }
+    }
+}
+
+impl Probe {
+    fn tell(&self, event: Event) {
+        // The test may have ended before its last connection.
+        self.events.send(event).ok();
+    }
+}
+
+fn answer(status: StatusCode, text: &'static str) -> Response<ProbeBody> {
+    let mut response = Response::new(ProbeBody::Text(Some(text.into())));
+    *response.status_mut() = status;
+    response
+}
+
+/// Body of the test handler.
+pub(super) enum ProbeBody {
+    Text(Option<Bytes>),
+    Endless {
+        /// Tells when hyper gives up.
+        _teller: DropTeller,
+    },
+}
+
+impl Body for ProbeBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(match self.get_mut() {
+            Self::Text(text) => text.take().map(|text| Ok(Frame::data(text))),
+            Self::Endless { .. } => Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 64 * 1024])))),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Text(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Endless { .. } => SizeHint::default(),
+        }
+    }
+}
+
+/// Tells when it is dropped, unless defused.
+pub(super) struct DropTeller(Option<Probe>);
+
+impl DropTeller {
+    fn new(probe: &Probe) -> Self {
+        Self(Some(probe.clone()))
+    }
+
+    fn defuse(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for DropTeller {
+    fn drop(&mut self) {
+        if let Some(probe) = &self.0 {
+            probe.tell(Event::Dropped);
+        }
+    }
+}
+
+/// Readiness and metrics as the test sets them.
+#[derive(Debug, Default)]
+pub(super) struct Admin {
+    pub(super) not_ready: Vec<String>,
+}
+
+impl AdminState for Admin {
+    fn not_ready(&self) -> Vec<String> {
+        self.not_ready.clone()
+    }
+
+    fn metrics(&self) -> String {
+        "countersign_up 1\n".to_owned()
+    }
+}
+
+/// A running edge.
+pub(super) struct World {
+    pub(super) addresses: Addresses,
+    pub(super) monitor: Monitor,
+    pub(super) certificates: Certificates,
+    events: mpsc::UnboundedReceiver<Event>,
+    go_on: Arc<Notify>,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<DrainReport>,
+}
+
+impl World {
+    /// One clear-text listener.
+    pub(super) async fn start(limits: ConnectionLimits) -> Self {
+        Self::start_with(settings(limits, None), Admin::default()).await
+    }
+
+    /// One TLS listener.
+    pub(super) async fn start_tls(limits: ConnectionLimits, tls: TlsSettings) -> Self {
+        Self::start_with(settings(limits, Some(tls)), Admin::default()).await
+    }
+
+    pub(super) async fn start_with(settings: Settings, admin: Admin) -> Self {
+        let edge = Edge::bind(settings).unwrap();
+        let (events, received) = mpsc::unbounded_channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let probe = Probe { events, go_on: Arc::default() };
+        Self {
+            addresses: edge.addresses().clone(),
+            monitor: edge.monitor(),
+            certificates: edge.certificates(),
+            events: received,
+            go_on: probe.go_on.clone(),
+            stop: Some(stop),
+            running: tokio::spawn(edge.run(probe, Arc::new(admin), async {
+                stopped.await.ok();
+            })),
+        }
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.addresses.data[0]
+    }
+
+    pub(super) async fn connect(&self) -> RawClient {
+        RawClient(TcpStream::connect(self.address()).await.unwrap())
+    }
+
+    /// The next event at the handler.
+    pub(super) async fn event(&mut self) -> Event {
+        soon("event at the handler", self.events.recv()).await.unwrap()
+    }
+
+    /// The events so far.
+    pub(super) fn events_so_far(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.events.try_recv().ok()).collect()
+    }
+
+    /// Waits until a GET for this target arrives.
+    pub(super) async fn arrival_of(&mut self, target: &str) {
+        let expected = Event::Arrived(Method::GET, target.to_owned(), Framing::Clear);
+        assert_eq!(self.event().await, expected);
+    }
+
+    /// Lets one `/wait` go on.
+    pub(super) fn go_on(&self) {
+        self.go_on.notify_one();
+    }
+
+    pub(super) fn request_stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits for the end after [`World::request_stop`].
+    pub(super) async fn end(self) -> DrainReport {
+        soon("end of the edge", self.running).await.unwrap()
+    }
+}
+
+pub(super) fn settings(limits: ConnectionLimits, tls: Option<TlsSettings>) -> Settings {
+    let free_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    Settings {
+        listeners: vec![ListenerSettings { address: free_port, tls }],
+        admin: free_port,
+        limits,
+        drain_timeout: Duration::from_secs(15),
+    }
+}
+
+/// A client that sends bytes as they are.
+pub(super) struct RawClient(pub(super) TcpStream);
+
+impl RawClient {
+    pub(super) async fn to(address: SocketAddr) -> Self {
+        Self(TcpStream::connect(address).await.unwrap())
+    }
+
+    pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// Everything until the server closes.
+    pub(super) async fn rest(&mut self) -> String {
+        let mut rest = Vec::new();
+        soon("end of the connection", self.0.read_to_end(&mut rest)).await.unwrap();
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+
+    /// One answer with Content-Length: its head and body.
+    pub(super) async fn response(&mut self) -> (String, String) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(soon("head of an answer", self.0.read_u8()).await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        soon("body of an answer", self.0.read_exact(&mut body)).await.unwrap();
+        (head, String::from_utf8(body).unwrap())
+    }
+}

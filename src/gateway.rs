@@ -1,0 +1,226 @@
+//! The story of one request. Everything else in the crate is a stage of it.
+//!
+//! Each stage takes what the stage before produced, so that none can be left out: `Arrival → Claim → Caller → S3Call → Permit → Admission
+//! → Outbound → UpstreamReply → Reply`. Whatever stops it is a [`Refusal`].
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use http::request::Parts;
+use hyper::body::Incoming;
+
+use crate::arrival::{Arrival, Framing};
+use crate::audit::record::Decision;
+use crate::audit::{Auditor, Ticket};
+use crate::auth::{Authenticators, Claim};
+use crate::base::{RequestId, UtcInstant};
+use crate::body::{BodyLimits, UploadBody, UploadWatch, linger};
+use crate::limits::Admission;
+use crate::listing;
+use crate::respond::{Refusal, RefusalKind, Reply, local, relay};
+use crate::rules::{Denied, RuleSet, Scope};
+use crate::s3::{Bucket, Buckets, Operation, S3Call, S3ErrorCode, identify};
+use crate::sign::Signer;
+use crate::upstream::Upstreams;
+
+/// Everything one configuration made, shared by all requests.
+pub struct Gateway {
+    /// Turns credentials into callers.
+    pub authenticators: Authenticators,
+    /// The public buckets.
+    pub buckets: Buckets,
+    /// Who may do what.
+    pub rules: RuleSet,
+    /// Signs with the gateway's own credentials.
+    pub signer: Signer,
+    /// The stores.
+    pub upstreams: Upstreams,
+    /// Limits on how a client sends a body.
+    pub body_limits: BodyLimits,
+    /// Writes down what happened.
+    pub auditor: Auditor,
+    /// When the configuration was loaded.
+    pub since: UtcInstant,
+}
+
+/// What is left of a request's body, and what its upload did, for the answer to know how to end the connection.
+struct Remains {
+    unread: Option<Incoming>,
+    upload: Option<Arc<UploadWatch>>,
+}
+
+impl Gateway {
+    /// Serves one request, whatever it is. Its audit record is written when the last byte of the answer is gone.
+    pub async fn serve(&self, arrival: Arrival) -> Reply {
+        let mut ticket = self.auditor.open(&arrival);
+        let Arrival { request_id, connection, framing, head, body, .. } = arrival;
+        let mut remains = Remains { unread: Some(body), upload: None };
+        let outcome = self.carry(&head, framing, connection.peer.ip(), &mut remains, &mut ticket).await;
+        self.finish(outcome, &head, &request_id, remains, ticket)
+    }
+
+    async fn carry(
+        &self,
+        head: &Parts,
+        framing: Framing,
+        peer: IpAddr,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<Reply, Refusal> {
+        check_framing(framing)?;
+        let claim = Claim::parse(head)?;
+        let caller = self.authenticators.authenticate(claim, peer).await?;
+        ticket.note_caller(caller.principal(), caller.scheme().as_str());
+        let call = identify(head, &self.buckets)?;
+        ticket.note_call(&call);
+        let permit =
+            self.rules.authorise(caller, call, &self.buckets).inspect_err(|denied| note_denial(ticket, denied))?;
+        ticket.note_decision(Decision::Allow, Some(permit.rule()));
+        let admission = Admission::admit(permit)?;
+        self.answer(&admission, remains, ticket).await
+    }
+
+    /// Answers an admitted call: from what the gateway knows, by listing what is permitted, or by forwarding.
+    async fn answer(
+        &self,
+        admission: &Admission,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<Reply, Refusal> {
+        let permit = admission.permit();
+        match (permit.scope(), permit.call().resource.bucket()) {
+            (Scope::Buckets(visible), _) => Ok(local::list_buckets(permit.caller(), visible, self.since)),
+            (Scope::Listing(scope), Some(bucket)) => {
+                let page = listing::collect(
+                    scope,
+                    permit.call(),
+                    bucket,
+                    permit.caller(),
+                    &self.signer,
+                    &self.upstreams,
+                    ticket,
+                )
+                .await?;
+                Ok(local::document(page))
+            }
+            (Scope::Whole, Some(bucket)) if permit.call().operation == Operation::GetBucketLocation => {
+                Ok(local::bucket_location(&self.signer.route(bucket.route).region))
+            }
+            (Scope::Whole, Some(bucket)) => self.forward(admission, bucket, remains, ticket).await,
+            (Scope::Whole | Scope::Listing(_), None) => Err(internal("a permit without a bucket")),
+        }
+    }
+
+    async fn forward(
+        &self,
+        admission: &Admission,
+        bucket: &Bucket,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<Reply, Refusal> {
+        let call = admission.permit().call();
+        let body = self.attach(admission, call, remains, ticket).await?;
+        let outbound = self.signer.prepare(admission, bucket, body)?;
+        let reply = self.upstreams.send(outbound).await?;
+        ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
+        relay::relay(reply, call, &self.signer.route(bucket.route).region).await
+    }
+
+    /// Puts the stages on the body of an upload. This is the first moment at which the body is polled.
+    async fn attach(
+        &self,
+        admission: &Admission,
+        call: &S3Call,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<Option<UploadBody>, Refusal> {
+        let Some(upload) = &call.upload else { return Ok(None) };
+        let length = upload.length.ok_or_else(|| internal("an admitted upload without a length"))?;
+        let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
+        let mut body = UploadBody::attach(admission, source, length, self.body_limits);
+        let watch = Arc::clone(body.watch());
+        remains.upload = Some(Arc::clone(&watch));
+        ticket.note_upload(Arc::new(move || watch.client_bytes()));
+        body.prime().await?;
+        Ok(Some(body))
+    }
+
+    fn finish(
+        &self,
+        outcome: Result<Reply, Refusal>,
+        head: &Parts,
+        request_id: &RequestId,
+        remains: Remains,
+        mut ticket: Ticket,
+    ) -> Reply {
+        let mut reply = match outcome {
+            Ok(reply) => reply,
+            Err(refusal) => {
+                ticket.note_refusal(refusal.kind.as_str(), refusal.code.as_str(), refusal.reason.clone());
+                log_refusal(&refusal, request_id);
+                let close = self.end_body(remains, head);
+                refusal.render(
+                    head.uri.path(),
+                    request_id,
+                    head.method == http::Method::HEAD,
+                    close && head.version < http::Version::HTTP_2,
+                )
+            }
+        };
+        if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
+            reply.headers_mut().insert("x-amz-request-id", value);
+        }
+        ticket.note_status(reply.status().as_u16());
+        reply.map(|body| body.with_ticket(ticket))
+    }
+
+    /// Sees to what a refused client still sends. Returns whether the connection must end, because a part of the body is unread.
+    fn end_body(&self, remains: Remains, head: &Parts) -> bool {
+        let Some(body) = remains.unread else {
+            return remains.upload.is_some_and(|upload| !upload.is_complete());
+        };
+        if http_body::Body::is_end_stream(&body) {
+            return false;
+        }
+        // A client that waits for 100 must not get it now: polling the body would send it.
+        if !head.headers.contains_key(http::header::EXPECT) {
+            linger(body, self.body_limits.linger);
+        }
+        true
+    }
+}
+
+fn check_framing(framing: Framing) -> Result<(), Refusal> {
+    match framing {
+        Framing::Clear => Ok(()),
+        Framing::Ambiguous(rule) => {
+            let message = "The request is framed in a way that can be read twofold.";
+            Err(Refusal::new(S3ErrorCode::InvalidRequest, RefusalKind::Client, message, rule))
+        }
+    }
+}
+
+fn note_denial(ticket: &mut Ticket, denied: &Denied) {
+    let rule = match denied {
+        Denied::ByRule { rule, .. } | Denied::Header { rule, .. } | Denied::ResponseOverride { rule, .. } => Some(rule),
+        Denied::NoRule { .. } | Denied::List(_) => None,
+    };
+    ticket.note_decision(Decision::Deny, rule);
+}
+
+fn internal(reason: &str) -> Refusal {
+    Refusal::new(S3ErrorCode::InternalError, RefusalKind::Internal, "The gateway failed.", reason)
+}
+
+/// Errors are logged once, here. What the operator must act on is louder than what a client did.
+fn log_refusal(refusal: &Refusal, request_id: &RequestId) {
+    let (code, kind, reason) = (refusal.code.as_str(), refusal.kind.as_str(), refusal.reason.as_str());
+    match refusal.kind {
+        RefusalKind::Internal => tracing::error!(%request_id, code, kind, reason, "request failed"),
+        RefusalKind::Upstream if refusal.status.is_server_error() => {
+            tracing::warn!(%request_id, code, kind, reason, "request failed")
+        }
+        _ => tracing::debug!(%request_id, code, kind, reason, "request refused"),
+    }
+}

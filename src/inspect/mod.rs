@@ -1,0 +1,3 @@
+//! What to look for in the bytes of an object.
+
+pub mod file_type;

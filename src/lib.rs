@@ -1,0 +1,54 @@
+//! countersign: a self-hosted, streaming, re-signing gateway for S3.
+//!
+//! The modules stand in the order of the story they tell; [`gateway`] is its table of contents. A module may name modules of a lower rank
+//! only; the ranks are in `docs/ARCHITECTURE.md` and are checked by `tests/tidy.rs`.
+
+// Words everybody uses.
+pub mod base;
+
+pub mod sigv4;
+
+pub mod telemetry;
+
+pub mod dial;
+
+pub mod bounded;
+
+// One request.
+pub mod arrival;
+
+pub mod s3;
+
+pub mod audit;
+
+pub mod auth;
+
+pub mod rules;
+
+pub mod limits;
+
+pub mod inspect;
+
+pub mod body;
+
+pub mod sign;
+
+pub mod upstream;
+
+pub mod respond;
+
+pub mod listing;
+
+pub mod gateway;
+
+// Around it.
+pub mod edge;
+
+pub mod config;
+
+pub mod app;
+
+#[cfg(feature = "demo")]
+mod demo;
+
+pub mod cli;

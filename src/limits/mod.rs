@@ -1,0 +1,154 @@
+//! Holds a permitted call to the terms of its rule, as far as its head tells: sizes, types, names, headers.
+//!
+//! What only the body can tell is checked by `body` under the same terms.
+
+use std::sync::Arc;
+
+use http::HeaderName;
+
+use crate::rules::{Permit, Terms};
+use crate::s3::UploadHead;
+
+/// A permitted call within the terms of its rule. The next stages ask for it.
+#[derive(Debug)]
+pub struct Admission {
+    permit: Permit,
+}
+
+/// Why a permitted call was not admitted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LimitError {
+    /// The body has no declared length, which the store needs.
+    #[error("the length of the body is not declared")]
+    LengthMissing,
+    /// The declared length is over the rule's maximum.
+    #[error("the object has {length} bytes, the rule allows at most {max}")]
+    TooLarge {
+        /// Declared bytes.
+        length: u64,
+        /// Most bytes allowed.
+        max: u64,
+    },
+    /// The declared length is under the rule's minimum.
+    #[error("the object has {length} bytes, the rule wants at least {min}")]
+    TooSmall {
+        /// Declared bytes.
+        length: u64,
+        /// Fewest bytes allowed.
+        min: u64,
+    },
+    /// The media type is not one the rule accepts.
+    #[error("the content type {0} is not one of those the rule allows")]
+    ContentType(String),
+    /// The rule wants a media type and none is declared.
+    #[error("the rule wants a content type and none is declared")]
+    ContentTypeMissing,
+    /// The name's extension is not one the rule accepts.
+    #[error("the file name extension is not one of those the rule allows")]
+    Extension,
+    /// A header that the rule requires is missing or has another value.
+    #[error("the rule wants the header {0}, with its value if it names one")]
+    HeaderMissing(HeaderName),
+}
+
+impl Admission {
+    /// Checks a permitted call against the terms of its rule.
+    ///
+    /// # Errors
+    /// [`LimitError`] with the first term that is not kept.
+    pub fn admit(permit: Permit) -> Result<Self, LimitError> {
+        if let Some(upload) = &permit.call().upload {
+            check_upload(&permit, upload)?;
+        }
+        Ok(Self { permit })
+    }
+
+    /// What was permitted.
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// The terms it was permitted on.
+    pub fn terms(&self) -> &Arc<Terms> {
+        self.permit.terms()
+    }
+
+    /// What the head says of the upload.
+    ///
+    /// # Panics
+    /// If the call carries no object; `gateway` asks only for those that do.
+    pub fn upload(&self) -> &UploadHead {
+        self.permit.call().upload.as_ref().expect("the operation has an object body, checked by gateway")
+    }
+}
+
+fn check_upload(permit: &Permit, upload: &UploadHead) -> Result<(), LimitError> {
+    let terms = permit.terms();
+    let length = upload.length.ok_or(LimitError::LengthMissing)?;
+    if let Some(max) = terms.max_size.filter(|max| length > *max) {
+        return Err(LimitError::TooLarge { length, max });
+    }
+    if length < terms.min_size {
+        return Err(LimitError::TooSmall { length, min: terms.min_size });
+    }
+    if !terms.content_types.is_empty() {
+        let declared = upload.media_type.as_ref().ok_or(LimitError::ContentTypeMissing)?.as_str();
+        if !terms.content_types.iter().any(|accepted| type_matches(accepted, declared)) {
+            return Err(LimitError::ContentType(declared.to_owned()));
+        }
+    }
+    if !terms.extensions.is_empty() {
+        let key = permit.call().resource.key().map_or("", |key| key.as_str());
+        if !extension(key).is_some_and(|extension| terms.extensions.contains(&extension)) {
+            return Err(LimitError::Extension);
+        }
+    }
+    let headers = &permit.call().headers.pass;
+    let missing = |(name, value): &&(HeaderName, Option<http::HeaderValue>)| match (headers.get(name), value) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(sent), Some(wanted)) => sent != wanted,
+    };
+    match terms.require_headers.iter().find(missing) {
+        Some((name, _)) => Err(LimitError::HeaderMissing(name.clone())),
+        None => Ok(()),
+    }
+}
+
+/// `image/*` and `*/*` stand for families.
+fn type_matches(accepted: &str, declared: &str) -> bool {
+    match accepted.strip_suffix("/*") {
+        Some("*") => true,
+        Some(kind) => declared.split_once('/').is_some_and(|(declared_kind, _)| declared_kind == kind),
+        None => accepted == declared,
+    }
+}
+
+/// What stands behind the last dot of the last segment, in lower case.
+fn extension(key: &str) -> Option<String> {
+    let name = key.rsplit('/').next()?;
+    name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_ranges_match_their_family() {
+        assert!(
+            type_matches("image/*", "image/png")
+                && type_matches("*/*", "a/b")
+                && type_matches("text/plain", "text/plain")
+        );
+        assert!(!type_matches("image/*", "imagex/png") && !type_matches("text/plain", "text/html"));
+    }
+
+    #[test]
+    fn the_extension_is_behind_the_last_dot_of_the_name() {
+        assert_eq!(extension("a.b/photo.PNG").as_deref(), Some("png"));
+        assert_eq!(extension("a/x.png.exe").as_deref(), Some("exe"));
+        assert_eq!(extension("a.png/x"), None);
+        assert_eq!(extension("a/x.").as_deref(), Some(""));
+    }
+}

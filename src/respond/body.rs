@@ -1,0 +1,113 @@
+//! The body of an answer, and the ticket that closes with it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::audit::Ticket;
+use crate::upstream::ReplyBody;
+use crate::upstream::reply::ReplyError;
+
+/// What goes to the client.
+pub type Reply = http::Response<AnswerBody>;
+
+/// The body of an answer. Its ticket closes when the last byte was taken, or when it is dropped before.
+pub struct AnswerBody {
+    source: Source,
+    ticket: Option<Box<Ticket>>,
+}
+
+/// Where the bytes come from.
+pub enum Source {
+    /// A document of our own.
+    Full(Bytes),
+    /// The store, frame by frame.
+    Store(Box<ReplyBody>),
+}
+
+impl AnswerBody {
+    /// A body without a ticket yet.
+    pub fn new(source: Source) -> Self {
+        Self { source, ticket: None }
+    }
+
+    /// Hands over the ticket, to be closed at the end.
+    #[must_use]
+    pub fn with_ticket(mut self, mut ticket: Ticket) -> Self {
+        // hyper never polls an empty body, so its end is now.
+        if self.is_end_stream() {
+            ticket.finished();
+        } else {
+            self.ticket = Some(Box::new(ticket));
+        }
+        self
+    }
+
+    fn note_end(&mut self, result: Result<(), &ReplyError>) {
+        if let Some(mut ticket) = self.ticket.take() {
+            match result {
+                Ok(()) => ticket.finished(),
+                Err(error) => ticket.failed(error.to_string()),
+            }
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = ReplyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        let this = &mut *self;
+        let frame = match &mut this.source {
+            Source::Full(bytes) if bytes.is_empty() => None,
+            Source::Full(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
+            Source::Store(body) => ready!(Pin::new(body.as_mut()).poll_frame(context)),
+        };
+        match &frame {
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                if let Some(ticket) = &mut this.ticket {
+                    ticket.count_out(length);
+                }
+                if this.source_ended() {
+                    this.note_end(Ok(()));
+                }
+            }
+            Some(Err(error)) => this.note_end(Err(error)),
+            None => this.note_end(Ok(())),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.source_ended()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Store(body) => body.size_hint(),
+        }
+    }
+}
+
+impl AnswerBody {
+    fn source_ended(&self) -> bool {
+        match &self.source {
+            Source::Full(bytes) => bytes.is_empty(),
+            Source::Store(body) => body.is_end_stream(),
+        }
+    }
+}
+
+impl std::fmt::Debug for AnswerBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AnswerBody")
+    }
+}

@@ -1,0 +1,93 @@
+//! Which headers of a store's answer reach the client.
+
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
+    CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, LAST_MODIFIED, VARY,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+const PASSED: &[HeaderName] = &[
+    ACCEPT_RANGES,
+    CACHE_CONTROL,
+    CONTENT_DISPOSITION,
+    CONTENT_ENCODING,
+    CONTENT_LANGUAGE,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    ETAG,
+    EXPIRES,
+    LAST_MODIFIED,
+];
+
+/// `x-amz-*` headers that describe the object. Everything else of that family describes the gateway's account or the store's inside.
+const PASSED_AMZ: &[&str] = &[
+    "x-amz-archive-status",
+    "x-amz-checksum-crc32",
+    "x-amz-checksum-crc32c",
+    "x-amz-checksum-crc64nvme",
+    "x-amz-checksum-sha1",
+    "x-amz-checksum-sha256",
+    "x-amz-checksum-type",
+    "x-amz-delete-marker",
+    "x-amz-expiration",
+    "x-amz-missing-meta",
+    "x-amz-mp-parts-count",
+    "x-amz-object-lock-legal-hold",
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
+    "x-amz-object-size",
+    "x-amz-restore",
+    "x-amz-server-side-encryption",
+    "x-amz-storage-class",
+    "x-amz-tagging-count",
+    "x-amz-version-id",
+];
+
+/// The headers for the client out of a store's headers.
+pub fn for_client(upstream: &HeaderMap) -> HeaderMap {
+    let passes = |name: &HeaderName| {
+        PASSED.contains(name) || PASSED_AMZ.contains(&name.as_str()) || name.as_str().starts_with("x-amz-meta-")
+    };
+    upstream.iter().filter(|(name, _)| passes(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// What an answer with an object's bytes or properties gets besides: no type guessing by browsers, no shared caching across callers.
+pub fn protect_object(headers: &mut HeaderMap) {
+    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
+    headers.insert(VARY, HeaderValue::from_static("Authorization"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn g07_only_headers_of_the_object_pass() {
+        let mut upstream = HeaderMap::new();
+        for name in [
+            "etag",
+            "x-amz-meta-a",
+            "x-amz-version-id",
+            "server",
+            "set-cookie",
+            "x-amz-id-2",
+            "x-amz-request-id",
+            "alt-svc",
+            "via",
+            "connection",
+            "strict-transport-security",
+            "access-control-allow-origin",
+            "x-amz-bucket-region",
+            "location",
+            "x-rgw-object-type",
+            "x-amz-server-side-encryption-aws-kms-key-id",
+        ] {
+            upstream.insert(HeaderName::from_static(name), HeaderValue::from_static("v"));
+        }
+        let mut names: Vec<_> = for_client(&upstream).keys().map(|name| name.as_str().to_owned()).collect();
+        names.sort();
+        assert_eq!(names, ["etag", "x-amz-meta-a", "x-amz-version-id"]);
+    }
+}

@@ -1,0 +1,10 @@
+//! What the client gets: the store's answer through an allow-list, an answer of our own, or a refusal.
+
+pub mod body;
+pub mod headers;
+pub mod local;
+pub mod refusal;
+pub mod relay;
+
+pub use body::{AnswerBody, Reply};
+pub use refusal::{Refusal, RefusalKind};

@@ -1,0 +1,165 @@
+use super::*;
+use crate::base::RouteId;
+use crate::rules::action::ActionSet;
+use crate::rules::settings::Place as RulePlace;
+use crate::rules::template::PrefixTemplate;
+use crate::s3::{OddKeys, identify};
+
+fn buckets() -> Buckets {
+    Buckets::new(["bkt", "other"].map(|name| Bucket {
+        name: name.to_owned(),
+        route: RouteId(0),
+        upstream_bucket: name.to_owned(),
+        upstream_prefix: String::new(),
+        odd_keys: OddKeys::Refuse,
+    }))
+}
+
+fn rule(name: &str, effect: Effect, who: Who, places: &[&str], words: &[&str]) -> RuleSettings {
+    let mut actions = ActionSet::default();
+    assert!(words.iter().all(|word| actions.add(word)));
+    let place = |text: &&str| {
+        let (bucket, prefix) = text.split_once('/').unwrap();
+        RulePlace { bucket: bucket.to_owned(), prefix: PrefixTemplate::parse(prefix).unwrap() }
+    };
+    RuleSettings {
+        name: name.to_owned(),
+        effect,
+        who,
+        places: places.iter().map(place).collect(),
+        actions,
+        terms: Terms::default(),
+    }
+}
+
+fn token(name: &str) -> Who {
+    Who { clients: vec![Client::Token(name.to_owned())], ..Who::default() }
+}
+
+fn caller(name: &str) -> Caller {
+    Caller::for_test(Scheme::AppToken, name, &[("sub", &[name]), ("groups", &["dev", "ops"])])
+}
+
+fn call(method: &str, target: &str, headers: &[(&str, &str)]) -> S3Call {
+    let mut request = http::Request::builder().method(method).uri(target).header("host", "gw");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    identify(&request.body(()).unwrap().into_parts().0, &buckets()).unwrap()
+}
+
+fn decide(rules: Vec<RuleSettings>, who: &str, method: &str, target: &str) -> Result<String, Denied> {
+    let permit = RuleSet::new(rules).authorise(caller(who), call(method, target, &[]), &buckets())?;
+    Ok(permit.rule().to_string())
+}
+
+#[test]
+fn without_a_rule_nothing_is_allowed() {
+    assert_eq!(decide(vec![], "a", "GET", "/bkt/a/x"), Err(Denied::NoRule { action: "s3:GetObject" }));
+    let rules = || vec![rule("a-only", Effect::Allow, token("a"), &["bkt/a/"], &["read"])];
+    assert_eq!(decide(rules(), "a", "GET", "/bkt/a/x").unwrap(), "a-only");
+    assert!(decide(rules(), "b", "GET", "/bkt/a/x").is_err());
+    assert!(decide(rules(), "a", "PUT", "/bkt/a/x").is_err());
+    assert!(decide(rules(), "a", "GET", "/other/a/x").is_err());
+}
+
+#[test]
+fn e04_a_prefix_ends_at_its_slash_and_is_case_sensitive() {
+    let rules = || vec![rule("r", Effect::Allow, token("a"), &["bkt/a/"], &["read"])];
+    for key in ["a", "ab/x", "A/x"] {
+        assert!(decide(rules(), "a", "GET", &format!("/bkt/{key}")).is_err(), "{key}");
+    }
+    assert!(decide(rules(), "a", "GET", "/bkt/a%2fx").is_ok());
+}
+
+#[test]
+fn an_explicit_deny_wins_over_every_allow() {
+    let rules = || {
+        vec![
+            rule("all", Effect::Allow, Who::default(), &["bkt/"], &["s3:*"]),
+            rule("lock", Effect::Deny, Who::default(), &["bkt/a/locked/"], &["write", "delete"]),
+        ]
+    };
+    let denied = Denied::ByRule { rule: RuleId::new("lock"), action: "s3:PutObject" };
+    assert_eq!(decide(rules(), "a", "PUT", "/bkt/a/locked/x"), Err(denied));
+    assert_eq!(decide(rules(), "a", "GET", "/bkt/a/locked/x").unwrap(), "all");
+    assert_eq!(decide(rules(), "a", "HEAD", "/bkt").unwrap(), "all");
+}
+
+#[test]
+fn the_most_specific_allow_decides() {
+    let rules = vec![
+        rule("wide", Effect::Allow, Who::default(), &["bkt/"], &["read"]),
+        rule("narrow", Effect::Allow, Who::default(), &["bkt/a/b/"], &["read"]),
+    ];
+    let set = RuleSet::new(rules);
+    let rule_for =
+        |target: &str| set.authorise(caller("a"), call("GET", target, &[]), &buckets()).unwrap().rule().to_string();
+    assert_eq!((rule_for("/bkt/a/x"), rule_for("/bkt/a/b/x")), ("wide".into(), "narrow".into()));
+}
+
+#[test]
+fn templates_take_the_callers_attributes() {
+    let rules =
+        || vec![rule("home", Effect::Allow, Who::default(), &["bkt/home/{sub}/", "bkt/teams/{groups}/"], &["read"])];
+    assert!(decide(rules(), "alice", "GET", "/bkt/home/alice/x").is_ok());
+    assert!(decide(rules(), "alice", "GET", "/bkt/home/bob/x").is_err());
+    assert!(decide(rules(), "alice", "GET", "/bkt/teams/ops/x").is_ok());
+    assert!(decide(rules(), "../b", "GET", "/bkt/home/b/x").is_err());
+}
+
+#[test]
+fn attributes_and_networks_must_all_hold() {
+    let who = |group: &str, network: &str| Who {
+        attributes: vec![("groups".into(), vec![group.into()])],
+        networks: vec![network.parse().unwrap()],
+        ..Who::default()
+    };
+    let allowed =
+        |who: Who| decide(vec![rule("r", Effect::Allow, who, &["bkt/"], &["read"])], "a", "GET", "/bkt/x").is_ok();
+    assert!(allowed(who("dev", "127.0.0.0/8")));
+    assert!(!allowed(who("admins", "127.0.0.0/8")));
+    assert!(!allowed(who("dev", "10.0.0.0/8")));
+}
+
+#[test]
+fn d07_d24_versions_and_tags_need_rights_of_their_own() {
+    let rules = || vec![rule("rw", Effect::Allow, Who::default(), &["bkt/"], &["read", "write", "delete"])];
+    assert_eq!(
+        decide(rules(), "a", "GET", "/bkt/x?versionId=1"),
+        Err(Denied::NoRule { action: "s3:GetObjectVersion" })
+    );
+    assert_eq!(
+        decide(rules(), "a", "DELETE", "/bkt/x?versionId=1"),
+        Err(Denied::NoRule { action: "s3:DeleteObjectVersion" })
+    );
+    let set = RuleSet::new(rules());
+    let with = |name: &str| {
+        set.authorise(caller("a"), call("PUT", "/bkt/x", &[(name, "v"), ("content-length", "1")]), &buckets())
+    };
+    assert_eq!(with("x-amz-tagging").unwrap_err(), Denied::NoRule { action: "s3:PutObjectTagging" });
+    assert_eq!(with("x-amz-acl").unwrap_err(), Denied::NoRule { action: "s3:PutObjectAcl" });
+    assert!(matches!(with("x-amz-storage-class").unwrap_err(), Denied::Header { .. }));
+}
+
+#[test]
+fn g01_response_overrides_need_the_rules_consent() {
+    let mut allowed = rule("r", Effect::Allow, Who::default(), &["bkt/"], &["read"]);
+    let target = "/bkt/x?response-content-type=text/html";
+    assert!(matches!(decide(vec![allowed.clone()], "a", "GET", target), Err(Denied::ResponseOverride { .. })));
+    allowed.terms.response_overrides = true;
+    assert!(decide(vec![allowed], "a", "GET", target).is_ok());
+}
+
+#[test]
+fn d17_the_list_of_buckets_shows_what_the_rules_allow() {
+    let set = RuleSet::new(vec![rule("r", Effect::Allow, token("a"), &["other/x/"], &["read"])]);
+    let visible = |who: &str| {
+        let permit = set.authorise(caller(who), call("GET", "/", &[]), &buckets()).unwrap();
+        match permit.scope() {
+            Scope::Buckets(buckets) => buckets.iter().map(|bucket| bucket.name.clone()).collect::<Vec<_>>(),
+            scope => panic!("{scope:?}"),
+        }
+    };
+    assert_eq!((visible("a"), visible("b")), (vec!["other".to_owned()], vec![]));
+}

@@ -1,0 +1,155 @@
+//! Narrows a listing to what the caller may list.
+//!
+//! The store is asked once for each permitted prefix, never for more: a key that the caller may not see cannot show up in a page,
+//! a count or a continuation token. Denied prefixes inside a permitted one are taken out of the pages.
+
+use crate::base::RuleId;
+use crate::s3::listing::{ListPage, ListRequest};
+
+/// What a caller may list of one bucket, by rule.
+#[derive(Debug, Default)]
+pub struct ListRights {
+    /// Prefixes that a rule allows to list.
+    pub allowed: Vec<(String, RuleId)>,
+    /// Prefixes that a rule denies.
+    pub denied: Vec<(String, RuleId)>,
+}
+
+/// The permitted part of one listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListScope {
+    /// The rule that decided (of the first part).
+    pub rule: RuleId,
+    /// What was asked for.
+    pub request: ListRequest,
+    /// What may be asked of the store, in order of the keys; never empty, no part inside another.
+    pub parts: Vec<ListPart>,
+    /// Prefixes whose keys are taken out of the answer.
+    pub denied: Vec<String>,
+}
+
+/// One listing that may be asked of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListPart {
+    /// Every key in it begins with this.
+    pub prefix: String,
+    /// If set, everything in the part falls into this one group, because the delimiter lies inside the permitted prefix. The store
+    /// is asked only whether there is a key at all.
+    pub group: Option<String>,
+}
+
+impl ListRights {
+    /// Cuts the rights down to a request.
+    ///
+    /// # Errors
+    /// The denying rule, or `None` if no rule allows any of what was asked for.
+    pub fn narrow(self, request: &ListRequest) -> Result<ListScope, Option<RuleId>> {
+        let asked = request.prefix.as_str();
+        if let Some((_, rule)) = self.denied.iter().find(|(prefix, _)| asked.starts_with(prefix.as_str())) {
+            return Err(Some(rule.clone()));
+        }
+        let mut parts: Vec<(String, RuleId)> = Vec::new();
+        for (allowed, rule) in self.allowed {
+            if asked.starts_with(&allowed) {
+                parts.push((asked.to_owned(), rule));
+            } else if allowed.starts_with(asked) {
+                parts.push((allowed, rule));
+            }
+        }
+        parts.retain(|(prefix, _)| !self.denied.iter().any(|(denied, _)| prefix.starts_with(denied.as_str())));
+        parts.sort_by(|(a, _), (b, _)| a.cmp(b));
+        // In this order a prefix stands right before everything that it covers.
+        parts.dedup_by(|(later, _), (kept, _)| later.starts_with(kept.as_str()));
+        let Some((_, rule)) = parts.first() else { return Err(None) };
+        let rule = rule.clone();
+        let parts =
+            parts.into_iter().map(|(prefix, _)| ListPart { group: group_of(&prefix, request), prefix }).collect();
+        let denied = self.denied.into_iter().map(|(prefix, _)| prefix).collect();
+        Ok(ListScope { rule, request: request.clone(), parts, denied })
+    }
+}
+
+fn group_of(prefix: &str, request: &ListRequest) -> Option<String> {
+    let delimiter = request.delimiter.as_ref()?;
+    let beyond = prefix.strip_prefix(&request.prefix)?;
+    let end = beyond.find(delimiter.as_str())? + delimiter.len();
+    Some(format!("{}{}", request.prefix, &beyond[..end]))
+}
+
+impl ListScope {
+    /// Takes out of a page what lies under a denied prefix.
+    pub fn filter(&self, page: &mut ListPage) {
+        if self.denied.is_empty() {
+            return;
+        }
+        let hidden = |name: &str| self.denied.iter().any(|denied| name.starts_with(denied.as_str()));
+        page.contents.retain(|object| !hidden(&object.key));
+        page.common_prefixes.retain(|group| !hidden(group));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn narrow(
+        allowed: &[&str],
+        denied: &[&str],
+        prefix: &str,
+        delimiter: Option<&str>,
+    ) -> Option<Vec<(String, Option<String>)>> {
+        let with_rule = |prefixes: &[&str]| prefixes.iter().map(|p| ((*p).to_owned(), RuleId::new("r"))).collect();
+        let rights = ListRights { allowed: with_rule(allowed), denied: with_rule(denied) };
+        let request = ListRequest {
+            prefix: prefix.into(),
+            delimiter: delimiter.map(str::to_owned),
+            max_keys: 10,
+            ..ListRequest::default()
+        };
+        let scope = rights.narrow(&request).ok()?;
+        Some(scope.parts.into_iter().map(|part| (part.prefix, part.group)).collect())
+    }
+
+    fn plain(prefixes: &[&str]) -> Option<Vec<(String, Option<String>)>> {
+        Some(prefixes.iter().map(|p| ((*p).to_owned(), None)).collect())
+    }
+
+    #[test]
+    fn a_listing_inside_the_right_is_left_alone() {
+        assert_eq!(narrow(&["a/"], &[], "a/b", None), plain(&["a/b"]));
+        assert_eq!(narrow(&[""], &[], "", Some("/")), plain(&[""]));
+    }
+
+    #[test]
+    fn d16_a_wider_listing_becomes_one_for_each_permitted_prefix() {
+        assert_eq!(narrow(&["b/", "a/", "a/x/"], &[], "", None), plain(&["a/", "b/"]));
+        assert_eq!(narrow(&["a/"], &[], "a", None), plain(&["a/"]));
+        assert_eq!(narrow(&["a/"], &[], "b", None), None);
+        assert_eq!(narrow(&[], &[], "", None), None);
+    }
+
+    #[test]
+    fn a_delimiter_inside_the_permitted_prefix_makes_one_group() {
+        let parts = narrow(&["home/alice/", "pub/"], &[], "", Some("/")).unwrap();
+        assert_eq!(parts, [("home/alice/".into(), Some("home/".into())), ("pub/".into(), Some("pub/".into()))]);
+        assert_eq!(narrow(&["home/alice/"], &[], "home/", Some("/")).unwrap()[0].1.as_deref(), Some("home/alice/"));
+        assert_eq!(narrow(&["home/alice/"], &[], "home/alice/", Some("/")), plain(&["home/alice/"]));
+    }
+
+    #[test]
+    fn a_denied_prefix_is_never_listed() {
+        assert_eq!(narrow(&["a/"], &["a/secret/"], "a/secret/x", None), None);
+        assert_eq!(narrow(&["a/", "b/"], &["b/"], "", None), plain(&["a/"]));
+        let rights = ListRights {
+            allowed: vec![("a/".into(), RuleId::new("r"))],
+            denied: vec![("a/secret/".into(), RuleId::new("d"))],
+        };
+        let scope = rights.narrow(&ListRequest { max_keys: 10, ..ListRequest::default() }).unwrap();
+        let mut page = ListPage { common_prefixes: vec!["a/open/".into(), "a/secret/".into()], ..ListPage::default() };
+        page.contents = ["a/1", "a/secret/2"]
+            .map(|key| crate::s3::listing::ListedObject { key: key.into(), properties: vec![] })
+            .into();
+        scope.filter(&mut page);
+        assert_eq!((page.contents.len(), page.common_prefixes), (1, vec!["a/open/".to_owned()]));
+    }
+}

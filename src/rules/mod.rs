@@ -1,0 +1,14 @@
+//! What a caller may do: pure decisions over caller, call and rules. No sockets, no clock, no raw paths.
+
+pub mod action;
+pub mod evaluate;
+pub mod listing;
+pub mod permit;
+pub mod settings;
+pub mod template;
+
+pub use action::{Action, ActionSet};
+pub use evaluate::{Denied, RuleSet};
+pub use listing::ListScope;
+pub use permit::{Permit, Scope};
+pub use settings::{Effect, RuleSettings, Terms};

@@ -1,0 +1,61 @@
+//! The permit: evidence that the rules said yes, with everything later stages need of the decision.
+
+use std::sync::Arc;
+
+use crate::auth::Caller;
+use crate::base::RuleId;
+use crate::rules::listing::ListScope;
+use crate::rules::settings::Terms;
+use crate::s3::{Bucket, S3Call};
+
+/// A permitted call. Only `rules` makes one, and each later stage asks for it or for what was made of it.
+#[derive(Debug)]
+pub struct Permit {
+    caller: Caller,
+    call: S3Call,
+    rule: RuleId,
+    terms: Arc<Terms>,
+    scope: Scope,
+}
+
+/// How much of what the call names is permitted.
+#[derive(Debug, Clone)]
+pub enum Scope {
+    /// The key or bucket as named.
+    Whole,
+    /// Parts of a listing.
+    Listing(ListScope),
+    /// These buckets of the list of buckets.
+    Buckets(Vec<Arc<Bucket>>),
+}
+
+impl Permit {
+    pub(in crate::rules) fn new(caller: Caller, call: S3Call, rule: RuleId, terms: Arc<Terms>, scope: Scope) -> Self {
+        Self { caller, call, rule, terms, scope }
+    }
+
+    /// Who is permitted.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// What is permitted.
+    pub fn call(&self) -> &S3Call {
+        &self.call
+    }
+
+    /// The rule that decided.
+    pub fn rule(&self) -> &RuleId {
+        &self.rule
+    }
+
+    /// What the request must keep to.
+    pub fn terms(&self) -> &Arc<Terms> {
+        &self.terms
+    }
+
+    /// How much of what the call names is permitted.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+}

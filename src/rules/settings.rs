@@ -1,0 +1,85 @@
+//! What `rules` is configured with, resolved and validated by `config`.
+
+use http::{HeaderName, HeaderValue};
+use ipnet::IpNet;
+
+use crate::rules::action::ActionSet;
+use crate::rules::template::PrefixTemplate;
+
+/// One rule: who, where, what, and what follows.
+#[derive(Debug, Clone)]
+pub struct RuleSettings {
+    /// Unique name; every decision names it.
+    pub name: String,
+    /// Allow or deny.
+    pub effect: Effect,
+    /// Whom the rule is about.
+    pub who: Who,
+    /// Places the rule is about; never empty.
+    pub places: Vec<Place>,
+    /// IAM actions the rule is about; never empty.
+    pub actions: ActionSet,
+    /// What an allowed request must keep to, and what is done to it. Unused by deny rules.
+    pub terms: Terms,
+}
+
+/// What a rule does with a request it matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Permits the request under the rule's terms.
+    Allow,
+    /// Refuses the request whatever other rules say.
+    Deny,
+}
+
+/// Conditions on the caller. Every condition given must hold; within a list one match is enough.
+#[derive(Debug, Clone, Default)]
+pub struct Who {
+    /// Names of app tokens and of issuers; empty means any authenticated caller.
+    pub clients: Vec<Client>,
+    /// Attribute name → accepted values; the caller must have one of them for each name.
+    pub attributes: Vec<(String, Vec<String>)>,
+    /// Networks the request may come from; empty means any.
+    pub networks: Vec<IpNet>,
+}
+
+/// A configured client that a rule names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Client {
+    /// The app token of this name.
+    Token(String),
+    /// Any principal of the issuer of this name.
+    Issuer(String),
+}
+
+/// A public bucket and the keys in it that start with a prefix.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Public bucket name.
+    pub bucket: String,
+    /// Prefix, possibly with `{attribute}` parts. Empty means every key of the bucket.
+    pub prefix: PrefixTemplate,
+}
+
+/// Terms of a permit.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    /// Smallest object in bytes that may be written.
+    pub min_size: u64,
+    /// Largest object in bytes that may be written; `None` leaves it to the store.
+    pub max_size: Option<u64>,
+    /// Accepted media types of written objects (`image/*`, `application/pdf`), lower case; empty accepts any.
+    pub content_types: Vec<String>,
+    /// Accepted file name extensions of written keys, lower case, without dot; empty accepts any.
+    pub extensions: Vec<String>,
+    /// Whether the first bytes must fit the declared media type.
+    pub check_bytes: bool,
+    /// Headers that a write must carry, with the exact value if one is given.
+    pub require_headers: Vec<(HeaderName, Option<HeaderValue>)>,
+    /// Headers that replace whatever the client sent on a write.
+    pub set_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Request headers that are refused unless listed here (`x-amz-storage-class`, …).
+    pub allow_headers: Vec<HeaderName>,
+    /// Whether a read may override response headers (`response-content-type`, …).
+    pub response_overrides: bool,
+}

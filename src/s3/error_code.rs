@@ -1,0 +1,111 @@
+//! S3 error codes: the word on the wire and the status that goes with it.
+//!
+//! Source: S3 API reference, "Error responses". Only codes that the gateway itself answers with, and those of the store that
+//! it passes on to clients.
+
+use http::StatusCode;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $status:literal,)+) => {
+        /// An error code of S3.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum S3ErrorCode { $($(#[$doc])* $name,)+ }
+
+        impl S3ErrorCode {
+            /// The word in `<Code>`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)+ }
+            }
+
+            /// The status S3 sends with it.
+            pub fn status(self) -> StatusCode {
+                let status = match self { $(Self::$name => $status,)+ };
+                StatusCode::from_u16(status).expect("every literal of the table is a valid status")
+            }
+
+            /// The code of this exact word, if it is one of the table.
+            pub fn named(word: &str) -> Option<Self> {
+                match word { $(stringify!($name) => Some(Self::$name),)+ _ => None }
+            }
+        }
+    };
+}
+
+codes! {
+    /// Not permitted.
+    AccessDenied = 403,
+    /// A digest does not fit the body.
+    BadDigest = 400,
+    /// The bucket is not empty.
+    BucketNotEmpty = 409,
+    /// Two writes met; trying again may help.
+    ConditionalRequestConflict = 409,
+    /// The object is larger than allowed.
+    EntityTooLarge = 400,
+    /// The object is smaller than allowed.
+    EntityTooSmall = 400,
+    /// The credential has ended.
+    ExpiredToken = 401,
+    /// The body is shorter than declared.
+    IncompleteBody = 400,
+    /// A fault of the gateway.
+    InternalError = 500,
+    /// A parameter or header is not acceptable.
+    InvalidArgument = 400,
+    /// A bucket name that cannot exist.
+    InvalidBucketName = 400,
+    /// A digest that is not one.
+    InvalidDigest = 400,
+    /// The object is archived or locked.
+    InvalidObjectState = 403,
+    /// A part is missing or does not fit.
+    InvalidPart = 400,
+    /// The range is outside the object.
+    InvalidRange = 416,
+    /// The request is not acceptable as a whole.
+    InvalidRequest = 400,
+    /// The credential was not accepted.
+    InvalidToken = 401,
+    /// The target cannot be read.
+    InvalidURI = 400,
+    /// The key is longer than 1,024 bytes.
+    KeyTooLongError = 400,
+    /// The XML body cannot be read.
+    MalformedXML = 400,
+    /// User metadata is larger than 2 KB.
+    MetadataTooLarge = 400,
+    /// The method does not go with the target.
+    MethodNotAllowed = 405,
+    /// The length of the body is not known.
+    MissingContentLength = 411,
+    /// The bucket does not exist.
+    NoSuchBucket = 404,
+    /// The key does not exist.
+    NoSuchKey = 404,
+    /// The multipart upload does not exist.
+    NoSuchUpload = 404,
+    /// The version does not exist.
+    NoSuchVersion = 404,
+    /// The operation is not served.
+    NotImplemented = 501,
+    /// Nothing changed since.
+    NotModified = 304,
+    /// A condition of the request does not hold.
+    PreconditionFailed = 412,
+    /// The upload was too slow.
+    RequestTimeout = 400,
+    /// The declared SHA-256 does not fit the body.
+    XAmzContentSHA256Mismatch = 400,
+    /// Try again, later and slower.
+    SlowDown = 503,
+    /// Try again later.
+    ServiceUnavailable = 503,
+    /// The store behind the gateway failed.
+    BadGateway = 502,
+    /// The store behind the gateway did not answer in time.
+    GatewayTimeout = 504,
+    /// The target is longer than allowed.
+    RequestUriTooLong = 414,
+    /// Only `100-continue` can be expected.
+    ExpectationFailed = 417,
+}

@@ -1,0 +1,245 @@
+//! Which S3 operation a request is, and what it touches.
+//!
+//! One decision from method, target, exact query keys and telling headers over the table of operations. A request that fits no
+//! operation, or fits one but carries a query key the operation does not know, is refused: stores answer such requests with the
+//! plain object (`GET /bucket/key?unknown=`), so passing them on would widen a right.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use crate::s3::buckets::{Bucket, Buckets};
+use crate::s3::headers::{HeaderError, SortedHeaders};
+use crate::s3::names::{KeyError, ObjectKey};
+use crate::s3::operation::{Body, Level, Operation, OperationSpec};
+use crate::s3::target::{Target, TargetError};
+use crate::s3::upload::{UploadError, UploadHead};
+
+/// An S3 request as understood: one operation, what it touches, what it carries.
+#[derive(Debug, Clone)]
+pub struct S3Call {
+    /// The operation.
+    pub operation: Operation,
+    /// What it touches.
+    pub resource: Resource,
+    /// Its query parameters, decoded, all known to the operation.
+    pub query: Vec<(String, String)>,
+    /// Its headers, sorted by what becomes of them.
+    pub headers: SortedHeaders,
+    /// What the head says of the object's bytes, if the operation carries any.
+    pub upload: Option<UploadHead>,
+}
+
+/// What an operation touches, in public terms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resource {
+    /// The list of buckets.
+    Service,
+    /// A bucket as a whole.
+    Bucket(Arc<Bucket>),
+    /// One key.
+    Object(Arc<Bucket>, ObjectKey),
+}
+
+impl Resource {
+    /// The bucket, if one is named.
+    pub fn bucket(&self) -> Option<&Arc<Bucket>> {
+        match self {
+            Self::Service => None,
+            Self::Bucket(bucket) | Self::Object(bucket, _) => Some(bucket),
+        }
+    }
+
+    /// The key, if one is named.
+    pub fn key(&self) -> Option<&ObjectKey> {
+        match self {
+            Self::Service | Self::Bucket(_) => None,
+            Self::Object(_, key) => Some(key),
+        }
+    }
+}
+
+impl S3Call {
+    /// The decoded value of a query parameter.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Why a request was not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdentifyError {
+    /// The target has no single reading.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The authority of the request is missing, doubled or contradictory.
+    #[error("the Host header is missing, doubled, or differs from the target")]
+    Host,
+    /// The path names a key but no bucket (`//key`).
+    #[error("the path has a key but no bucket")]
+    NoBucket,
+    /// The bucket is not one of the gateway's. Answered like a bucket the caller may not see.
+    #[error("the bucket `{0}` is not configured")]
+    UnknownBucket(String),
+    /// The key is not acceptable.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A method S3 does not have for this kind of target.
+    #[error("the method {0} does not go with this target")]
+    Method(String),
+    /// No operation has this set of query parameters.
+    #[error("no S3 operation has the query parameter `{0}` here")]
+    UnknownParameter(String),
+    /// The headers are not acceptable.
+    #[error(transparent)]
+    Headers(#[from] HeaderError),
+    /// What the head says of the body is not acceptable.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    /// An operation without a body came with one.
+    #[error("{0} takes no request body")]
+    UnexpectedBody(&'static str),
+    /// An expectation other than `100-continue`.
+    #[error("only `Expect: 100-continue` is understood")]
+    Expectation,
+    /// An operation of S3 that this gateway does not serve.
+    #[error("{0} is not served by this gateway")]
+    NotServed(&'static str),
+}
+
+/// The operations that are served. Each other one is answered `NotImplemented` by its name.
+pub const SERVED: &[Operation] = &[
+    Operation::DeleteObject,
+    Operation::GetBucketLocation,
+    Operation::GetObject,
+    Operation::HeadBucket,
+    Operation::HeadObject,
+    Operation::ListBuckets,
+    Operation::ListObjectsV2,
+    Operation::PutObject,
+];
+
+/// Understands a request head.
+///
+/// # Errors
+/// [`IdentifyError`] if the request has no reading, or more than one, or is not served.
+pub fn identify(head: &Parts, buckets: &Buckets) -> Result<S3Call, IdentifyError> {
+    check_host(head)?;
+    check_expectation(head)?;
+    let Target { bucket, key, query } = Target::parse(head.uri.path(), head.uri.query())?;
+    let level = match (bucket.is_empty(), &key) {
+        (true, None) => Level::Service,
+        (true, Some(_)) => return Err(IdentifyError::NoBucket),
+        (false, None) => Level::Bucket,
+        (false, Some(_)) => Level::Object,
+    };
+    let has_header = |name: &str| head.headers.contains_key(name);
+    let spec = find_operation(head.method.as_str(), level, &query, has_header)?;
+    let query = check_query(spec, query)?;
+    if !SERVED.contains(&spec.operation) {
+        return Err(IdentifyError::NotServed(spec.name));
+    }
+    let resource = find_resource(buckets, bucket, key)?;
+    let headers = SortedHeaders::sort(spec, &head.headers)?;
+    let upload = match spec.body {
+        Body::Object => Some(UploadHead::parse(&head.headers)?),
+        Body::Xml => None,
+        Body::None => check_no_body(head, spec).map(|()| None)?,
+    };
+    Ok(S3Call { operation: spec.operation, resource, query, headers, upload })
+}
+
+/// Finds the one operation that fits: the candidate with the most requirements met.
+///
+/// # Errors
+/// [`IdentifyError::Method`] if no operation has this method on this level at all, [`IdentifyError::UnknownParameter`] if some
+/// have it but none with these parameters.
+pub fn find_operation(
+    method: &str,
+    level: Level,
+    query: &[(String, String)],
+    has_header: impl Fn(&str) -> bool,
+) -> Result<&'static OperationSpec, IdentifyError> {
+    let in_query = |(name, value): &(&str, Option<&str>)| {
+        query.iter().any(|(sent, sent_value)| sent == name && value.is_none_or(|fixed| fixed == sent_value))
+    };
+    let mut same_method =
+        Operation::all().filter(|spec| spec.method == method && spec.level == level && !spec.shadowed).peekable();
+    if same_method.peek().is_none() {
+        return Err(IdentifyError::Method(method.to_owned()));
+    }
+    same_method
+        .filter(|spec| {
+            spec.required_query.iter().all(in_query) && spec.required_headers.iter().all(|name| has_header(name))
+        })
+        .max_by_key(|spec| spec.required_query.len() + spec.required_headers.len())
+        .ok_or_else(|| match query.first() {
+            Some((name, _)) => IdentifyError::UnknownParameter(name.clone()),
+            None => IdentifyError::Method(method.to_owned()),
+        })
+}
+
+/// Refuses parameters the operation does not know. `x-id` is a hint of newer SDKs that repeats the operation's name.
+fn check_query(spec: &OperationSpec, query: Vec<(String, String)>) -> Result<Vec<(String, String)>, IdentifyError> {
+    let mut known = Vec::with_capacity(query.len());
+    for (name, value) in query {
+        if name == "x-id" && value == spec.name {
+            continue;
+        }
+        let required = spec.required_query.iter().any(|(required, _)| *required == name);
+        if !required && !spec.optional_query.contains(&name.as_str()) {
+            return Err(IdentifyError::UnknownParameter(name));
+        }
+        known.push((name, value));
+    }
+    Ok(known)
+}
+
+fn find_resource(buckets: &Buckets, name: String, key: Option<String>) -> Result<Resource, IdentifyError> {
+    if name.is_empty() {
+        return Ok(Resource::Service);
+    }
+    let bucket = buckets.get(&name).ok_or(IdentifyError::UnknownBucket(name))?;
+    match key {
+        None => Ok(Resource::Bucket(Arc::clone(bucket))),
+        Some(key) => {
+            let key = ObjectKey::check(key, &bucket.upstream_prefix, bucket.odd_keys)?;
+            Ok(Resource::Object(Arc::clone(bucket), key))
+        }
+    }
+}
+
+/// hyper takes requests with two Host headers, or none, or an absolute target with another authority (crates.md §2.7).
+fn check_host(head: &Parts) -> Result<(), IdentifyError> {
+    let mut hosts = head.headers.get_all(http::header::HOST).iter();
+    let (first, second) = (hosts.next(), hosts.next());
+    let authority = head.uri.authority().map(http::uri::Authority::as_str);
+    let agree = match (first, second, authority) {
+        (_, Some(_), _) => false,
+        (Some(host), None, Some(authority)) => host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()),
+        (Some(host), None, None) => !host.is_empty(),
+        (None, None, Some(_)) => head.version == http::Version::HTTP_2,
+        (None, None, None) => head.version == http::Version::HTTP_10,
+    };
+    if agree { Ok(()) } else { Err(IdentifyError::Host) }
+}
+
+fn check_expectation(head: &Parts) -> Result<(), IdentifyError> {
+    let mut expectations = head.headers.get_all(http::header::EXPECT).iter();
+    if expectations.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        Ok(())
+    } else {
+        Err(IdentifyError::Expectation)
+    }
+}
+
+/// A body where the operation has none would be left on the connection for the next parser to read (K04).
+fn check_no_body(head: &Parts, spec: &OperationSpec) -> Result<(), IdentifyError> {
+    let length = head.headers.get(http::header::CONTENT_LENGTH);
+    let empty = length.is_none_or(|value| value == "0") && !head.headers.contains_key(http::header::TRANSFER_ENCODING);
+    if empty { Ok(()) } else { Err(IdentifyError::UnexpectedBody(spec.name)) }
+}
+
+#[cfg(test)]
+#[path = "identify_tests.rs"]
+mod tests;

@@ -1,0 +1,166 @@
+use super::*;
+use crate::base::RouteId;
+use crate::s3::buckets::OddKeys;
+
+fn buckets() -> Buckets {
+    let bucket = |name: &str, odd_keys| Bucket {
+        name: name.to_owned(),
+        route: RouteId(0),
+        upstream_bucket: format!("up-{name}"),
+        upstream_prefix: "gw/".to_owned(),
+        odd_keys,
+    };
+    Buckets::new([bucket("bkt", OddKeys::Refuse), bucket("flat", OddKeys::Pass)])
+}
+
+fn identify_with(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<S3Call, IdentifyError> {
+    let mut request = http::Request::builder().method(method).uri(target);
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        request = request.header("host", "gw.example");
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    identify(&request.body(()).unwrap().into_parts().0, &buckets())
+}
+
+fn operation(method: &str, target: &str) -> Result<Operation, IdentifyError> {
+    identify_with(method, target, &[]).map(|call| call.operation)
+}
+
+#[test]
+fn served_operations_are_recognised() {
+    for (method, target, expected) in [
+        ("GET", "/", Operation::ListBuckets),
+        ("HEAD", "/bkt", Operation::HeadBucket),
+        ("GET", "/bkt?location", Operation::GetBucketLocation),
+        ("GET", "/bkt/?list-type=2&prefix=a/&delimiter=/", Operation::ListObjectsV2),
+        ("GET", "/bkt/a/x", Operation::GetObject),
+        ("GET", "/bkt/a/x?x-id=GetObject&versionId=7", Operation::GetObject),
+        ("HEAD", "/bkt/a/x?partNumber=1", Operation::HeadObject),
+        ("PUT", "/bkt/a/x", Operation::PutObject),
+        ("DELETE", "/bkt/a/x", Operation::DeleteObject),
+    ] {
+        assert_eq!(operation(method, target), Ok(expected), "{method} {target}");
+    }
+}
+
+#[test]
+fn every_operation_of_the_model_is_recognised_by_its_own_request() {
+    for spec in Operation::all().filter(|spec| !spec.shadowed) {
+        let query: Vec<_> = spec
+            .required_query
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.unwrap_or("1").to_owned()))
+            .collect();
+        let found =
+            find_operation(spec.method, spec.level, &query, |name| spec.required_headers.contains(&name)).unwrap();
+        assert_eq!(found.operation, spec.operation);
+    }
+}
+
+#[test]
+fn operations_that_are_not_served_are_refused_by_name() {
+    for (method, target, name) in [
+        ("GET", "/bkt", "ListObjects"),
+        ("GET", "/bkt?versions", "ListObjectVersions"),
+        ("PUT", "/bkt", "CreateBucket"),
+        ("POST", "/bkt?delete", "DeleteObjects"),
+        ("POST", "/bkt/a/x?uploads", "CreateMultipartUpload"),
+        ("PUT", "/bkt/a/x?acl", "PutObjectAcl"),
+        ("PUT", "/bkt/a/x?partNumber=1&uploadId=u", "UploadPart"),
+        ("GET", "/bkt/a/x?tagging", "GetObjectTagging"),
+    ] {
+        assert_eq!(operation(method, target), Err(IdentifyError::NotServed(name)), "{method} {target}");
+    }
+    let copy = identify_with("PUT", "/bkt/a/x", &[("x-amz-copy-source", "/bkt/b/secret")]);
+    assert_eq!(copy.unwrap_err(), IdentifyError::NotServed("CopyObject"));
+}
+
+#[test]
+fn d20_unknown_query_parameters_are_refused() {
+    for target in [
+        "/bkt/a/x?unknown",
+        "/bkt/a/x?ACL",
+        "/bkt/a/x?foo=bar",
+        "/bkt/a/x?jwt=x",
+        "/bkt/a/x?X-Amz-Credential=x",
+        "/bkt/a/x?x-id=PutObject",
+        "/bkt/a/x?;acl",
+        "/bkt/a/x??acl",
+        "/bkt/a/x?append",
+        "/bkt?list-type=3",
+        "/bkt?list-type=2&PREFIX=b/",
+        "/bkt?list-type=2&prefix%5B%5D=",
+    ] {
+        assert!(
+            matches!(operation("GET", target), Err(IdentifyError::UnknownParameter(_))),
+            "{target}: {:?}",
+            operation("GET", target)
+        );
+    }
+    for target in ["/bkt/a/x?acl&tagging", "/bkt/a/x?%61cl&versionId=1&torrent"] {
+        assert!(operation("GET", target).is_err(), "{target}");
+    }
+}
+
+#[test]
+fn d21_methods_that_s3_does_not_have_are_refused() {
+    for method in ["PATCH", "TRACE", "OPTIONS", "PROPFIND", "get", "GETX"] {
+        assert_eq!(operation(method, "/bkt/a/x"), Err(IdentifyError::Method(method.to_owned())), "{method}");
+    }
+    assert_eq!(operation("DELETE", "/"), Err(IdentifyError::Method("DELETE".to_owned())));
+    assert_eq!(operation("POST", "/bkt/a/x"), Err(IdentifyError::Method("POST".to_owned())));
+}
+
+#[test]
+fn e01_odd_keys_are_refused_unless_the_bucket_passes_them() {
+    for key in [
+        "a/../b/secret",
+        "a/%2e%2e/b/secret",
+        "a/%2E./b",
+        "a/..%2fb",
+        "a/.%2e%2fb",
+        "a/..%5cb",
+        "%2flead",
+        "a//b",
+        "a/%00",
+    ] {
+        assert!(matches!(operation("GET", &format!("/bkt/{key}")), Err(IdentifyError::Key(_))), "{key}");
+    }
+    assert_eq!(operation("GET", "/flat/a/%2e%2e/b"), Ok(Operation::GetObject));
+    assert_eq!(operation("GET", "/bkt/a/%252e%252e/b"), Ok(Operation::GetObject));
+}
+
+#[test]
+fn e08_only_configured_buckets_exist() {
+    for name in ["other", "BKT", "bkt%00", "bkt%2fa", "..", "%2e%2e", "bkt.", "192.168.0.1", ".minio.sys", "up-bkt"] {
+        assert!(matches!(operation("GET", &format!("/{name}/x")), Err(IdentifyError::UnknownBucket(_))), "{name}");
+    }
+    assert_eq!(operation("GET", "//bkt/a"), Err(IdentifyError::NoBucket));
+}
+
+#[test]
+fn e09_the_authority_must_be_single_and_agree() {
+    let with_host =
+        |headers: &[(&str, &str)], target: &str| identify_with("GET", target, headers).map(|call| call.operation);
+    assert_eq!(with_host(&[("host", "a"), ("host", "b")], "/bkt/x"), Err(IdentifyError::Host));
+    assert_eq!(with_host(&[("host", "")], "/bkt/x"), Err(IdentifyError::Host));
+    assert_eq!(with_host(&[("host", "gw")], "http://evil/bkt/x"), Err(IdentifyError::Host));
+    assert_eq!(with_host(&[("host", "GW")], "http://gw/bkt/x"), Ok(Operation::GetObject));
+}
+
+#[test]
+fn k04_bodies_where_none_belongs_are_refused() {
+    for headers in [&[("content-length", "5")][..], &[("transfer-encoding", "chunked")]] {
+        assert_eq!(identify_with("GET", "/bkt/x", headers).unwrap_err(), IdentifyError::UnexpectedBody("GetObject"));
+        assert!(identify_with("DELETE", "/bkt/x", headers).is_err());
+    }
+    assert!(identify_with("GET", "/bkt/x", &[("content-length", "0")]).is_ok());
+}
+
+#[test]
+fn k19_only_100_continue_can_be_expected() {
+    assert!(identify_with("PUT", "/bkt/x", &[("expect", "100-Continue")]).is_ok());
+    assert_eq!(identify_with("PUT", "/bkt/x", &[("expect", "200-ok")]).unwrap_err(), IdentifyError::Expectation);
+}

@@ -1,0 +1,22 @@
+//! The vocabulary of S3: operations, names, addresses. No I/O, no async, no clock; knows neither callers nor rules.
+
+pub mod buckets;
+pub mod checksum;
+pub mod error_code;
+pub mod headers;
+pub mod identify;
+pub mod listing;
+pub mod names;
+pub mod operation;
+mod operation_table;
+pub mod target;
+pub mod upload;
+pub mod xml;
+
+pub use buckets::{Bucket, Buckets, OddKeys};
+pub use checksum::ChecksumAlgorithm;
+pub use error_code::S3ErrorCode;
+pub use identify::{IdentifyError, Resource, S3Call, identify};
+pub use names::ObjectKey;
+pub use operation::Operation;
+pub use upload::{BodyFraming, UploadHead};

@@ -1,0 +1,71 @@
+//! The operations of S3 as data: what tells them apart, what they may carry, which right they need.
+
+pub use super::operation_table::{ACTIONS, Operation};
+
+use super::operation_table::TABLE;
+
+/// What is known of one operation. Source: the public S3 model; rights: AWS service authorization reference.
+#[derive(Debug)]
+pub struct OperationSpec {
+    /// The operation described.
+    pub operation: Operation,
+    /// Its name in the S3 API reference.
+    pub name: &'static str,
+    /// HTTP method.
+    pub method: &'static str,
+    /// What the target names.
+    pub level: Level,
+    /// Query keys that must be there, some with a fixed value.
+    pub required_query: &'static [(&'static str, Option<&'static str>)],
+    /// Query keys that may be there.
+    pub optional_query: &'static [&'static str],
+    /// Headers whose presence tells the operation from another one (`x-amz-copy-source`).
+    pub required_headers: &'static [&'static str],
+    /// Every request header the operation knows, lower case; `x-amz-meta-*` stands for a family.
+    pub headers: &'static [&'static str],
+    /// IAM action it needs.
+    pub action: &'static str,
+    /// What its request body is.
+    pub body: Body,
+    /// An older name of another operation with the same request; never identified.
+    pub shadowed: bool,
+}
+
+/// What the target of a request names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Level {
+    /// No bucket: `/`.
+    Service,
+    /// A bucket and no key.
+    Bucket,
+    /// A bucket and a key.
+    Object,
+}
+
+/// What the request body of an operation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Body {
+    /// Nothing.
+    None,
+    /// The bytes of an object or part.
+    Object,
+    /// An XML document, or another small structure.
+    Xml,
+}
+
+impl Operation {
+    /// What is known of the operation.
+    pub fn spec(self) -> &'static OperationSpec {
+        &TABLE[self as usize]
+    }
+
+    /// Its name in the S3 API reference, such as `PutObject`.
+    pub fn name(self) -> &'static str {
+        self.spec().name
+    }
+
+    /// Every operation.
+    pub fn all() -> impl Iterator<Item = &'static OperationSpec> {
+        TABLE.iter()
+    }
+}

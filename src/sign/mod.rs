@@ -1,0 +1,213 @@
+//! Turns an admitted call into the request for the store, signed with the gateway's own credentials.
+//!
+//! Nothing of the client's request is copied as a whole: path and query are written anew from decoded values, headers come from the
+//! sorted list. The canonical form that is signed is what is sent.
+
+pub mod credentials;
+pub mod outbound;
+pub mod payload;
+pub mod route;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+
+use crate::base::{Clock, RouteId, Secret};
+use crate::body::{ChunkEncode, UploadBody};
+use crate::limits::Admission;
+use crate::rules::Terms;
+use crate::s3::{Bucket, Resource, S3Call};
+use crate::sigv4::canonical::canonical_query;
+use crate::sigv4::chunk::EMPTY_SHA256;
+use crate::sigv4::{AmzDate, CanonicalRequest, ChunkSigner, KeyCache, sign_request};
+
+pub use credentials::CredentialStore;
+pub use outbound::{Outbound, OutboundBody};
+pub use payload::PayloadPlan;
+pub use route::Route;
+
+/// Derived keys that are kept: one for each upstream and day is enough; more only while credentials rotate.
+const KEY_CACHE: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
+
+/// Signs requests for every upstream.
+pub struct Signer {
+    routes: Vec<Route>,
+    keys: KeyCache,
+    clock: Arc<dyn Clock>,
+}
+
+/// Why a request could not be signed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    /// The upstream's credentials could not be loaded yet.
+    #[error("no credentials for upstream `{0}` could be loaded")]
+    NoCredentials(String),
+    /// A header value that cannot be sent. Values were checked before, so this is a fault of the gateway.
+    #[error("the header `{0}` cannot be sent")]
+    Header(HeaderName),
+}
+
+/// What is to be sent, before it is signed.
+struct Draft<'a> {
+    method: Method,
+    bucket: &'a Bucket,
+    key: Option<&'a str>,
+    query: String,
+    headers: HeaderMap,
+}
+
+impl Signer {
+    /// A signer for upstreams, in the order of their [`RouteId`]s.
+    pub fn new(routes: Vec<Route>, clock: Arc<dyn Clock>) -> Self {
+        Self { routes, keys: KeyCache::new(KEY_CACHE), clock }
+    }
+
+    /// The upstream of an identifier.
+    pub fn route(&self, id: RouteId) -> &Route {
+        &self.routes[id.0]
+    }
+
+    /// Prepares a call that is forwarded as it is: same operation, same key behind the bucket's prefix.
+    ///
+    /// # Errors
+    /// [`SignError`] if the upstream has no credentials.
+    pub fn prepare(
+        &self,
+        admission: &Admission,
+        bucket: &Bucket,
+        body: Option<UploadBody>,
+    ) -> Result<Outbound, SignError> {
+        let call = admission.permit().call();
+        let key = match &call.resource {
+            Resource::Object(bucket, key) => Some(format!("{}{}", bucket.upstream_prefix, key.as_str())),
+            Resource::Bucket(_) | Resource::Service => None,
+        };
+        let draft = Draft {
+            method: Method::from_bytes(call.operation.spec().method.as_bytes())
+                .expect("a method of the operation table"),
+            bucket,
+            key: key.as_deref(),
+            query: canonical_query(call.query.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
+            headers: object_headers(call, admission.terms())?,
+        };
+        match body {
+            None => self.sign_empty(draft),
+            Some(body) => self.sign_upload(draft, admission, body),
+        }
+    }
+
+    /// Prepares one listing of keys under a prefix in upstream terms.
+    ///
+    /// # Errors
+    /// [`SignError`] if the upstream has no credentials.
+    pub fn prepare_listing(&self, bucket: &Bucket, parameters: &[(&str, &str)]) -> Result<Outbound, SignError> {
+        let query = canonical_query(parameters.iter().copied());
+        self.sign_empty(Draft { method: Method::GET, bucket, key: None, query, headers: HeaderMap::new() })
+    }
+
+    fn sign_empty(&self, draft: Draft<'_>) -> Result<Outbound, SignError> {
+        let (request, ..) = self.sign(draft, EMPTY_SHA256)?;
+        Ok(Outbound::empty(request))
+    }
+
+    fn sign_upload(
+        &self,
+        mut draft: Draft<'_>,
+        admission: &Admission,
+        mut body: UploadBody,
+    ) -> Result<Outbound, SignError> {
+        let length = body.object_length();
+        let route = self.route(draft.bucket.route);
+        let plan = PayloadPlan::choose(route, admission.upload(), length);
+        if let PayloadPlan::Framed(framer) = plan {
+            draft.headers.insert("x-amz-decoded-content-length", HeaderValue::from(length));
+            if let Some(algorithm) = framer.trailer {
+                draft.headers.insert("x-amz-trailer", HeaderValue::from_static(algorithm.header_name()));
+            }
+        }
+        draft.headers.insert(CONTENT_LENGTH, HeaderValue::from(plan.body_length(length)));
+        let (request, signer) = self.sign(draft, &plan.content_sha256())?;
+        if let PayloadPlan::Framed(framer) = plan {
+            body.frame(ChunkEncode::new(framer.signed.then_some(signer), framer.trailer));
+        }
+        Ok(Outbound::upload(request, body))
+    }
+
+    fn sign(&self, draft: Draft<'_>, payload: &str) -> Result<(Request<RouteId>, ChunkSigner), SignError> {
+        let route = self.route(draft.bucket.route);
+        let credentials = route.credentials.current().ok_or_else(|| SignError::NoCredentials(route.name.clone()))?;
+        let date = AmzDate::new(self.clock.now());
+        let (host, path) = route.address(&draft.bucket.upstream_bucket, draft.key);
+        let mut headers = draft.headers;
+        let mut set = |name: HeaderName, value: &str| match HeaderValue::from_str(value) {
+            Ok(value) => Ok(drop(headers.insert(name, value))),
+            Err(_) => Err(SignError::Header(name)),
+        };
+        set(HOST, &host)?;
+        set(HeaderName::from_static("x-amz-date"), &date.timestamp)?;
+        set(HeaderName::from_static("x-amz-content-sha256"), payload)?;
+        if let Some(token) = credentials.session_token() {
+            set(HeaderName::from_static("x-amz-security-token"), token)?;
+        }
+        let secret = Secret::new(credentials.secret_access_key());
+        let key = self.keys.get(credentials.access_key_id(), &secret, &route.region, &date);
+        let signed = {
+            let signed_headers = headers_to_sign(&headers)?;
+            let request = CanonicalRequest {
+                method: draft.method.as_str(),
+                path: &path,
+                query: &draft.query,
+                headers: &signed_headers,
+                payload,
+            };
+            sign_request(&request, credentials.access_key_id(), &key, &date)
+        };
+        let mut authorization =
+            HeaderValue::from_str(&signed.authorization).map_err(|_| SignError::Header(AUTHORIZATION))?;
+        authorization.set_sensitive(true);
+        headers.insert(AUTHORIZATION, authorization);
+        let target = if draft.query.is_empty() { path } else { format!("{path}?{}", draft.query) };
+        let mut request = Request::new(draft.bucket.route);
+        *request.method_mut() = draft.method;
+        *request.uri_mut() = target.parse().expect("percent-encoded path and query, built above");
+        *request.headers_mut() = headers;
+        Ok((request, ChunkSigner::new(key, &date, signed.signature)))
+    }
+}
+
+/// Host and everything that means something to S3. What a proxy on the way may change is left out.
+fn headers_to_sign(headers: &HeaderMap) -> Result<Vec<(&str, &str)>, SignError> {
+    let signed =
+        |name: &str| name == "host" || name == "content-type" || name == "content-md5" || name.starts_with("x-amz-");
+    let mut chosen = Vec::with_capacity(headers.len());
+    for (name, value) in headers.iter().filter(|(name, _)| signed(name.as_str())) {
+        chosen.push((name.as_str(), value.to_str().map_err(|_| SignError::Header(name.clone()))?));
+    }
+    chosen.sort_unstable();
+    Ok(chosen)
+}
+
+/// The client's headers for the store, and those the rule sets on writes.
+fn object_headers(call: &S3Call, terms: &Terms) -> Result<HeaderMap, SignError> {
+    let mut headers = call.headers.pass.clone();
+    if let Some(upload) = &call.upload {
+        headers.remove(CONTENT_ENCODING);
+        if let Some(encoding) = &upload.content_encoding {
+            let value = HeaderValue::from_str(encoding).map_err(|_| SignError::Header(CONTENT_ENCODING))?;
+            headers.insert(CONTENT_ENCODING, value);
+        }
+        for (name, value) in &terms.set_headers {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+    headers.remove(CONTENT_LENGTH);
+    Ok(headers)
+}
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signer").field("routes", &self.routes.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,82 @@
+//! A signed request, ready to be sent once.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Request;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::base::RouteId;
+use crate::body::{Fault, UploadBody, UploadWatch};
+
+/// A signed, complete request. Only `sign` makes one; sending consumes it.
+#[derive(Debug)]
+pub struct Outbound {
+    route: RouteId,
+    watch: Option<Arc<UploadWatch>>,
+    request: Request<OutboundBody>,
+}
+
+/// Body of a request to a store.
+#[derive(Debug)]
+pub enum OutboundBody {
+    /// Nothing.
+    Empty,
+    /// The bytes of an object.
+    Upload(Box<UploadBody>),
+}
+
+impl Outbound {
+    pub(in crate::sign) fn empty(request: Request<RouteId>) -> Self {
+        let route = *request.body();
+        Self { route, watch: None, request: request.map(|_| OutboundBody::Empty) }
+    }
+
+    pub(in crate::sign) fn upload(request: Request<RouteId>, body: UploadBody) -> Self {
+        let (route, watch) = (*request.body(), Arc::clone(body.watch()));
+        Self { route, watch: Some(watch), request: request.map(|_| OutboundBody::Upload(Box::new(body))) }
+    }
+
+    /// The upstream it goes to.
+    pub fn route(&self) -> RouteId {
+        self.route
+    }
+
+    /// The view of its upload, if it carries one.
+    pub fn watch(&self) -> Option<&Arc<UploadWatch>> {
+        self.watch.as_ref()
+    }
+
+    /// The request itself.
+    pub fn into_request(self) -> Request<OutboundBody> {
+        self.request
+    }
+}
+
+impl Body for OutboundBody {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Upload(body) => Pin::new(body.as_mut()).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Upload(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Upload(body) => body.size_hint(),
+        }
+    }
+}

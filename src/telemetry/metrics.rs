@@ -1,0 +1,151 @@
+//! The metrics of the gateway, in Prometheus text form.
+
+use std::time::Duration;
+
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+/// Every metric of the gateway, registered once.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    refusals: IntCounterVec,
+    bytes: IntCounterVec,
+    duration: HistogramVec,
+    upstream_first_byte: Histogram,
+    in_flight: IntGauge,
+    jwks_age: GaugeVec,
+    audit_dropped: prometheus::IntCounter,
+}
+
+/// Buckets from a cached small object to a slow large one, in seconds.
+const SECONDS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+
+impl Metrics {
+    /// Registers every metric.
+    ///
+    /// # Errors
+    /// If two metrics had the same name, which a test excludes.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
+        let metrics = Self {
+            requests: counters(
+                "countersign_requests_total",
+                "Requests by S3 operation and outcome.",
+                &["operation", "outcome"],
+            )?,
+            refusals: counters(
+                "countersign_refusals_total",
+                "Refused requests by kind and S3 error code.",
+                &["kind", "code"],
+            )?,
+            bytes: counters(
+                "countersign_body_bytes_total",
+                "Body bytes taken from (in) and given to (out) clients.",
+                &["direction"],
+            )?,
+            duration: HistogramVec::new(
+                HistogramOpts::new(
+                    "countersign_request_duration_seconds",
+                    "From the head of a request to the last byte of its answer.",
+                )
+                .buckets(SECONDS.to_vec()),
+                &["operation"],
+            )?,
+            upstream_first_byte: Histogram::with_opts(
+                HistogramOpts::new(
+                    "countersign_upstream_first_byte_seconds",
+                    "From sending a request to the head of the store's answer.",
+                )
+                .buckets(SECONDS.to_vec()),
+            )?,
+            in_flight: IntGauge::new("countersign_requests_in_flight", "Requests whose answer is not finished.")?,
+            jwks_age: GaugeVec::new(
+                Opts::new("countersign_jwks_age_seconds", "Time since the key set of an issuer was last fetched."),
+                &["issuer"],
+            )?,
+            audit_dropped: prometheus::IntCounter::new(
+                "countersign_audit_records_dropped_total",
+                "Audit records lost because the sink could not keep up.",
+            )?,
+            registry,
+        };
+        let registry = &metrics.registry;
+        registry.register(Box::new(metrics.requests.clone()))?;
+        registry.register(Box::new(metrics.refusals.clone()))?;
+        registry.register(Box::new(metrics.bytes.clone()))?;
+        registry.register(Box::new(metrics.duration.clone()))?;
+        registry.register(Box::new(metrics.upstream_first_byte.clone()))?;
+        registry.register(Box::new(metrics.in_flight.clone()))?;
+        registry.register(Box::new(metrics.jwks_age.clone()))?;
+        registry.register(Box::new(metrics.audit_dropped.clone()))?;
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(metrics)
+    }
+
+    /// A request begins.
+    pub fn request_started(&self) {
+        self.in_flight.inc();
+    }
+
+    /// A request is over; `operation` and `outcome` are fixed words.
+    pub fn request_ended(&self, operation: &str, outcome: &str, duration: Duration, bytes_in: u64, bytes_out: u64) {
+        self.in_flight.dec();
+        self.requests.with_label_values(&[operation, outcome]).inc();
+        self.duration.with_label_values(&[operation]).observe(duration.as_secs_f64());
+        self.bytes.with_label_values(&["in"]).inc_by(bytes_in);
+        self.bytes.with_label_values(&["out"]).inc_by(bytes_out);
+    }
+
+    /// A request was refused; `kind` and `code` are fixed words.
+    pub fn refused(&self, kind: &str, code: &str) {
+        self.refusals.with_label_values(&[kind, code]).inc();
+    }
+
+    /// A store answered.
+    pub fn upstream_answered(&self, first_byte: Duration) {
+        self.upstream_first_byte.observe(first_byte.as_secs_f64());
+    }
+
+    /// An audit record was lost.
+    pub fn audit_dropped(&self) {
+        self.audit_dropped.inc();
+    }
+
+    /// The exposition text; `jwks_ages` are taken now, by issuer name.
+    pub fn render(&self, jwks_ages: impl IntoIterator<Item = (String, Option<Duration>)>) -> String {
+        for (issuer, age) in jwks_ages {
+            let age = age.map_or(f64::INFINITY, |age| age.as_secs_f64());
+            self.jwks_age.with_label_values(&[issuer.as_str()]).set(age);
+        }
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_rendered_under_its_name() {
+        let metrics = Metrics::new().unwrap();
+        metrics.request_started();
+        metrics.request_ended("PutObject", "ok", Duration::from_millis(3), 10, 0);
+        metrics.refused("denied", "AccessDenied");
+        let text = metrics.render([("corp".to_owned(), Some(Duration::from_secs(5)))]);
+        for line in [
+            "countersign_requests_total{operation=\"PutObject\",outcome=\"ok\"} 1",
+            "countersign_refusals_total{code=\"AccessDenied\",kind=\"denied\"} 1",
+            "countersign_body_bytes_total{direction=\"in\"} 10",
+            "countersign_requests_in_flight 0",
+            "countersign_jwks_age_seconds{issuer=\"corp\"} 5",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Names of metrics and what they mean. Labels are bounded: no key, no principal, no token ever becomes one.
+
+pub mod metrics;
+
+pub use metrics::Metrics;

@@ -1,0 +1,103 @@
+//! Connections to one store: opened on need, kept while idle, taken newest first.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::dial::{DialError, Dialer};
+use crate::sign::OutboundBody;
+use crate::upstream::io::KeepReading;
+
+/// Why a connection could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No TCP or TLS connection.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// No HTTP on it.
+    #[error("HTTP could not be started on the connection: {0}")]
+    Http(#[from] hyper::Error),
+}
+
+/// A connection to a store. Dropping it closes the connection at once, whatever is in flight.
+#[derive(Debug)]
+pub struct Connection {
+    sender: SendRequest<OutboundBody>,
+    task: AbortHandle,
+    reused: bool,
+}
+
+impl Connection {
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// [`OpenError`] if there is none in time.
+    pub async fn open(dialer: &Dialer) -> Result<Self, OpenError> {
+        let stream = KeepReading::new(dialer.connect().await?);
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let task = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "upstream connection ended");
+            }
+        });
+        Ok(Self { sender, task: task.abort_handle(), reused: false })
+    }
+
+    /// Sends requests on it.
+    pub fn sender(&mut self) -> &mut SendRequest<OutboundBody> {
+        &mut self.sender
+    }
+
+    /// Whether it has carried a request before: then the store may just be closing it.
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Idle connections of one store.
+#[derive(Debug)]
+pub struct Pool {
+    idle: Mutex<Vec<(Connection, Instant)>>,
+    idle_timeout: Duration,
+}
+
+impl Pool {
+    /// A pool that keeps a connection for so long.
+    pub fn new(idle_timeout: Duration) -> Self {
+        Self { idle: Mutex::default(), idle_timeout }
+    }
+
+    /// The connection used last, if one is still good.
+    pub async fn take(&self) -> Option<Connection> {
+        loop {
+            let (mut connection, since) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            if since.elapsed() >= self.idle_timeout || connection.sender.is_closed() {
+                continue;
+            }
+            // Right after an answer the connection task may not have run yet.
+            let ready = tokio::time::timeout(Duration::from_millis(50), connection.sender.ready()).await;
+            if matches!(ready, Ok(Ok(()))) {
+                connection.reused = true;
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Takes back a connection whose answer was read to its end.
+    pub fn put(&self, connection: Connection) {
+        let now = Instant::now();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|(connection, since)| now - *since < self.idle_timeout && !connection.sender.is_closed());
+        idle.push((connection, now));
+    }
+}

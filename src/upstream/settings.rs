@@ -1,0 +1,69 @@
+//! One S3 store that the gateway forwards to.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use crate::sign::credentials::CredentialSource as CredentialSettings;
+
+/// One upstream, as resolved from the configuration.
+#[derive(Debug, Clone)]
+pub struct UpstreamSettings {
+    /// Name in buckets, logs and metrics.
+    pub name: String,
+    /// Whether TLS is spoken to it.
+    pub tls: bool,
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Signing region.
+    pub region: String,
+    /// How a bucket is named in a request.
+    pub addressing: Addressing,
+    /// PEM file of certificate authorities, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Where the credentials come from.
+    pub credentials: CredentialSettings,
+    /// How the signature covers an object's bytes.
+    pub payload: PayloadMode,
+    /// How a checksum of an object's bytes reaches the store.
+    pub checksum: ChecksumMode,
+    /// Most requests at a time; more wait for `connect_timeout`, then get `SlowDown`.
+    pub max_connections: usize,
+    /// Longest time for DNS, TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// Longest time from the last request byte to the response head.
+    pub first_byte_timeout: Duration,
+    /// Longest time without any progress in a body, in either direction.
+    pub idle_timeout: Duration,
+    /// How long an unused connection is kept. Below the store's own limit, or a request meets a closing connection.
+    pub pool_idle_timeout: Duration,
+}
+
+/// How a bucket is named in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addressing {
+    /// `https://host/bucket/key`.
+    Path,
+    /// `https://bucket.host/key`.
+    VirtualHost,
+}
+
+/// How the signature covers an object's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PayloadMode {
+    /// `UNSIGNED-PAYLOAD`: TLS protects the bytes. The default over TLS.
+    Unsigned,
+    /// The client's own SHA-256 when it declared one, else signed `aws-chunked`. The default over plain HTTP.
+    Signed,
+}
+
+/// How a checksum of an object's bytes reaches the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChecksumMode {
+    /// The client's checksum as a header; if it sent none, CRC-64/NVME computed by the gateway as a trailer. Default over TLS.
+    Trailer,
+    /// Only what the client declared, as a header. For stores without trailers (Ceph before 19). Default over plain HTTP, where
+    /// signed chunks already carry a SHA-256 of every byte.
+    Header,
+}
