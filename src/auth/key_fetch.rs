@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HOST, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HOST, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty};
@@ -247,8 +247,7 @@ fn check_head(status: StatusCode, headers: &HeaderMap) -> Result<(), KeyFetchErr
     if headers.get_all(CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
         return Err(KeyFetchError::Encoded);
     }
-    let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > MAX_DOCUMENT_BYTES) { Err(KeyFetchError::TooLarge) } else { Ok(()) }
+    Ok(())
 }
 
 async fn read_body(mut body: Incoming) -> Result<Vec<u8>, KeyFetchError> {

@@ -1,1 +1,219 @@
-// placeholder
+//! Every stage gives the same for every split of its input, and refuses what it must.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::chunk_decode::ChunkDecode;
+use super::chunk_encode::{CHUNK, ChunkEncode, Framer};
+use super::digest_check::{DigestCheck, Trailing};
+use super::holdback::Holdback;
+use super::length_guard::LengthGuard;
+use super::type_check::TypeCheck;
+use super::*;
+use crate::base::Secret;
+use crate::sigv4::{AmzDate, ChunkSigner, SigningKey};
+
+/// What came out before the end, and what came out in all.
+struct Run {
+    before_end: Vec<u8>,
+    all: Result<Vec<u8>, Fault>,
+}
+
+fn run(mut stages: Vec<Box<dyn Stage>>, pieces: &[Bytes]) -> Run {
+    let mut out = Vec::new();
+    let mut result = Ok(());
+    for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+        result = push_through(&mut stages, piece.clone(), &mut |bytes| {
+            out.extend_from_slice(&bytes);
+            Ok(())
+        });
+        if result.is_err() {
+            break;
+        }
+    }
+    let before_end = out.clone();
+    let result = result.and_then(|()| {
+        finish_through(&mut stages, &mut |bytes| {
+            out.extend_from_slice(&bytes);
+            Ok(())
+        })
+    });
+    Run { before_end, all: result.map(|()| out) }
+}
+
+/// Cuts a text at the given places.
+fn split(bytes: &[u8], cuts: &[usize]) -> Vec<Bytes> {
+    let mut at: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
+    at.extend([0, bytes.len()]);
+    at.sort_unstable();
+    at.windows(2).map(|pair| Bytes::copy_from_slice(&bytes[pair[0]..pair[1]])).collect()
+}
+
+fn decoder(announced: Option<ChecksumAlgorithm>) -> Vec<Box<dyn Stage>> {
+    let announced = announced.map(|algorithm| (algorithm, Trailing::default()));
+    let check = announced.as_ref().map(|(algorithm, slot)| DigestCheck::trailing(*algorithm, Arc::clone(slot)));
+    let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(ChunkDecode::new(announced))];
+    stages.extend(check.map(|check| Box::new(check) as Box<dyn Stage>));
+    stages.push(Box::new(Holdback::default()));
+    stages
+}
+
+fn signer() -> ChunkSigner {
+    let date = AmzDate::new("2026-01-01T00:00:00Z".parse().unwrap());
+    ChunkSigner::new(SigningKey::derive(&Secret::new("secret"), "us-east-1", &date), &date, "0".repeat(64))
+}
+
+/// `hello` in two chunks with its CRC-32.
+const FRAMED: &[u8] = b"3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n";
+
+proptest! {
+    #[test]
+    fn decoding_does_not_depend_on_the_split(cuts in proptest::collection::vec(0usize..100, 0..8)) {
+        let run = run(decoder(Some(ChecksumAlgorithm::Crc32)), &split(FRAMED, &cuts));
+        prop_assert_eq!(run.all.unwrap(), b"hello");
+    }
+
+    #[test]
+    fn encoding_does_not_depend_on_the_split_and_has_the_announced_length(
+        length in 0usize..200_000, cuts in proptest::collection::vec(0usize..200_000, 0..6), signed: bool, trailer: bool,
+    ) {
+        let object: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
+        let trailer = trailer.then_some(ChecksumAlgorithm::Crc64Nvme);
+        let encode = || -> Vec<Box<dyn Stage>> { vec![Box::new(ChunkEncode::new(signed.then(signer), trailer))] };
+        let whole = run(encode(), &[Bytes::from(object.clone())]).all.unwrap();
+        let in_pieces = run(encode(), &split(&object, &cuts)).all.unwrap();
+        prop_assert_eq!(&whole, &in_pieces);
+        prop_assert_eq!(whole.len() as u64, Framer { signed, trailer }.framed_length(length as u64));
+    }
+
+    #[test]
+    fn what_is_encoded_decodes_to_the_same_object(length in 0usize..150_000, cuts in proptest::collection::vec(0usize..150_000, 0..4)) {
+        let object: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
+        let encode: Vec<Box<dyn Stage>> = vec![Box::new(ChunkEncode::new(None, Some(ChecksumAlgorithm::Crc32c)))];
+        let framed = run(encode, &split(&object, &cuts)).all.unwrap();
+        prop_assert_eq!(run(decoder(Some(ChecksumAlgorithm::Crc32c)), &split(&framed, &cuts)).all.unwrap(), object);
+    }
+
+    #[test]
+    fn the_first_bytes_are_checked_whatever_the_split(cuts in proptest::collection::vec(0usize..2000, 0..6)) {
+        let check = || -> Vec<Box<dyn Stage>> { vec![Box::new(TypeCheck::new(Some("image/png".into()), Arc::default()))] };
+        let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
+        png.resize(2000, 7);
+        prop_assert_eq!(run(check(), &split(&png, &cuts)).all.unwrap(), png);
+        let html = [b"<html>".as_slice(), &[b' '; 1990]].concat();
+        let refused = run(check(), &split(&html, &cuts));
+        prop_assert!(refused.before_end.is_empty() && refused.all.is_err());
+    }
+}
+
+#[test]
+fn the_holdback_keeps_the_last_piece_until_the_end() {
+    let run = run(vec![Box::new(Holdback::default())], &[Bytes::from_static(b"abc"), Bytes::from_static(b"d")]);
+    assert_eq!((run.before_end.as_slice(), run.all.unwrap().as_slice()), (&b"abc"[..], &b"abcd"[..]));
+}
+
+#[test]
+fn h09_a_wrong_digest_never_lets_the_last_byte_go() {
+    let checks = [
+        DigestCheck::checksum(ChecksumAlgorithm::Crc32, vec![0; 4]),
+        DigestCheck::content_md5(vec![0; 16]),
+        DigestCheck::content_sha256([0; 32]),
+        DigestCheck::checksum(ChecksumAlgorithm::Sha1, vec![0; 20]),
+    ];
+    for check in checks {
+        let run = run(
+            vec![Box::new(check), Box::new(Holdback::default())],
+            &[Bytes::from_static(b"ab"), Bytes::from_static(b"c")],
+        );
+        assert!(matches!(run.all, Err(Fault::BadDigest(_))));
+        assert_eq!(run.before_end, b"ab");
+    }
+}
+
+#[test]
+fn sizes_are_held_on_both_sides() {
+    let guard = |declared, min, max| -> Vec<Box<dyn Stage>> { vec![Box::new(LengthGuard::new(declared, min, max))] };
+    let five = [Bytes::from_static(b"hello")];
+    assert_eq!(run(guard(Some(5), 0, Some(5)), &five).all.unwrap(), b"hello");
+    assert_eq!(run(guard(Some(4), 0, None), &five).all, Err(Fault::Overrun { expected: 4 }));
+    assert_eq!(run(guard(Some(6), 0, None), &five).all, Err(Fault::Incomplete { expected: 6, seen: 5 }));
+    assert_eq!(run(guard(None, 0, Some(4)), &five).all, Err(Fault::TooLarge { max: 4 }));
+    assert_eq!(run(guard(None, 6, None), &five).all, Err(Fault::TooSmall { min: 6 }));
+    assert!(run(guard(Some(4), 0, None), &five).before_end.is_empty());
+}
+
+#[test]
+fn h05_broken_chunk_framing_is_refused() {
+    for framed in [
+        "0x5\r\nhello\r\n0\r\n\r\n",
+        "5 \r\nhello\r\n0\r\n\r\n",
+        "+5\r\nhello\r\n0\r\n\r\n",
+        "-1\r\n",
+        "\r\nhello",
+        "5\nhello\r\n0\r\n\r\n",
+        "5\r\nhelloX\r\n0\r\n\r\n",
+        "5\r\nhello\n0\r\n\r\n",
+        "FFFFFFFFFFFFFFFFF\r\n",
+        "5\r\nhello\r\n0\r\n\r\nmore",
+        "5\r\nhello\r\n",
+        "5\r\nhel",
+        "5\r\nhello\r\n0\r\n",
+        "5\r\nhello\r\n0\r\n\r\n0\r\n\r\n",
+        "5\r\rhello\r\n0\r\n\r\n",
+        "",
+    ] {
+        assert!(matches!(run(decoder(None), &[Bytes::from(framed)]).all, Err(Fault::Chunk(_))), "{framed:?}");
+    }
+    let long_line = format!("5;{}\r\nhello\r\n0\r\n\r\n", "x".repeat(2000));
+    assert!(run(decoder(None), &[Bytes::from(long_line)]).all.is_err());
+}
+
+#[test]
+fn h06_only_the_announced_trailer_is_read() {
+    let framed = |trailer: &str| Bytes::from(format!("5\r\nhello\r\n0\r\n{trailer}\r\n"));
+    let good = "x-amz-checksum-crc32:NhCmhg==\r\n";
+    let crc32 = Some(ChecksumAlgorithm::Crc32);
+    assert_eq!(run(decoder(crc32), &[framed(good)]).all.unwrap(), b"hello");
+    assert_eq!(run(decoder(crc32), &[framed("x-amz-checksum-crc32: NhCmhg==\r\n")]).all.unwrap(), b"hello");
+    assert!(matches!(
+        run(decoder(crc32), &[framed("x-amz-checksum-crc32:AAAAAA==\r\n")]).all,
+        Err(Fault::BadDigest(_))
+    ));
+    for (announced, trailer) in [
+        (crc32, String::new()),
+        (None, good.to_owned()),
+        (crc32, format!("{good}{good}")),
+        (crc32, "x-amz-checksum-crc32c:NhCmhg==\r\n".to_owned()),
+        (crc32, "x-amz-checksum-crc32:NhCm\r\n".to_owned()),
+        (crc32, "authorization:x\r\n".to_owned()),
+        (crc32, "no colon\r\n".to_owned()),
+        (crc32, format!("{good}x-amz-meta-a:1\r\n")),
+        (crc32, format!("x-amz-checksum-crc32:{}\r\n", "A".repeat(2000))),
+    ] {
+        let run = run(decoder(announced), &[framed(&trailer)]);
+        assert!(matches!(run.all, Err(Fault::Chunk(_))), "{trailer:?}");
+        assert!(run.before_end.is_empty(), "{trailer:?}");
+    }
+}
+
+#[test]
+fn h16_endless_tiny_chunks_are_refused() {
+    let framed = Bytes::from("1\r\nx\r\n".repeat(10_001) + "0\r\n\r\n");
+    assert_eq!(run(decoder(None), &[framed]).all, Err(Fault::Chunk("too many small chunks")));
+}
+
+#[test]
+fn a_signed_upload_keeps_one_chunk_in_memory() {
+    let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(ChunkEncode::new(Some(signer()), None))];
+    let (mut given, mut taken) = (0u64, 0u64);
+    for _ in 0..100 {
+        given += 50_000;
+        push_through(&mut stages, Bytes::from(vec![0; 50_000]), &mut |bytes| {
+            taken += bytes.len() as u64;
+            Ok(())
+        })
+        .unwrap();
+        assert!(given.saturating_sub(taken) <= CHUNK);
+    }
+}

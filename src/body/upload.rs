@@ -41,8 +41,14 @@ pub struct BodyLimits {
 pub struct UploadBody {
     source: Option<Incoming>,
     stages: Vec<Box<dyn Stage>>,
-    ready: VecDeque<Bytes>,
+    /// Checked bytes of the object, released by the last stage.
+    checked: VecDeque<Bytes>,
+    /// All checks have passed and everything is in `checked` or further.
     ended: bool,
+    /// The store's framing; apart from the stages, since it is known only after the first bytes were checked.
+    encode: Option<ChunkEncode>,
+    /// Bytes as they go out.
+    ready: VecDeque<Bytes>,
     failed: Option<Fault>,
     type_checked: Arc<AtomicBool>,
     length: u64,
@@ -59,8 +65,10 @@ impl UploadBody {
         Self {
             source: Some(source),
             stages,
-            ready: VecDeque::new(),
+            checked: VecDeque::new(),
             ended: false,
+            encode: None,
+            ready: VecDeque::new(),
             failed: None,
             type_checked,
             length,
@@ -80,9 +88,9 @@ impl UploadBody {
         &self.watch
     }
 
-    /// Puts the store's framing behind all other stages; `framed_length` is what the body then measures.
+    /// Puts the store's framing around the object.
     pub fn frame(&mut self, encode: ChunkEncode) {
-        self.stages.push(Box::new(encode));
+        self.encode = Some(encode);
     }
 
     /// Reads as much as must be known before the store hears of the upload: the first bytes, if a rule compares them with the declared
@@ -131,17 +139,17 @@ impl UploadBody {
         if data.is_empty() {
             return Ok(());
         }
-        let ready = &mut self.ready;
+        let checked = &mut self.checked;
         push_through(&mut self.stages, data, &mut |bytes| {
-            ready.push_back(bytes);
+            checked.push_back(bytes);
             Ok(())
         })
     }
 
     fn finish(&mut self) -> Result<(), Fault> {
-        let ready = &mut self.ready;
+        let checked = &mut self.checked;
         finish_through(&mut self.stages, &mut |bytes| {
-            ready.push_back(bytes);
+            checked.push_back(bytes);
             Ok(())
         })?;
         self.ended = true;
@@ -149,9 +157,33 @@ impl UploadBody {
         Ok(())
     }
 
+    /// Brings checked bytes, or the end of the framing, into the form that goes out. False if there is nothing to bring.
+    fn advance(&mut self) -> Result<bool, Fault> {
+        let ready = &mut self.ready;
+        let mut emit = |bytes| {
+            ready.push_back(bytes);
+            Ok(())
+        };
+        match (self.checked.pop_front(), &mut self.encode) {
+            (Some(bytes), Some(encode)) => encode.push(bytes, &mut emit)?,
+            (Some(bytes), None) => emit(bytes)?,
+            (None, Some(encode)) if self.ended => {
+                encode.finish(&mut emit)?;
+                self.encode = None;
+            }
+            (None, _) => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn is_drained(&self) -> bool {
+        self.ended && self.encode.is_none() && self.checked.is_empty() && self.ready.is_empty()
+    }
+
     /// From here on only the fault comes out, whatever was already released.
     fn fail(&mut self, fault: Fault) -> Fault {
         self.ready.clear();
+        self.checked.clear();
         self.failed = Some(fault.clone());
         self.watch.set_fault(fault.clone());
         fault
@@ -209,10 +241,15 @@ impl Body for UploadBody {
             }
             if let Some(bytes) = this.ready.pop_front() {
                 // hyper asks for nothing behind the last declared byte, so this is the last moment to notice the end.
-                if this.ended && this.ready.is_empty() {
+                if this.is_drained() {
                     this.watch.set_complete();
                 }
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            match this.advance() {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(fault) => return Poll::Ready(Some(Err(this.fail(fault)))),
             }
             if this.ended {
                 this.watch.set_complete();
@@ -225,7 +262,7 @@ impl Body for UploadBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended && self.ready.is_empty()
+        self.is_drained()
     }
 
     fn size_hint(&self) -> SizeHint {

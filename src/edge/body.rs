@@ -106,10 +106,15 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
     use http_body_util::{BodyExt, Full};
+    use tokio::time::Instant;
 
     use super::*;
-    use crate::edge::streams::Streams;
+    use crate::edge::streams::{Judgement, Streams};
 
     #[tokio::test]
     async fn large_frames_reach_http2_in_pieces_and_unchanged() {
@@ -123,6 +128,32 @@ mod tests {
             received.extend_from_slice(&data);
         }
         assert_eq!(received, content);
+    }
+
+    /// One frame, then nothing for ever.
+    struct ThinkingHandler(Option<Bytes>);
+
+    impl Body for ThinkingHandler {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            self.0.take().map_or(Poll::Pending, |data| Poll::Ready(Some(Ok(Frame::data(data)))))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_client_is_waited_for_after_a_frame_and_not_while_the_handler_thinks() {
+        const LIMIT: Duration = Duration::from_secs(10);
+        let streams = Streams::new();
+        let stalled =
+            |streams: &Streams| matches!(streams.judge(Instant::now() + LIMIT, LIMIT, LIMIT), Judgement::Stalled(_));
+        let mut body = EdgeBody::handler(ThinkingHandler(Some("x".into()))).on_stream(streams.open());
+        assert!(!stalled(&streams), "nothing was given yet");
+        body.frame().await.unwrap().unwrap();
+        assert!(stalled(&streams), "the frame was given");
+        assert!(body.frame().now_or_never().is_none());
+        assert!(!stalled(&streams), "the handler has nothing");
     }
 
     #[tokio::test]

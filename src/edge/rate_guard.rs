@@ -187,6 +187,8 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for RateGuard<IO> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     const PACE: Pace = Pace { idle_timeout: Duration::from_secs(30), min_rate: 100, window: Duration::from_secs(60) };
@@ -225,6 +227,62 @@ mod tests {
         assert_eq!(play(&[fast_start, slow_rest, slow_rest, slow_rest]), Ok(()));
         let steps = [fast_start, slow_rest, slow_rest, slow_rest, slow_rest, slow_rest, slow_rest];
         assert_eq!(play(&steps), Err(TooSlow::Rate(100)));
+    }
+
+    /// Writes without end to a reader that takes `bytes` every 10 ms; returns what ended it.
+    async fn verdict_on_reader_of(bytes: usize, pace: Pace) -> Option<TooSlow> {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let mut guarded = RateGuard::new(ours, pace);
+        let reader = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(10));
+            let mut taken = vec![0; bytes];
+            while bytes == 0 || theirs.read_exact(&mut taken).await.is_ok() {
+                ticks.tick().await;
+            }
+        });
+        // A task of its own, so that nothing but the guard's alarm wakes it.
+        let mut writer = tokio::spawn(async move {
+            loop {
+                if let Err(error) = guarded.write_all(&[0; 64]).await {
+                    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+                    assert!(is_too_slow(&error));
+                    return error.get_ref().and_then(|reason| reason.downcast_ref()).copied();
+                }
+            }
+        });
+        let verdict = tokio::time::timeout(Duration::from_secs(1), &mut writer).await;
+        writer.abort();
+        reader.abort();
+        verdict.map_or(None, |ended| ended.unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_alarm_that_rang_is_set_again() {
+        let pace = Pace { idle_timeout: Duration::from_millis(50), min_rate: 0, window: Duration::from_secs(600) };
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let mut guarded = RateGuard::new(ours, pace);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut write = |guarded: &mut RateGuard<_>| Pin::new(guarded).poll_write(&mut cx, &[0; 64]);
+        assert!(write(&mut guarded).is_ready());
+        assert!(write(&mut guarded).is_pending());
+        let first = guarded.alarm.as_ref().unwrap().deadline();
+        sleep_until(first).await;
+        theirs.read_exact(&mut [0; 1]).await.unwrap();
+        assert!(write(&mut guarded).is_ready());
+        assert!(write(&mut guarded).is_pending());
+        assert!(guarded.alarm.as_ref().unwrap().deadline() > first);
+    }
+
+    #[tokio::test]
+    async fn writing_ends_when_the_reader_stands_or_creeps_and_only_then() {
+        let (short, long) = (Duration::from_millis(400), Duration::from_secs(600));
+        let idle = Pace { idle_timeout: short, min_rate: 0, window: long };
+        assert_eq!(verdict_on_reader_of(0, idle).await, Some(TooSlow::Idle(short)));
+        assert_eq!(verdict_on_reader_of(1, idle).await, None);
+        let rate = Pace { idle_timeout: long, min_rate: 500, window: short };
+        assert_eq!(verdict_on_reader_of(0, rate).await, Some(TooSlow::Rate(500)));
+        assert_eq!(verdict_on_reader_of(1, rate).await, Some(TooSlow::Rate(500)));
+        assert_eq!(verdict_on_reader_of(64, rate).await, None);
     }
 
     #[test]

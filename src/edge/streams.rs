@@ -117,6 +117,16 @@ mod tests {
     }
 
     #[test]
+    fn idle_time_begins_with_the_end_of_the_last_stream() {
+        let streams = Streams::new();
+        let stream = streams.open();
+        let born = Instant::now();
+        while Instant::now() == born {}
+        drop(stream);
+        assert_eq!(streams.judge(born + IDLE, IDLE, STALL), Judgement::Busy);
+    }
+
+    #[test]
     fn one_stream_that_stands_is_found_among_others_that_move() {
         let streams = Streams::new();
         let (moving, standing) = (streams.open(), streams.open());

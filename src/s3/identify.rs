@@ -142,7 +142,7 @@ pub fn identify(head: &Parts, buckets: &Buckets) -> Result<S3Call, IdentifyError
     let resource = find_resource(buckets, bucket, key)?;
     let headers = SortedHeaders::sort(spec, &head.headers)?;
     let upload = match spec.body {
-        Body::Object => Some(UploadHead::parse(&head.headers)?),
+        Body::Object => Some(UploadHead::parse(&head.headers, head.version)?),
         Body::Xml => None,
         Body::None => check_no_body(head, spec).map(|()| None)?,
     };

@@ -3,7 +3,7 @@
 //! The parser of the body is chosen by `x-amz-content-sha256` alone, never by `Content-Encoding` (H03).
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use crate::s3::checksum::{ChecksumAlgorithm, parse_md5};
 
@@ -115,7 +115,7 @@ impl UploadHead {
     ///
     /// # Errors
     /// [`UploadError`] for the first thing that cannot be read or contradicts another.
-    pub fn parse(headers: &HeaderMap) -> Result<Self, UploadError> {
+    pub fn parse(headers: &HeaderMap, version: Version) -> Result<Self, UploadError> {
         check_transfer_encoding(headers)?;
         let payload = parse_payload(headers)?;
         let trailer = parse_trailer(headers)?;
@@ -127,7 +127,7 @@ impl UploadHead {
         let plain = framing == BodyFraming::Plain;
         let decoded = parse_length(headers, &HeaderName::from_static("x-amz-decoded-content-length"))?;
         let length = match (plain, decoded) {
-            (true, None) => parse_length(headers, &CONTENT_LENGTH)?,
+            (true, None) => parse_length(headers, &CONTENT_LENGTH)?.or(empty_by_framing(headers, version)),
             (true, Some(_)) => return Err(UploadError::UnexpectedDecodedLength),
             (false, None) => return Err(UploadError::NoDecodedLength),
             (false, Some(length)) => Some(length),
@@ -237,6 +237,11 @@ fn parse_media_type(headers: &HeaderMap) -> Result<Option<MediaType>, UploadErro
     }
 }
 
+/// An HTTP/1 request without any length has no body (RFC 9112 §6.3); an HTTP/2 request may still have one.
+fn empty_by_framing(headers: &HeaderMap, version: Version) -> Option<u64> {
+    (version <= Version::HTTP_11 && !headers.contains_key(TRANSFER_ENCODING)).then_some(0)
+}
+
 /// Removes `aws-chunked`: a store that keeps it as metadata would serve an encoding nobody can decode.
 fn parse_content_encoding(headers: &HeaderMap, plain: bool) -> Result<Option<String>, UploadError> {
     let codings: Vec<&str> = headers
@@ -263,7 +268,7 @@ mod tests {
         for (name, value) in headers {
             map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
         }
-        UploadHead::parse(&map)
+        UploadHead::parse(&map, Version::HTTP_11)
     }
 
     const STREAMING: (&str, &str) = ("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER");
@@ -274,6 +279,8 @@ mod tests {
         assert_eq!((head.length, head.framing), (Some(5), BodyFraming::Plain));
         assert_eq!(head.media_type.unwrap().as_str(), "text/plain");
         assert_eq!(parse(&[("transfer-encoding", "chunked")]).unwrap().length, None);
+        assert_eq!(parse(&[]).unwrap().length, Some(0));
+        assert_eq!(UploadHead::parse(&HeaderMap::new(), Version::HTTP_2).unwrap().length, None);
     }
 
     #[test]

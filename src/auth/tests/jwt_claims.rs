@@ -211,6 +211,10 @@ fn another_claim_can_name_the_principal() {
     assert_eq!(caller.principal().as_str(), "corp:a@example.com");
     assert_eq!(caller.attributes()["sub"], ["alice"]);
     assert_eq!(principal(&issuers, &Token::new().sign(&RSA)), refused("email", ClaimFault::Missing));
+    for text in ["", "a\n@example.com", &"a".repeat(257)] {
+        let token = Token::new().claim("email", text).sign(&RSA);
+        assert_eq!(principal(&issuers, &token), refused("email", ClaimFault::Text), "{text:?}");
+    }
 }
 
 #[test]

@@ -157,9 +157,10 @@ async fn k05_connect_is_ambiguous_and_opens_no_tunnel() {
     client.send("CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\nGET /tunnelled HTTP/1.1\r\nHost: h\r\n\r\n").await;
     let answer = client.rest().await;
     assert!(answer.starts_with("HTTP/1.1 500"), "the test handler says 200: {answer}");
-    let Event::Arrived(Method::CONNECT, _, Framing::Ambiguous(_)) = world.event().await else {
+    let Event::Arrived(Method::CONNECT, _, Framing::Ambiguous(rule)) = world.event().await else {
         panic!("CONNECT must arrive as ambiguous");
     };
+    assert!(rule.starts_with("CONNECT"));
     assert!(!world.events_so_far().iter().any(|event| matches!(event, Event::Arrived(..))));
 }
 

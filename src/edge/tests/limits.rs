@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use super::world::{Event, RawClient, World, limits, soon};
 
-const SHORT: Duration = Duration::from_millis(200);
+/// Long enough for a busy machine to do everything else in time.
+const SHORT: Duration = Duration::from_millis(500);
 
 fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -75,6 +76,13 @@ async fn too_many_fields_and_a_head_that_is_too_long_are_431() {
         assert!(client.rest().await.starts_with("HTTP/1.1 431"));
     }
     assert_eq!(world.events_so_far(), []);
+
+    let mut many = limits();
+    many.max_headers = 150;
+    let world = World::start(many).await;
+    let mut client = world.connect().await;
+    client.send(format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "X-A: b\r\n".repeat(149))).await;
+    assert!(client.response().await.0.starts_with("HTTP/1.1 200"), "more than hyper's default");
 }
 
 #[tokio::test]
@@ -116,9 +124,12 @@ async fn a_panic_is_a_500_for_its_request_only() {
 
 #[tokio::test]
 async fn a_refused_upload_is_read_for_a_while_so_that_the_refusal_arrives() {
-    let upload = 3 << 20;
-    let world = World::start(limits()).await;
-    for _ in 0..20 {
+    // More than the kernel's buffers hold, so that the client is still writing when it is refused.
+    let upload = 24 << 20;
+    let mut patient = limits();
+    patient.linger_bytes = upload as u64;
+    let world = World::start(patient).await;
+    for _ in 0..5 {
         let mut client = world.connect().await;
         client.send(format!("PUT /refuse HTTP/1.1\r\nHost: h\r\nContent-Length: {upload}\r\n\r\n")).await;
         client.send(vec![0; upload]).await;

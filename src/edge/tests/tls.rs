@@ -15,6 +15,7 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -22,7 +23,8 @@ use super::world::{Admin, Event, World, limits, settings, soon};
 use crate::arrival::Framing;
 use crate::edge::{BindError, ConnectionLimits, Edge, TlsError, TlsSettings};
 
-const SHORT: Duration = Duration::from_millis(200);
+/// Long enough for a busy machine to do everything else in time.
+const SHORT: Duration = Duration::from_millis(500);
 
 /// A self-signed certificate for `localhost` in files.
 struct Identity {
@@ -72,24 +74,31 @@ async fn connect(world: &World, trusted: &CertificateDer<'static>, alpn: &[&str]
 struct Http2 {
     world: World,
     send: SendRequest<Full<Bytes>>,
+    connection: JoinHandle<hyper::Result<()>>,
 }
 
 impl Http2 {
     async fn start(limits: ConnectionLimits) -> Self {
         let identity = Identity::new();
         let world = World::start_tls(limits, identity.settings()).await;
-        let send = Self::connect(&world, &identity).await;
-        Self { world, send }
+        let (send, connection) = Self::handshake(&world, &identity).await;
+        Self { world, send, connection }
     }
 
     async fn connect(world: &World, identity: &Identity) -> SendRequest<Full<Bytes>> {
+        Self::handshake(world, identity).await.0
+    }
+
+    async fn handshake(
+        world: &World,
+        identity: &Identity,
+    ) -> (SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>) {
         let stream = connect(world, &identity.certificate, &["h2", "http/1.1"]).await;
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
         let io = TokioIo::new(stream);
         let builder = http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).clone();
         let (send, connection) = builder.handshake(io).await.unwrap();
-        tokio::spawn(async { connection.await.ok() });
-        send
+        (send, tokio::spawn(connection))
     }
 
     async fn get(&mut self, target: &str) -> hyper::Result<Response<Incoming>> {
@@ -242,8 +251,21 @@ async fn http2_heads_are_checked_for_a_second_reading() {
 }
 
 #[tokio::test]
-async fn http2_limits_of_the_head_are_answered_on_the_stream() {
+async fn connect_on_http2_is_ambiguous_and_opens_no_tunnel() {
     let mut h2 = Http2::start(limits()).await;
+    let refused = h2.request(Request::connect("localhost:443")).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR, "the test handler says 200");
+    let Event::Arrived(Method::CONNECT, _, Framing::Ambiguous(rule)) = h2.world.event().await else {
+        panic!("CONNECT must arrive as ambiguous");
+    };
+    assert!(rule.starts_with("CONNECT"));
+}
+
+#[tokio::test]
+async fn http2_limits_of_the_head_are_answered_on_the_stream() {
+    let mut small = limits();
+    small.max_head_bytes = 8 * 1024;
+    let mut h2 = Http2::start(small.clone()).await;
     let long_target = format!("/{}", "k".repeat(limits().max_target_bytes));
     let too_long = h2.get(&long_target).await.unwrap();
     assert_eq!(too_long.status(), StatusCode::URI_TOO_LONG);
@@ -251,7 +273,7 @@ async fn http2_limits_of_the_head_are_answered_on_the_stream() {
     let many = (0..=limits().max_headers)
         .fold(Request::get("https://localhost/k"), |head, n| head.header(format!("x-amz-meta-{n}"), "v"));
     assert_eq!(h2.request(many).await.unwrap().status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
-    let long = Request::get("https://localhost/k").header("x-amz-meta-a", "a".repeat(limits().max_head_bytes));
+    let long = Request::get("https://localhost/k").header("x-amz-meta-a", "a".repeat(small.max_head_bytes));
     assert_eq!(h2.request(long).await.unwrap().status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     assert_eq!(h2.world.events_so_far(), []);
     assert_eq!(h2.get("/k").await.unwrap().status(), StatusCode::OK);
@@ -308,18 +330,16 @@ async fn an_http2_connection_without_streams_is_ended() {
     short.head_timeout = SHORT;
     let mut h2 = Http2::start(short.clone()).await;
     assert_eq!(h2.get("/k").await.unwrap().status(), StatusCode::OK);
-    soon("end of the idle connection", async {
-        while h2.world.monitor.open_connections() > 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let end = soon("end of the idle connection", h2.connection).await.unwrap();
+    assert!(end.is_ok(), "the client was told: {end:?}");
+    assert_eq!(h2.world.monitor.stalled_connections(), 0);
 
     // A client that chooses h2 and then says nothing.
     let identity = Identity::new();
     let world = World::start_tls(short, identity.settings()).await;
     let mut silent = connect(&world, &identity.certificate, &["h2"]).await;
     soon("end of the silent connection", silent.read_to_end(&mut Vec::new())).await.ok();
+    assert_eq!(world.monitor.stalled_connections(), 1);
 }
 
 #[tokio::test]

@@ -1,0 +1,10 @@
+//! Integration tests: a whole gateway on free ports, in front of real stores and of stores that misbehave on demand.
+//!
+//! One binary, so that it is linked once. Real parts are started by the tests on free ports and end with them; `make test` installs them.
+//! Without them the tests fail when `CI` is set; otherwise they say so and pass.
+
+mod support;
+
+mod answers;
+mod listing;
+mod objects;

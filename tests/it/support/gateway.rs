@@ -1,0 +1,180 @@
+//! A gateway in the test's own process, from a real configuration text, on free ports.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use countersign::app::App;
+use countersign::audit::Record;
+use countersign::audit::sink::InMemory;
+use countersign::auth::app_token;
+use countersign::config::{MapReferences, load_text};
+use countersign::telemetry::Metrics;
+use tokio::sync::oneshot;
+
+use super::Client;
+
+/// Two tenants: token `a` may do everything below `bkt/a/`, token `b` below `bkt/b/`, neither anything else.
+pub const TWO_TENANTS: &str = "
+  - { name: tenant-a, who: { tokens: [a] }, where: bkt/a/, what: [read, write, delete] }
+  - { name: tenant-b, who: { tokens: [b] }, where: bkt/b/, what: [read, write, delete] }";
+
+/// What a gateway is to be started with. The fields are YAML, put into a whole configuration.
+#[derive(Clone)]
+pub struct Setup {
+    /// Endpoint of the store.
+    pub endpoint: String,
+    /// Its credentials.
+    pub access_key: String,
+    pub secret_key: String,
+    /// Bucket there that the public bucket `bkt` stands for.
+    pub bucket: String,
+    /// Further settings of the upstream, one per line.
+    pub upstream: Vec<String>,
+    /// Further settings of the bucket, as `, key: value`.
+    pub bucket_settings: String,
+    /// The list of rules.
+    pub rules: String,
+    /// Issuers, as a YAML list; empty for none.
+    pub issuers: String,
+    /// The section `limits`.
+    pub limits: String,
+    /// TLS of the data listener, as a YAML mapping.
+    pub tls: Option<String>,
+}
+
+impl Setup {
+    /// Two tenants before a store.
+    pub fn new(endpoint: &str, access_key: &str, secret_key: &str, bucket: &str) -> Self {
+        Self {
+            endpoint: endpoint.to_owned(),
+            access_key: access_key.to_owned(),
+            secret_key: secret_key.to_owned(),
+            bucket: bucket.to_owned(),
+            upstream: Vec::new(),
+            bucket_settings: String::new(),
+            rules: TWO_TENANTS.to_owned(),
+            issuers: String::new(),
+            limits: String::new(),
+            tls: None,
+        }
+    }
+
+    /// Two tenants before a recorder.
+    pub fn before(recorder: &super::Recorder) -> Self {
+        Self::new(&recorder.endpoint(), "RECORDER-ACCESS-KEY", "recorder-secret-access-key", "up-bkt")
+    }
+
+    /// With other rules.
+    pub fn rules(mut self, rules: &str) -> Self {
+        self.rules = rules.to_owned();
+        self
+    }
+
+    /// With a further setting of the upstream.
+    pub fn upstream(mut self, setting: &str) -> Self {
+        self.upstream.push(setting.to_owned());
+        self
+    }
+
+    /// With the section `limits`, as a YAML flow mapping.
+    pub fn limits(mut self, limits: &str) -> Self {
+        self.limits = format!("limits: {limits}");
+        self
+    }
+
+    /// With issuers, as a YAML list.
+    pub fn issuers(mut self, issuers: &str) -> Self {
+        self.issuers = issuers.to_owned();
+        self
+    }
+
+    /// The configuration as a file would hold it.
+    pub fn text(&self) -> String {
+        let tls = self.tls.as_ref().map(|tls| format!(", tls: {tls}")).unwrap_or_default();
+        let upstream: String = self.upstream.iter().map(|setting| format!("    {setting}\n")).collect();
+        let issuers = if self.issuers.is_empty() { String::new() } else { format!("  issuers:{}\n", self.issuers) };
+        format!(
+            "listen: [{{ address: 127.0.0.1:0{tls} }}]\nadmin: {{ address: 127.0.0.1:0 }}\nupstreams:\n  store:\n    endpoint: {}\n    region: us-east-1\n    credentials: {{ access_key_id: env:ACCESS, secret_access_key: env:SECRET }}\n{upstream}buckets:\n  bkt: {{ upstream: store, bucket: {}{} }}\nclients:\n  tokens:\n    - {{ name: a, hash: env:HASH_A }}\n    - {{ name: b, hash: env:HASH_B }}\n{issuers}rules:{}\n{}\n",
+            self.endpoint, self.bucket, self.bucket_settings, self.rules, self.limits
+        )
+    }
+
+    /// Starts the gateway.
+    pub async fn start(self) -> Gateway {
+        let (token_a, hash_a) = app_token::generate();
+        let (token_b, hash_b) = app_token::generate();
+        let env = [
+            ("ACCESS", self.access_key.clone()),
+            ("SECRET", self.secret_key.clone()),
+            ("HASH_A", hash_a),
+            ("HASH_B", hash_b),
+        ];
+        let references =
+            MapReferences { env: env.map(|(name, value)| (name.to_owned(), value)).into(), ..MapReferences::default() };
+        let text = self.text();
+        let config = load_text("test.yaml", &text, &references).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        let (audit, metrics) = (Arc::new(InMemory::default()), Metrics::new().unwrap());
+        let app = App::with_sink(config, metrics, Arc::clone(&audit) as _).expect("the gateway starts");
+        let addresses = app.addresses().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(app.run(async { drop(stopped.await) }));
+        let client = |token: &str| Client { address: addresses.data[0], token: token.to_owned() };
+        Gateway {
+            address: addresses.data[0],
+            admin: addresses.admin,
+            a: client(token_a.expose()),
+            b: client(token_b.expose()),
+            audit,
+            stop: Some(stop),
+            serving,
+        }
+    }
+}
+
+/// A running gateway; it ends when this is dropped.
+pub struct Gateway {
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+    /// Client with the token of tenant `a`.
+    pub a: Client,
+    /// Client with the token of tenant `b`.
+    pub b: Client,
+    audit: Arc<InMemory>,
+    stop: Option<oneshot::Sender<()>>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Gateway {
+    /// A client with another token.
+    pub fn client(&self, token: &str) -> Client {
+        Client { address: self.address, token: token.to_owned() }
+    }
+
+    /// Audit records so far.
+    pub fn records(&self) -> Vec<Record> {
+        self.audit.records()
+    }
+
+    /// Waits until there are so many audit records, and gives the last one.
+    pub async fn record(&self, count: usize) -> Record {
+        super::eventually("an audit record", || self.audit.records().len() >= count).await;
+        self.audit.records()[count - 1].clone()
+    }
+
+    /// Asks the admin listener.
+    pub async fn ask_admin(&self, path: &str) -> super::Response {
+        Client { address: self.admin, token: String::new() }.send_plain("GET", path, &[], "").await
+    }
+
+    /// Stops gracefully, as SIGTERM does.
+    pub async fn stop(mut self) {
+        self.stop.take();
+        (&mut self.serving).await.unwrap();
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}

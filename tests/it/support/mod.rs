@@ -1,0 +1,37 @@
+//! What the tests stand on: gateways, stores, clients.
+
+pub mod client;
+pub mod gateway;
+pub mod raw;
+pub mod recorder;
+pub mod store;
+
+pub use client::{Client, Response};
+pub use gateway::{Gateway, Setup};
+pub use recorder::{Answer, Recorder};
+pub use store::{Store, StoreKind};
+
+/// Bytes that repeat late and compress badly, the same for the same length.
+pub fn pattern(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// Waits until a condition holds; panics after ten seconds. For effects that nobody announces.
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("did not happen within 10 s: {what}");
+}

@@ -1,0 +1,243 @@
+//! A store that writes down every request and answers as told: the judge of what reached the store, and in what form.
+//!
+//! A fake, because no real store breaks off, stalls or lies on demand.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// One request as it arrived.
+#[derive(Debug, Clone, Default)]
+pub struct Recorded {
+    /// Request line and headers, as sent.
+    pub head: String,
+    /// Body bytes that came.
+    pub body: Vec<u8>,
+    /// Whether the declared length arrived in full: only then would a store have kept it.
+    pub complete: bool,
+}
+
+impl Recorded {
+    /// The value of a header, or an empty text.
+    pub fn header(&self, name: &str) -> String {
+        let matching = |line: &&str| line.split(':').next().is_some_and(|found| found.eq_ignore_ascii_case(name));
+        self.head
+            .lines()
+            .skip(1)
+            .find(matching)
+            .and_then(|line| line.split_once(':'))
+            .map(|(_, value)| value.trim().to_owned())
+            .unwrap_or_default()
+    }
+
+    /// Method and target.
+    pub fn request_line(&self) -> String {
+        self.head.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned()
+    }
+}
+
+/// How the store answers.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// Reads the request, then answers with these bytes.
+    Bytes(String),
+    /// Answers with these bytes as soon as the head is there, then reads on.
+    Early(String),
+    /// Answers early, then neither reads nor closes.
+    EarlyThenStall(String),
+    /// Answers early, then closes without reading.
+    EarlyThenClose(String),
+    /// Reads so many bytes of the body, then closes.
+    CloseAfter(usize),
+    /// Reads nothing of the body and never answers.
+    Stall,
+    /// Reads the request and never answers.
+    Silence,
+}
+
+impl Answer {
+    /// A well-formed answer with a body.
+    pub fn status(status: u16, headers: &str, body: &str) -> Self {
+        Self::Bytes(response(status, headers, body))
+    }
+
+    /// An S3 error document.
+    pub fn error(status: u16, code: &str) -> Self {
+        Self::status(
+            status,
+            "content-type: application/xml\r\n",
+            &format!(
+                "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>store-internal-message</Message><HostId>store-host-id</HostId></Error>"
+            ),
+        )
+    }
+
+    /// An empty success.
+    pub fn ok() -> Self {
+        Self::status(200, "etag: \"e\"\r\n", "")
+    }
+}
+
+/// The bytes of an answer.
+pub fn response(status: u16, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())
+}
+
+/// A running recorder.
+pub struct Recorder {
+    pub address: SocketAddr,
+    requests: Arc<Mutex<Vec<Recorded>>>,
+    answer: Arc<Mutex<Answer>>,
+    task: JoinHandle<()>,
+}
+
+impl Recorder {
+    /// Starts a store that answers so.
+    pub async fn start(answer: Answer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let answer = Arc::new(Mutex::new(answer));
+        let (log, how) = (Arc::clone(&requests), Arc::clone(&answer));
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&log), Arc::clone(&how)));
+            }
+        });
+        Self { address, requests, answer, task }
+    }
+
+    /// Its endpoint.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Answers differently from now on.
+    pub fn answer(&self, answer: Answer) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    /// Everything that arrived so far.
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    /// The only request that arrived.
+    pub fn only(&self) -> Recorded {
+        let requests = self.requests();
+        assert_eq!(requests.len(), 1, "{requests:?}");
+        requests[0].clone()
+    }
+
+    /// Whether nothing arrived.
+    pub fn is_silent(&self) -> bool {
+        self.requests().is_empty()
+    }
+
+    /// Whether no request arrived that a store would have acted on as a write.
+    pub fn nothing_committed(&self) -> bool {
+        self.requests()
+            .iter()
+            .all(|request| !request.complete || request.head.starts_with("GET") || request.head.starts_with("HEAD"))
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<Recorded>>>, how: Arc<Mutex<Answer>>) {
+    let mut rest = Vec::new();
+    loop {
+        let Some(head) = read_head(&mut stream, &mut rest).await else { return };
+        let index = {
+            let mut log = log.lock().unwrap();
+            log.push(Recorded { head, ..Recorded::default() });
+            log.len() - 1
+        };
+        let answer = how.lock().unwrap().clone();
+        if !act(&mut stream, &mut rest, &log, index, answer).await {
+            return;
+        }
+    }
+}
+
+async fn act(
+    stream: &mut TcpStream,
+    rest: &mut Vec<u8>,
+    log: &Arc<Mutex<Vec<Recorded>>>,
+    index: usize,
+    answer: Answer,
+) -> bool {
+    match answer {
+        Answer::Bytes(bytes) => {
+            read_body(stream, rest, log, index, usize::MAX).await;
+            stream.write_all(bytes.as_bytes()).await.is_ok()
+        }
+        Answer::Early(bytes) => {
+            let sent = stream.write_all(bytes.as_bytes()).await.is_ok();
+            read_body(stream, rest, log, index, usize::MAX).await;
+            sent
+        }
+        Answer::EarlyThenStall(bytes) => {
+            drop(stream.write_all(bytes.as_bytes()).await);
+            std::future::pending().await
+        }
+        Answer::EarlyThenClose(bytes) => {
+            drop(stream.write_all(bytes.as_bytes()).await);
+            false
+        }
+        Answer::CloseAfter(bytes) => {
+            read_body(stream, rest, log, index, bytes).await;
+            false
+        }
+        Answer::Stall => std::future::pending().await,
+        Answer::Silence => {
+            read_body(stream, rest, log, index, usize::MAX).await;
+            std::future::pending().await
+        }
+    }
+}
+
+async fn read_head(stream: &mut TcpStream, rest: &mut Vec<u8>) -> Option<String> {
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        if let Some(end) = rest.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head: Vec<u8> = rest.drain(..end + 4).collect();
+            return Some(String::from_utf8_lossy(&head).trim_end().to_owned());
+        }
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => return None,
+            Ok(length) => rest.extend_from_slice(&buffer[..length]),
+        }
+    }
+}
+
+async fn read_body(
+    stream: &mut TcpStream,
+    rest: &mut Vec<u8>,
+    log: &Arc<Mutex<Vec<Recorded>>>,
+    index: usize,
+    limit: usize,
+) {
+    let declared: usize = log.lock().unwrap()[index].header("content-length").parse().unwrap_or(0);
+    let wanted = declared.min(limit);
+    let mut buffer = vec![0; 64 * 1024];
+    let mut body: Vec<u8> = rest.drain(..rest.len().min(wanted)).collect();
+    while body.len() < wanted {
+        let room = buffer.len().min(wanted - body.len());
+        match stream.read(&mut buffer[..room]).await {
+            Ok(0) | Err(_) => break,
+            Ok(length) => body.extend_from_slice(&buffer[..length]),
+        }
+        log.lock().unwrap()[index].body = body.clone();
+    }
+    let mut log = log.lock().unwrap();
+    log[index].complete = body.len() == declared;
+    log[index].body = body;
+}
