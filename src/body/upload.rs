@@ -102,6 +102,10 @@ impl UploadBody {
         std::future::poll_fn(|context| {
             loop {
                 let checked = self.type_checked.load(Ordering::Acquire);
+                if self.is_drained() {
+                    // hyper does not ask a body for its end when there is nothing in it.
+                    self.watch.set_complete();
+                }
                 if self.ended || (checked && self.length > 0) {
                     return Poll::Ready(Ok(()));
                 }
