@@ -22,6 +22,7 @@ use crate::respond::{Refusal, RefusalKind, Reply, local, relay};
 use crate::rules::{Denied, RuleSet, Scope};
 use crate::s3::{Bucket, Buckets, Operation, S3Call, S3ErrorCode, identify};
 use crate::sign::Signer;
+use crate::unknown_length;
 use crate::upstream::Upstreams;
 
 /// Everything one configuration made, shared by all requests.
@@ -33,9 +34,9 @@ pub struct Gateway {
     /// Who may do what.
     pub rules: RuleSet,
     /// Signs with the gateway's own credentials.
-    pub signer: Signer,
+    pub signer: Arc<Signer>,
     /// The stores.
-    pub upstreams: Upstreams,
+    pub upstreams: Arc<Upstreams>,
     /// Limits on how a client sends a body.
     pub body_limits: BodyLimits,
     /// Writes down what happened.
@@ -78,16 +79,11 @@ impl Gateway {
             self.rules.authorise(caller, call, &self.buckets).inspect_err(|denied| note_denial(ticket, denied))?;
         ticket.note_decision(Decision::Allow, Some(permit.rule()));
         let admission = Admission::admit(permit)?;
-        self.answer(&admission, remains, ticket).await
+        self.answer(admission, remains, ticket).await
     }
 
     /// Answers an admitted call: from what the gateway knows, by listing what is permitted, or by forwarding.
-    async fn answer(
-        &self,
-        admission: &Admission,
-        remains: &mut Remains,
-        ticket: &mut Ticket,
-    ) -> Result<Reply, Refusal> {
+    async fn answer(&self, admission: Admission, remains: &mut Remains, ticket: &mut Ticket) -> Result<Reply, Refusal> {
         let permit = admission.permit();
         match (permit.scope(), permit.call().resource.bucket()) {
             (Scope::Buckets(visible), _) => Ok(local::list_buckets(permit.caller(), visible, self.since)),
@@ -107,7 +103,11 @@ impl Gateway {
             (Scope::Whole, Some(bucket)) if permit.call().operation == Operation::GetBucketLocation => {
                 Ok(local::bucket_location(&self.signer.route(bucket.route).region))
             }
-            (Scope::Whole, Some(bucket)) => self.forward(admission, bucket, remains, ticket).await,
+            (Scope::Whole, Some(bucket)) if has_unknown_length(permit.call()) => {
+                let bucket = Arc::clone(bucket);
+                self.store_unknown_length(admission, bucket, remains, ticket).await
+            }
+            (Scope::Whole, Some(bucket)) => self.forward(&admission, bucket, remains, ticket).await,
             (Scope::Whole | Scope::Listing(_), None) => Err(internal("a permit without a bucket")),
         }
     }
@@ -120,30 +120,49 @@ impl Gateway {
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
         let call = admission.permit().call();
-        let body = self.attach(admission, call, remains, ticket).await?;
+        let body = match call.upload.as_ref().and_then(|upload| upload.length) {
+            Some(length) => Some((self.attach(admission, remains, ticket).await?, length)),
+            None => None,
+        };
         let outbound = self.signer.prepare(admission, bucket, body)?;
         let reply = self.upstreams.send(outbound).await?;
         ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
         relay::relay(reply, call, &self.signer.route(bucket.route).region).await
     }
 
+    /// Stores an upload whose length the client did not declare.
+    async fn store_unknown_length(
+        &self,
+        admission: Admission,
+        bucket: Arc<Bucket>,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<Reply, Refusal> {
+        let slot = unknown_length::reserve(&self.upstreams, &bucket)?;
+        let body = self.attach(&admission, remains, ticket).await?;
+        let carrier = unknown_length::Carrier {
+            signer: Arc::clone(&self.signer),
+            upstreams: Arc::clone(&self.upstreams),
+            admission: Arc::new(admission),
+            bucket,
+        };
+        unknown_length::store(carrier, body, slot).await
+    }
+
     /// Puts the stages on the body of an upload. This is the first moment at which the body is polled.
     async fn attach(
         &self,
         admission: &Admission,
-        call: &S3Call,
         remains: &mut Remains,
         ticket: &mut Ticket,
-    ) -> Result<Option<UploadBody>, Refusal> {
-        let Some(upload) = &call.upload else { return Ok(None) };
-        let length = upload.length.ok_or_else(|| internal("an admitted upload without a length"))?;
+    ) -> Result<UploadBody, Refusal> {
         let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
-        let mut body = UploadBody::attach(admission, source, length, self.body_limits);
+        let mut body = UploadBody::attach(admission, source, self.body_limits);
         let watch = Arc::clone(body.watch());
         remains.upload = Some(Arc::clone(&watch));
         ticket.note_upload(Arc::new(move || watch.client_bytes()));
         body.prime().await?;
-        Ok(Some(body))
+        Ok(body)
     }
 
     fn finish(
@@ -189,6 +208,10 @@ impl Gateway {
         }
         true
     }
+}
+
+fn has_unknown_length(call: &S3Call) -> bool {
+    call.upload.as_ref().is_some_and(|upload| upload.length.is_none())
 }
 
 fn check_framing(framing: Framing) -> Result<(), Refusal> {

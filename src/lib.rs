@@ -39,6 +39,8 @@ pub mod respond;
 
 pub mod listing;
 
+pub mod unknown_length;
+
 pub mod gateway;
 
 // Around it.

@@ -18,7 +18,7 @@ const RANKS: &[&[&str]] = &[
     &["sign"],
     &["upstream"],
     &["respond"],
-    &["listing"],
+    &["listing", "unknown_length"],
     &["gateway"],
     &["edge"],
     &["config"],

@@ -51,17 +51,18 @@ pub struct UploadBody {
     ready: VecDeque<Bytes>,
     failed: Option<Fault>,
     type_checked: Arc<AtomicBool>,
-    length: u64,
+    length: Option<u64>,
     patience: Patience,
     limits: BodyLimits,
     watch: Arc<UploadWatch>,
 }
 
 impl UploadBody {
-    /// Chooses the stages for an admitted upload of the given length. Nothing is read yet.
-    pub fn attach(admission: &Admission, source: Incoming, length: u64, limits: BodyLimits) -> Self {
+    /// Chooses the stages for an admitted upload. Nothing is read yet.
+    pub fn attach(admission: &Admission, source: Incoming, limits: BodyLimits) -> Self {
         let type_checked = Arc::new(AtomicBool::new(!admission.terms().check_bytes));
-        let stages = choose_stages(admission, length, &type_checked);
+        let length = admission.upload().length;
+        let stages = choose_stages(admission, &type_checked);
         Self {
             source: Some(source),
             stages,
@@ -78,8 +79,8 @@ impl UploadBody {
         }
     }
 
-    /// Length of the object in bytes.
-    pub fn object_length(&self) -> u64 {
+    /// Declared length of the object in bytes.
+    pub fn object_length(&self) -> Option<u64> {
         self.length
     }
 
@@ -106,8 +107,30 @@ impl UploadBody {
                     // hyper does not ask a body for its end when there is nothing in it.
                     self.watch.set_complete();
                 }
-                if self.ended || (checked && self.length > 0) {
+                if self.ended || (checked && self.length != Some(0)) {
                     return Poll::Ready(Ok(()));
+                }
+                if let Err(fault) = ready!(self.poll_source(context)) {
+                    return Poll::Ready(Err(fault));
+                }
+            }
+        })
+        .await
+    }
+
+    /// The next checked bytes of the object, for an upload that is not forwarded as one body. `None` after all checks have passed.
+    ///
+    /// # Errors
+    /// [`Fault`] if a check has failed.
+    pub async fn next_checked(&mut self) -> Result<Option<Bytes>, Fault> {
+        std::future::poll_fn(|context| {
+            loop {
+                if let Some(bytes) = self.checked.pop_front() {
+                    return Poll::Ready(Ok(Some(bytes)));
+                }
+                if self.ended {
+                    self.watch.set_complete();
+                    return Poll::Ready(Ok(None));
                 }
                 if let Err(fault) = ready!(self.poll_source(context)) {
                     return Poll::Ready(Err(fault));
@@ -194,7 +217,7 @@ impl UploadBody {
     }
 }
 
-fn choose_stages(admission: &Admission, length: u64, type_checked: &Arc<AtomicBool>) -> Vec<Box<dyn Stage>> {
+fn choose_stages(admission: &Admission, type_checked: &Arc<AtomicBool>) -> Vec<Box<dyn Stage>> {
     let (upload, terms) = (admission.upload(), admission.terms());
     let mut stages: Vec<Box<dyn Stage>> = Vec::with_capacity(8);
     let mut digests: Vec<Box<dyn Stage>> = Vec::new();
@@ -205,7 +228,7 @@ fn choose_stages(admission: &Admission, length: u64, type_checked: &Arc<AtomicBo
         );
         stages.push(Box::new(ChunkDecode::new(announced)));
     }
-    stages.push(Box::new(LengthGuard::new(Some(length), terms.min_size, terms.max_size)));
+    stages.push(Box::new(LengthGuard::new(upload.length, terms.min_size, terms.max_size)));
     if let Some((algorithm, value)) = &upload.checksum {
         digests.push(boxed(DigestCheck::checksum(*algorithm, value.clone())));
     }

@@ -88,6 +88,10 @@ pub struct RawUpstream {
     pub checksum: Option<RawChecksum>,
     /// Most requests to this store at a time, 1 to 100000; default 512. More wait for `timeouts.connect`, then get `SlowDown`.
     pub max_connections: Option<u64>,
+    /// Uploads of unknown length (chunked, no `Content-Length`) to this store at a time, 0 to 1000; default 4. Each keeps up to 8 MiB in
+    /// memory and becomes a multipart upload there if it is longer. More get `SlowDown`; 0 refuses all with `MissingContentLength`, as
+    /// S3 itself does.
+    pub unknown_length_uploads: Option<u64>,
     /// Time limits towards this store.
     pub timeouts: RawUpstreamTimeouts,
 }

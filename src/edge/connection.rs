@@ -115,6 +115,7 @@ fn http1_builder(limits: &ConnectionLimits) -> http1::Builder {
         .max_header_size(limits.max_head_bytes)
         .max_buf_size(H1_MAX_BUF_BYTES)
         .keep_alive(true)
+        // A client that ends its side gives up: the handler is dropped and the upstream freed.
         .half_close(false)
         .pipeline_flush(false);
     builder
@@ -153,7 +154,7 @@ async fn serve_http2<H, IO>(
                 leaving = true;
             }
             judgement = end.as_mut() => match judgement {
-                // The client is told first; if that does not end the connection within another idle time, dropping it does.
+                // The client is told first. If it does not go within another idle time, it is cut.
                 Judgement::Idle(_) if !leaving => {
                     connection.as_mut().graceful_shutdown();
                     leaving = true;

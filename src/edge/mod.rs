@@ -30,8 +30,6 @@ mod read_ahead;
 mod service;
 pub mod settings;
 mod streams;
-#[cfg(test)]
-mod tests;
 mod tls;
 mod wire_guard;
 
@@ -167,7 +165,6 @@ impl Edge {
                 biased;
                 () = &mut shutdown => break,
                 Some(next) = next_with_slot(&mut listeners, &slots) => next,
-                else => break,
             };
             drain::reap(&mut connections);
             let (service, stopped, monitor) = (service.clone(), stopped.clone(), monitor.clone());
@@ -205,3 +202,6 @@ impl Certificates {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,8 @@
 //! Fewer and larger reads for TLS: a buffer between the socket and rustls, and one round after rustls.
 //!
 //! rustls asks the socket for 4 KiB first and hands out at most one record (16 KiB) at a time. Reading ahead
-//! divides the system calls by four, collecting records makes hyper's frames larger, and with them the writes
-//! to the upstream. Clear-text connections need neither, because hyper reads up to 400 KiB itself.
+//! divides the system calls by four; collecting records saves another 5 % of the CPU of an upload (0.67 → 0.63
+//! s/GiB). Clear-text connections need neither, because hyper reads up to 400 KiB itself.
 //! Source: `docs/PERFORMANCE.md`, "TLS".
 
 use std::io;

@@ -18,9 +18,6 @@ pub struct Admission {
 /// Why a permitted call was not admitted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
-    /// The body has no declared length, which the store needs.
-    #[error("the length of the body is not declared")]
-    LengthMissing,
     /// The declared length is over the rule's maximum.
     #[error("the object has {length} bytes, the rule allows at most {max}")]
     TooLarge {
@@ -84,12 +81,9 @@ impl Admission {
 
 fn check_upload(permit: &Permit, upload: &UploadHead) -> Result<(), LimitError> {
     let terms = permit.terms();
-    let length = upload.length.ok_or(LimitError::LengthMissing)?;
-    if let Some(max) = terms.max_size.filter(|max| length > *max) {
-        return Err(LimitError::TooLarge { length, max });
-    }
-    if length < terms.min_size {
-        return Err(LimitError::TooSmall { length, min: terms.min_size });
+    // An undeclared length is held to the same limits while the bytes pass.
+    if let Some(length) = upload.length {
+        check_length(length, terms)?;
     }
     if !terms.content_types.is_empty() {
         let declared = upload.media_type.as_ref().ok_or(LimitError::ContentTypeMissing)?.as_str();
@@ -112,6 +106,14 @@ fn check_upload(permit: &Permit, upload: &UploadHead) -> Result<(), LimitError> 
     match terms.require_headers.iter().find(missing) {
         Some((name, _)) => Err(LimitError::HeaderMissing(name.clone())),
         None => Ok(()),
+    }
+}
+
+fn check_length(length: u64, terms: &Terms) -> Result<(), LimitError> {
+    match terms.max_size {
+        Some(max) if length > max => Err(LimitError::TooLarge { length, max }),
+        _ if length < terms.min_size => Err(LimitError::TooSmall { length, min: terms.min_size }),
+        _ => Ok(()),
     }
 }
 

@@ -19,6 +19,11 @@ pub fn document(xml: String) -> Reply {
     reply
 }
 
+/// A 200 without a body.
+pub fn empty() -> Reply {
+    Reply::new(AnswerBody::new(Source::Full(Bytes::new())))
+}
+
 /// ListBuckets: the public buckets the caller may see. `since` stands for their creation, which S3 clients expect and a gateway has not.
 pub fn list_buckets(caller: &Caller, buckets: &[Arc<Bucket>], since: UtcInstant) -> Reply {
     let created = since.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string();

@@ -234,7 +234,6 @@ impl From<LimitError> for Refusal {
     fn from(error: LimitError) -> Self {
         let refuse = |code, kind| Self::new(code, kind, sentence(&error.to_string()), &error);
         match &error {
-            LimitError::LengthMissing => refuse(S3ErrorCode::MissingContentLength, RefusalKind::Client),
             LimitError::TooLarge { .. } => refuse(S3ErrorCode::EntityTooLarge, RefusalKind::Limited),
             LimitError::TooSmall { .. } => refuse(S3ErrorCode::EntityTooSmall, RefusalKind::Limited),
             LimitError::ContentType(_) | LimitError::ContentTypeMissing | LimitError::Extension => {

@@ -59,9 +59,21 @@ pub async fn read_error(reply: UpstreamReply, call: &S3Call) -> Refusal {
     translate(status, code.as_deref(), call, reason)
 }
 
+/// Reads an error document that stood in an answer with status 200.
+pub fn error_in_success(root: &Element, call: &S3Call) -> Refusal {
+    let code = plain_code(root);
+    let status =
+        code.as_deref().and_then(S3ErrorCode::named).map_or(StatusCode::INTERNAL_SERVER_ERROR, S3ErrorCode::status);
+    let reason = format!("the store answered 200 with the error {}", code.as_deref().unwrap_or("without a code"));
+    translate(status, code.as_deref(), call, reason)
+}
+
 async fn read_code(body: ReplyBody) -> Option<String> {
     let document = tokio::time::timeout(ERROR_TIME, collect(body, MAX_ERROR_BYTES)).await.ok()?.ok()?;
-    let root = Element::parse(std::str::from_utf8(&document).ok()?).ok()?;
+    plain_code(&Element::parse(std::str::from_utf8(&document).ok()?).ok()?)
+}
+
+fn plain_code(root: &Element) -> Option<String> {
     // The code goes into log and audit record: a plain word, or nothing.
     let code = root.text_of("Code");
     let plain = !code.is_empty() && code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());

@@ -4,6 +4,7 @@
 //! sorted list. The canonical form that is signed is what is sent.
 
 pub mod credentials;
+pub mod multipart;
 pub mod outbound;
 pub mod payload;
 pub mod route;
@@ -24,6 +25,7 @@ use crate::sigv4::chunk::EMPTY_SHA256;
 use crate::sigv4::{AmzDate, CanonicalRequest, ChunkSigner, KeyCache, sign_request};
 
 pub use credentials::CredentialStore;
+pub use multipart::MultipartStep;
 pub use outbound::{Outbound, OutboundBody};
 pub use payload::PayloadPlan;
 pub use route::Route;
@@ -69,7 +71,7 @@ impl Signer {
         &self.routes[id.0]
     }
 
-    /// Prepares a call that is forwarded as it is: same operation, same key behind the bucket's prefix.
+    /// Prepares a call that is forwarded as it is: same operation, same key behind the bucket's prefix. An upload comes with its length.
     ///
     /// # Errors
     /// [`SignError`] if the upstream has no credentials.
@@ -77,13 +79,10 @@ impl Signer {
         &self,
         admission: &Admission,
         bucket: &Bucket,
-        body: Option<UploadBody>,
+        body: Option<(UploadBody, u64)>,
     ) -> Result<Outbound, SignError> {
         let call = admission.permit().call();
-        let key = match &call.resource {
-            Resource::Object(bucket, key) => Some(format!("{}{}", bucket.upstream_prefix, key.as_str())),
-            Resource::Bucket(_) | Resource::Service => None,
-        };
+        let key = upstream_key(call);
         let draft = Draft {
             method: Method::from_bytes(call.operation.spec().method.as_bytes())
                 .expect("a method of the operation table"),
@@ -94,7 +93,7 @@ impl Signer {
         };
         match body {
             None => self.sign_empty(draft),
-            Some(body) => self.sign_upload(draft, admission, body),
+            Some((body, length)) => self.sign_upload(draft, admission, body, length),
         }
     }
 
@@ -117,8 +116,8 @@ impl Signer {
         mut draft: Draft<'_>,
         admission: &Admission,
         mut body: UploadBody,
+        length: u64,
     ) -> Result<Outbound, SignError> {
-        let length = body.object_length();
         let route = self.route(draft.bucket.route);
         let plan = PayloadPlan::choose(route, admission.upload(), length);
         if let PayloadPlan::Framed(framer) = plan {
@@ -174,6 +173,14 @@ impl Signer {
         *request.uri_mut() = target.parse().expect("percent-encoded path and query, built above");
         *request.headers_mut() = headers;
         Ok((request, ChunkSigner::new(key, &date, signed.signature)))
+    }
+}
+
+/// The key of a call in upstream terms.
+fn upstream_key(call: &S3Call) -> Option<String> {
+    match &call.resource {
+        Resource::Object(bucket, key) => Some(format!("{}{}", bucket.upstream_prefix, key.as_str())),
+        Resource::Bucket(_) | Resource::Service => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! A signed request, ready to be sent once.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,6 +27,8 @@ pub enum OutboundBody {
     Empty,
     /// The bytes of an object.
     Upload(Box<UploadBody>),
+    /// A document or a part that is in memory.
+    Buffered(VecDeque<Bytes>),
 }
 
 impl Outbound {
@@ -37,6 +40,11 @@ impl Outbound {
     pub(in crate::sign) fn upload(request: Request<RouteId>, body: UploadBody) -> Self {
         let (route, watch) = (*request.body(), Arc::clone(body.watch()));
         Self { route, watch: Some(watch), request: request.map(|_| OutboundBody::Upload(Box::new(body))) }
+    }
+
+    pub(in crate::sign) fn buffered(request: Request<RouteId>, pieces: VecDeque<Bytes>) -> Self {
+        let route = *request.body();
+        Self { route, watch: None, request: request.map(|_| OutboundBody::Buffered(pieces)) }
     }
 
     /// The upstream it goes to.
@@ -63,6 +71,7 @@ impl Body for OutboundBody {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Upload(body) => Pin::new(body.as_mut()).poll_frame(context),
+            Self::Buffered(pieces) => Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece)))),
         }
     }
 
@@ -70,6 +79,7 @@ impl Body for OutboundBody {
         match self {
             Self::Empty => true,
             Self::Upload(body) => body.is_end_stream(),
+            Self::Buffered(pieces) => pieces.is_empty(),
         }
     }
 
@@ -77,6 +87,7 @@ impl Body for OutboundBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Upload(body) => body.size_hint(),
+            Self::Buffered(pieces) => SizeHint::with_exact(pieces.iter().map(|piece| piece.len() as u64).sum()),
         }
     }
 }

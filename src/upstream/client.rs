@@ -55,6 +55,7 @@ pub struct Upstream {
     dialer: Dialer,
     pool: Arc<Pool>,
     slots: Arc<Semaphore>,
+    unknown_length_slots: Arc<Semaphore>,
 }
 
 impl Upstream {
@@ -73,7 +74,18 @@ impl Upstream {
         })?;
         let pool = Arc::new(Pool::new(settings.pool_idle_timeout));
         let slots = Arc::new(Semaphore::new(settings.max_connections));
-        Ok(Self { settings, dialer, pool, slots })
+        let unknown_length_slots = Arc::new(Semaphore::new(settings.unknown_length_uploads));
+        Ok(Self { settings, dialer, pool, slots, unknown_length_slots })
+    }
+
+    /// A place among the uploads of unknown length, each of which keeps a part in memory. `None` if all are taken.
+    pub fn try_unknown_length_slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.unknown_length_slots).try_acquire_owned().ok()
+    }
+
+    /// Most uploads of unknown length at a time.
+    pub fn unknown_length_uploads(&self) -> usize {
+        self.settings.unknown_length_uploads
     }
 
     async fn send(&self, outbound: Outbound) -> Result<UpstreamReply, UpstreamError> {
@@ -108,7 +120,7 @@ impl Upstream {
                 Some(connection) => connection,
                 None => self.open().await?,
             };
-            let again = copy_without_body(&request);
+            let again = repeatable(&request);
             let sending = connection.sender().try_send_request(request);
             let outcome = match watch {
                 Some(watch) => self.watch_upload(sending, watch).await?,
@@ -196,13 +208,19 @@ impl Upstream {
     }
 }
 
-/// A second copy of a request without body. GET, HEAD and DELETE may be repeated: the second time finds what the first one left.
-fn copy_without_body(request: &Request<OutboundBody>) -> Option<Request<OutboundBody>> {
-    let OutboundBody::Empty = request.body() else { return None };
-    if request.method() == http::Method::PUT || request.method() == http::Method::POST {
+/// A second copy of a request, if repeating it does no harm: GET, HEAD and DELETE find what the first one left, and a part that is in
+/// memory replaces itself. A POST is never repeated, nor a body that streams.
+fn repeatable(request: &Request<OutboundBody>) -> Option<Request<OutboundBody>> {
+    let body = match request.body() {
+        OutboundBody::Empty => OutboundBody::Empty,
+        OutboundBody::Buffered(pieces) => OutboundBody::Buffered(pieces.clone()),
+        OutboundBody::Upload(_) => return None,
+    };
+    let empty_put = request.method() == http::Method::PUT && matches!(body, OutboundBody::Empty);
+    if request.method() == http::Method::POST || empty_put {
         return None;
     }
-    let mut copy = Request::new(OutboundBody::Empty);
+    let mut copy = Request::new(body);
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();

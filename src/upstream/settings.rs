@@ -30,6 +30,8 @@ pub struct UpstreamSettings {
     pub checksum: ChecksumMode,
     /// Most requests at a time; more wait for `connect_timeout`, then get `SlowDown`.
     pub max_connections: usize,
+    /// Most uploads of unknown length at a time; none waits.
+    pub unknown_length_uploads: usize,
     /// Longest time for DNS, TCP and TLS together.
     pub connect_timeout: Duration,
     /// Longest time from the last request byte to the response head.

@@ -8,3 +8,4 @@ mod support;
 mod answers;
 mod listing;
 mod objects;
+mod unknown_length;

@@ -37,6 +37,8 @@ fn upstream(desk: &mut Desk<'_>, path: &Path, name: &str, raw: &RawUpstream) -> 
     let times = path.key("timeouts");
     let seconds = Duration::from_secs;
     let max_connections = count(desk, &path.key("max_connections"), raw.max_connections, 512, 1..=100_000);
+    let unknown_length_uploads =
+        count(desk, &path.key("unknown_length_uploads"), raw.unknown_length_uploads, 4, 0..=1000);
     let connect_timeout = duration(desk, &times.key("connect"), raw.timeouts.connect.as_ref(), seconds(5), ANY_TIMEOUT);
     let first_byte_timeout =
         duration(desk, &times.key("first_byte"), raw.timeouts.first_byte.as_ref(), seconds(60), ANY_TIMEOUT);
@@ -70,6 +72,7 @@ fn upstream(desk: &mut Desk<'_>, path: &Path, name: &str, raw: &RawUpstream) -> 
         ca_file,
         credentials: credentials?,
         max_connections,
+        unknown_length_uploads,
         connect_timeout,
         first_byte_timeout,
         idle_timeout,

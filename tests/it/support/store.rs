@@ -105,6 +105,24 @@ impl Store {
         self.send("GET", "", &query, b"").await.elements("Key")
     }
 
+    /// Upload ids of multipart uploads that are neither completed nor aborted.
+    pub async fn uploads(&self) -> Vec<String> {
+        let listed = self.send("GET", "", "uploads=", b"").await;
+        assert!(listed.status.is_success(), "{:?} lists uploads: {}", self.kind, listed.text());
+        listed.elements("UploadId")
+    }
+
+    /// Waits until no multipart upload is left; panics after ten seconds.
+    pub async fn until_no_uploads(&self) {
+        for _ in 0..200 {
+            if self.uploads().await.is_empty() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("{:?} still has uploads: {:?}", self.kind, self.uploads().await);
+    }
+
     async fn send(&self, method: &str, key: &str, query: &str, body: &[u8]) -> Response {
         let path = format!(
             "/{}{}{}",

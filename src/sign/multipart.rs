@@ -1,0 +1,109 @@
+//! The requests that store an object whose length nobody knows beforehand: in one piece if it turns out small, else part by part.
+
+use std::collections::VecDeque;
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use crate::limits::Admission;
+use crate::s3::Bucket;
+use crate::s3::checksum::ChecksumAlgorithm;
+use crate::sign::{Draft, Outbound, SignError, Signer, object_headers, upstream_key};
+use crate::sigv4::canonical::canonical_query;
+
+/// One request of such an upload.
+#[derive(Debug)]
+pub enum MultipartStep<'a> {
+    /// The whole object, after all.
+    Whole(VecDeque<Bytes>),
+    /// CreateMultipartUpload, with the headers of the object.
+    Create,
+    /// UploadPart.
+    Part {
+        /// The store's upload id.
+        upload_id: &'a str,
+        /// From 1.
+        number: u32,
+        /// The bytes.
+        pieces: VecDeque<Bytes>,
+    },
+    /// CompleteMultipartUpload, with the conditions of the request.
+    Complete {
+        /// The store's upload id.
+        upload_id: &'a str,
+        /// The list of parts.
+        document: String,
+    },
+    /// AbortMultipartUpload.
+    Abort {
+        /// The store's upload id.
+        upload_id: &'a str,
+    },
+}
+
+impl Signer {
+    /// Prepares one request of an upload of unknown length.
+    ///
+    /// # Errors
+    /// [`SignError`] if the upstream has no credentials.
+    pub fn prepare_step(
+        &self,
+        admission: &Admission,
+        bucket: &Bucket,
+        step: MultipartStep<'_>,
+    ) -> Result<Outbound, SignError> {
+        let call = admission.permit().call();
+        let key = upstream_key(call);
+        let object = object_headers(call, admission.terms())?;
+        let (method, query, mut headers, pieces) = match step {
+            MultipartStep::Whole(pieces) => (Method::PUT, String::new(), object, pieces),
+            MultipartStep::Create => {
+                (Method::POST, canonical_query([("uploads", "")]), without_digests(object), VecDeque::new())
+            }
+            MultipartStep::Part { upload_id, number, pieces } => {
+                let number = number.to_string();
+                (
+                    Method::PUT,
+                    canonical_query([("partNumber", number.as_str()), ("uploadId", upload_id)]),
+                    HeaderMap::new(),
+                    pieces,
+                )
+            }
+            MultipartStep::Complete { upload_id, document } => {
+                let pieces = VecDeque::from([Bytes::from(document)]);
+                (Method::POST, canonical_query([("uploadId", upload_id)]), conditions(&object), pieces)
+            }
+            MultipartStep::Abort { upload_id } => {
+                (Method::DELETE, canonical_query([("uploadId", upload_id)]), HeaderMap::new(), VecDeque::new())
+            }
+        };
+        let length: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        let (request, _) =
+            self.sign(Draft { method, bucket, key: key.as_deref(), query, headers }, &sha256(&pieces))?;
+        Ok(Outbound::buffered(request, pieces))
+    }
+}
+
+/// The bytes are in memory, so every store can check them: it knows their SHA-256 from the signature.
+fn sha256(pieces: &VecDeque<Bytes>) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    pieces.iter().for_each(|piece| context.update(piece));
+    hex::encode(context.finish())
+}
+
+/// Digests of the whole object do not go with its parts, and conditions go with the last request. Both were, or will be, checked.
+fn without_digests(mut headers: HeaderMap) -> HeaderMap {
+    headers.remove("content-md5");
+    for name in ChecksumAlgorithm::ALL.map(ChecksumAlgorithm::header).into_iter().chain([IF_MATCH, IF_NONE_MATCH]) {
+        headers.remove(name);
+    }
+    headers
+}
+
+fn conditions(headers: &HeaderMap) -> HeaderMap {
+    let condition = |name: HeaderName| headers.get(&name).map(|value| (name, value.clone()));
+    [IF_MATCH, IF_NONE_MATCH].into_iter().filter_map(condition).collect()
+}

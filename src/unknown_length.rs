@@ -1,0 +1,249 @@
+//! Stores an upload whose length the client did not declare (`Transfer-Encoding: chunked`, or HTTP/2 without `Content-Length`).
+//!
+//! S3 wants a length before the first byte. So one part is gathered in memory; if the body ends in it, the object is stored in one
+//! request, else as a multipart upload. The commit point stays one request, sent after every check has passed; until then the store shows
+//! nothing, and whatever ends the upload early removes the parts. How many such uploads run at a time is limited, and so is their memory.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::ETAG;
+use http::response::Parts;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::body::UploadBody;
+use crate::bounded;
+use crate::limits::Admission;
+use crate::respond::{Refusal, RefusalKind, Reply, headers, local, relay};
+use crate::s3::checksum::RunningDigest;
+use crate::s3::xml::{Element, XmlWriter};
+use crate::s3::{Bucket, S3ErrorCode};
+use crate::sign::{MultipartStep, Outbound, Signer};
+use crate::upstream::{UpstreamReply, Upstreams};
+
+/// Bytes in a part. S3 wants 5 MiB at least, and takes 10,000 parts: 80 GiB in all.
+pub const PART_BYTES: usize = 8 * 1024 * 1024;
+/// Most parts of an upload, as S3 has it.
+const MAX_PARTS: u32 = 10_000;
+/// Largest answer to a request of a multipart upload. Real ones have under 1 KiB.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// What carries out an upload of unknown length.
+#[derive(Clone)]
+pub struct Carrier {
+    /// Signs the requests.
+    pub signer: Arc<Signer>,
+    /// Sends them.
+    pub upstreams: Arc<Upstreams>,
+    /// The admitted upload.
+    pub admission: Arc<Admission>,
+    /// Where it goes.
+    pub bucket: Arc<Bucket>,
+}
+
+/// Bytes of the body up to the size of a part.
+struct Gathered {
+    pieces: VecDeque<Bytes>,
+    is_last: bool,
+}
+
+/// A place among the uploads of unknown length; to be had before the body is polled.
+#[derive(Debug)]
+pub struct Slot(#[expect(dead_code, reason = "kept for its Drop")] OwnedSemaphorePermit);
+
+/// Takes a place for an upload to a bucket.
+///
+/// # Errors
+/// [`Refusal`] if there is none.
+pub fn reserve(upstreams: &Upstreams, bucket: &Bucket) -> Result<Slot, Refusal> {
+    let upstream = upstreams.get(bucket.route);
+    upstream.try_unknown_length_slot().map(Slot).ok_or_else(|| no_slot(upstream.unknown_length_uploads()))
+}
+
+/// Stores the upload.
+///
+/// # Errors
+/// [`Refusal`] if a check or the store fails.
+pub async fn store(carrier: Carrier, mut body: UploadBody, _slot: Slot) -> Result<Reply, Refusal> {
+    let mut rest = None;
+    let first = gather(&mut body, &mut rest).await?;
+    if first.is_last {
+        let reply = carrier.send(MultipartStep::Whole(first.pieces)).await?;
+        let region = carrier.signer.route(carrier.bucket.route).region.clone();
+        return relay::relay(reply, carrier.admission.permit().call(), &region).await;
+    }
+    let upload = OpenUpload::create(carrier).await?;
+    upload.run(first, &mut body, &mut rest).await
+}
+
+fn no_slot(limit: usize) -> Refusal {
+    if limit == 0 {
+        return Refusal::new(
+            S3ErrorCode::MissingContentLength,
+            RefusalKind::Client,
+            "The length of the body must be declared.",
+            "unknown_length_uploads is 0",
+        );
+    }
+    let message = "Too many uploads without a declared length are under way. Declare the length, or try again.";
+    Refusal::new(
+        S3ErrorCode::SlowDown,
+        RefusalKind::Limited,
+        message,
+        format!("all {limit} unknown_length_uploads are taken"),
+    )
+}
+
+/// Gathers one part. What a frame holds beyond it stays in `rest` for the next.
+async fn gather(body: &mut UploadBody, rest: &mut Option<Bytes>) -> Result<Gathered, Refusal> {
+    let (mut pieces, mut room) = (VecDeque::new(), PART_BYTES);
+    loop {
+        let next = match rest.take() {
+            Some(bytes) => Some(bytes),
+            None => body.next_checked().await?,
+        };
+        let Some(mut bytes) = next else { return Ok(Gathered { pieces, is_last: true }) };
+        if bytes.len() > room {
+            *rest = Some(bytes.split_off(room));
+        }
+        room -= bytes.len();
+        pieces.push_back(bytes);
+        if room == 0 {
+            return Ok(Gathered { pieces, is_last: false });
+        }
+    }
+}
+
+impl Carrier {
+    async fn send(&self, step: MultipartStep<'_>) -> Result<UpstreamReply, Refusal> {
+        let outbound: Outbound = self.signer.prepare_step(&self.admission, &self.bucket, step)?;
+        Ok(self.upstreams.send(outbound).await?)
+    }
+
+    /// Sends a request whose answer is a document. An error may stand in a 200, when the store had already begun to answer.
+    async fn send_for_document(&self, step: MultipartStep<'_>) -> Result<(Parts, Element), Refusal> {
+        let reply = self.send(step).await?;
+        if reply.head.status != StatusCode::OK {
+            return Err(relay::read_error(reply, self.admission.permit().call()).await);
+        }
+        let head = reply.head;
+        let document = bounded::collect(reply.body, MAX_ANSWER_BYTES).await.map_err(|error| bad_answer(&error))?;
+        let text = std::str::from_utf8(&document).map_err(|error| bad_answer(&error))?;
+        let root = Element::parse(text.trim_start()).map_err(|error| bad_answer(&error))?;
+        if root.name == "Error" {
+            return Err(relay::error_in_success(&root, self.admission.permit().call()));
+        }
+        Ok((head, root))
+    }
+}
+
+/// A multipart upload at the store. Dropped before it is complete, it removes what was stored.
+struct OpenUpload {
+    carrier: Carrier,
+    upload_id: String,
+    parts: Vec<String>,
+    complete: bool,
+}
+
+impl OpenUpload {
+    async fn create(carrier: Carrier) -> Result<Self, Refusal> {
+        let (_, root) = carrier.send_for_document(MultipartStep::Create).await?;
+        let upload_id = root.text_of("UploadId").to_owned();
+        if upload_id.is_empty() {
+            return Err(bad_answer(&"no UploadId"));
+        }
+        Ok(Self { carrier, upload_id, parts: Vec::new(), complete: false })
+    }
+
+    async fn run(mut self, first: Gathered, body: &mut UploadBody, rest: &mut Option<Bytes>) -> Result<Reply, Refusal> {
+        let mut part = first;
+        loop {
+            // A body that fills its last part exactly ends with an empty one.
+            if !part.pieces.is_empty() {
+                self.send_part(part.pieces).await?;
+            }
+            if part.is_last {
+                return self.complete().await;
+            }
+            part = gather(body, rest).await?;
+        }
+    }
+
+    async fn send_part(&mut self, pieces: VecDeque<Bytes>) -> Result<(), Refusal> {
+        let number = u32::try_from(self.parts.len()).unwrap_or(u32::MAX).saturating_add(1);
+        if number > MAX_PARTS {
+            let max = u64::from(MAX_PARTS) * PART_BYTES as u64;
+            return Err(crate::body::Fault::TooLarge { max }.into());
+        }
+        let reply = self.carrier.send(MultipartStep::Part { upload_id: &self.upload_id, number, pieces }).await?;
+        if !reply.head.status.is_success() {
+            return Err(relay::read_error(reply, self.carrier.admission.permit().call()).await);
+        }
+        let etag = reply.head.headers.get(ETAG).and_then(|value| value.to_str().ok());
+        self.parts.push(etag.ok_or_else(|| bad_answer(&"a part without ETag"))?.to_owned());
+        // Read to the end, so that the connection can be used again.
+        bounded::collect(reply.body, MAX_ANSWER_BYTES).await.map_err(|error| bad_answer(&error))?;
+        Ok(())
+    }
+
+    async fn complete(mut self) -> Result<Reply, Refusal> {
+        let mut xml = XmlWriter::new("CompleteMultipartUpload", true);
+        for (index, etag) in self.parts.iter().enumerate() {
+            xml.open("Part").text("PartNumber", &(index + 1).to_string()).text("ETag", etag).close();
+        }
+        let step = MultipartStep::Complete { upload_id: &self.upload_id, document: xml.finish() };
+        let (head, root) = self.carrier.send_for_document(step).await?;
+        self.complete = true;
+        let mut reply = local::empty();
+        *reply.headers_mut() = headers::for_client(&head.headers);
+        reply.headers_mut().remove(http::header::CONTENT_LENGTH);
+        reply.headers_mut().remove(http::header::CONTENT_TYPE);
+        let etag = Some(root.text_of("ETag").to_owned())
+            .filter(|etag| !etag.is_empty())
+            .or_else(|| etag_of_parts(&self.parts));
+        if let Some(Ok(etag)) = etag.map(|etag| http::HeaderValue::from_str(&etag)) {
+            reply.headers_mut().insert(ETAG, etag);
+        }
+        Ok(reply)
+    }
+}
+
+impl Drop for OpenUpload {
+    fn drop(&mut self) {
+        if self.complete {
+            return;
+        }
+        // Without a runtime the process is ending; a lifecycle rule of the bucket removes what is left.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (carrier, upload_id) = (self.carrier.clone(), std::mem::take(&mut self.upload_id));
+        drop(runtime.spawn(async move {
+            match carrier.send(MultipartStep::Abort { upload_id: &upload_id }).await {
+                Ok(reply) if reply.head.status.is_success() => {}
+                Ok(reply) => tracing::warn!(status = %reply.head.status, bucket = %carrier.bucket.name, "the store kept parts of a refused upload"),
+                Err(refusal) => tracing::warn!(reason = %refusal.reason, bucket = %carrier.bucket.name, "the store kept parts of a refused upload"),
+            }
+        }));
+    }
+}
+
+/// The ETag S3 gives an object of parts: the MD5 over their MD5s and their number. Ceph RGW 16 leaves it out of its answer.
+fn etag_of_parts(parts: &[String]) -> Option<String> {
+    let mut digest = RunningDigest::md5();
+    for etag in parts {
+        let mut part = [0; 16];
+        hex::decode_to_slice(etag.trim_matches('"'), &mut part).ok()?;
+        digest.update(&part);
+    }
+    Some(format!("\"{}-{}\"", hex::encode(digest.finish(16)), parts.len()))
+}
+
+fn bad_answer(error: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(
+        S3ErrorCode::BadGateway,
+        RefusalKind::Upstream,
+        "The store answered an upload with something else.",
+        error,
+    )
+}
