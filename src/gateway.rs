@@ -146,7 +146,7 @@ impl Gateway {
             admission: Arc::new(admission),
             bucket,
         };
-        unknown_length::store(carrier, body, slot).await
+        unknown_length::store(carrier, body, slot, ticket).await
     }
 
     /// Puts the stages on the body of an upload. This is the first moment at which the body is polled.

@@ -13,6 +13,7 @@ use http::header::ETAG;
 use http::response::Parts;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::audit::Ticket;
 use crate::body::UploadBody;
 use crate::bounded;
 use crate::limits::Admission;
@@ -66,16 +67,17 @@ pub fn reserve(upstreams: &Upstreams, bucket: &Bucket) -> Result<Slot, Refusal> 
 ///
 /// # Errors
 /// [`Refusal`] if a check or the store fails.
-pub async fn store(carrier: Carrier, mut body: UploadBody, _slot: Slot) -> Result<Reply, Refusal> {
+pub async fn store(carrier: Carrier, mut body: UploadBody, _slot: Slot, ticket: &mut Ticket) -> Result<Reply, Refusal> {
     let mut rest = None;
     let first = gather(&mut body, &mut rest).await?;
     if first.is_last {
         let reply = carrier.send(MultipartStep::Whole(first.pieces)).await?;
+        ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
         let region = carrier.signer.route(carrier.bucket.route).region.clone();
         return relay::relay(reply, carrier.admission.permit().call(), &region).await;
     }
-    let upload = OpenUpload::create(carrier).await?;
-    upload.run(first, &mut body, &mut rest).await
+    let upload = OpenUpload::create(carrier, ticket).await?;
+    upload.run(first, &mut body, &mut rest, ticket).await
 }
 
 fn no_slot(limit: usize) -> Refusal {
@@ -123,8 +125,13 @@ impl Carrier {
     }
 
     /// Sends a request whose answer is a document. An error may stand in a 200, when the store had already begun to answer.
-    async fn send_for_document(&self, step: MultipartStep<'_>) -> Result<(Parts, Element), Refusal> {
+    async fn send_for_document(
+        &self,
+        step: MultipartStep<'_>,
+        ticket: &mut Ticket,
+    ) -> Result<(Parts, Element), Refusal> {
         let reply = self.send(step).await?;
+        ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
         if reply.head.status != StatusCode::OK {
             return Err(relay::read_error(reply, self.admission.permit().call()).await);
         }
@@ -148,8 +155,8 @@ struct OpenUpload {
 }
 
 impl OpenUpload {
-    async fn create(carrier: Carrier) -> Result<Self, Refusal> {
-        let (_, root) = carrier.send_for_document(MultipartStep::Create).await?;
+    async fn create(carrier: Carrier, ticket: &mut Ticket) -> Result<Self, Refusal> {
+        let (_, root) = carrier.send_for_document(MultipartStep::Create, ticket).await?;
         let upload_id = root.text_of("UploadId").to_owned();
         if upload_id.is_empty() {
             return Err(bad_answer(&"no UploadId"));
@@ -157,7 +164,13 @@ impl OpenUpload {
         Ok(Self { carrier, upload_id, parts: Vec::new(), complete: false })
     }
 
-    async fn run(mut self, first: Gathered, body: &mut UploadBody, rest: &mut Option<Bytes>) -> Result<Reply, Refusal> {
+    async fn run(
+        mut self,
+        first: Gathered,
+        body: &mut UploadBody,
+        rest: &mut Option<Bytes>,
+        ticket: &mut Ticket,
+    ) -> Result<Reply, Refusal> {
         let mut part = first;
         loop {
             // A body that fills its last part exactly ends with an empty one.
@@ -165,7 +178,7 @@ impl OpenUpload {
                 self.send_part(part.pieces).await?;
             }
             if part.is_last {
-                return self.complete().await;
+                return self.complete(ticket).await;
             }
             part = gather(body, rest).await?;
         }
@@ -188,13 +201,13 @@ impl OpenUpload {
         Ok(())
     }
 
-    async fn complete(mut self) -> Result<Reply, Refusal> {
+    async fn complete(mut self, ticket: &mut Ticket) -> Result<Reply, Refusal> {
         let mut xml = XmlWriter::new("CompleteMultipartUpload", true);
         for (index, etag) in self.parts.iter().enumerate() {
             xml.open("Part").text("PartNumber", &(index + 1).to_string()).text("ETag", etag).close();
         }
         let step = MultipartStep::Complete { upload_id: &self.upload_id, document: xml.finish() };
-        let (head, root) = self.carrier.send_for_document(step).await?;
+        let (head, root) = self.carrier.send_for_document(step, ticket).await?;
         self.complete = true;
         let mut reply = local::empty();
         *reply.headers_mut() = headers::for_client(&head.headers);

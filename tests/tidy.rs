@@ -2,6 +2,8 @@
 //!
 //! The rank table is the one of `docs/ARCHITECTURE.md`; a test compares the two.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -78,10 +78,8 @@ impl AuditSink for JsonLines {
 impl Drop for JsonLines {
     fn drop(&mut self) {
         self.queue = None;
-        if let Some(writer) = self.writer.take() {
-            if writer.join().is_err() {
-                tracing::error!("the audit writer panicked");
-            }
+        if let Some(Err(_)) = self.writer.take().map(JoinHandle::join) {
+            tracing::error!("the audit writer panicked");
         }
     }
 }

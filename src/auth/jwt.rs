@@ -31,6 +31,8 @@ const MAX_LEEWAY: Duration = Duration::from_secs(60);
 
 /// Attribute that is always the `sub` claim.
 const SUBJECT: &str = "sub";
+/// Attribute that names the configured issuer; config lets no claim be mapped to it.
+const ISSUER: &str = "issuer";
 
 /// Names that belong to app tokens: as an issuer's name it would start principals with `token:`, as an attribute it would let
 /// claims pass for a token's name.
@@ -223,7 +225,7 @@ fn check(settings: &IssuerSettings) -> Result<(), SetupError> {
 
 fn check_attributes(attributes: &BTreeMap<String, String>) -> Result<(), &str> {
     for (attribute, claim) in attributes {
-        if attribute == APP_TOKEN || (attribute == SUBJECT && claim != SUBJECT) {
+        if attribute == APP_TOKEN || attribute == ISSUER || (attribute == SUBJECT && claim != SUBJECT) {
             return Err(attribute);
         }
     }

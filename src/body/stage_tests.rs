@@ -97,7 +97,7 @@ proptest! {
 
     #[test]
     fn the_first_bytes_are_checked_whatever_the_split(cuts in proptest::collection::vec(0usize..2000, 0..6)) {
-        let check = || -> Vec<Box<dyn Stage>> { vec![Box::new(TypeCheck::new(Some("image/png".into()), Arc::default()))] };
+        let check = || -> Vec<Box<dyn Stage>> { vec![Box::new(TypeCheck::new(Some("image/png".into())))] };
         let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
         png.resize(2000, 7);
         prop_assert_eq!(run(check(), &split(&png, &cuts)).all.unwrap(), png);

@@ -1,8 +1,5 @@
 //! Keeps the first bytes of an object until they were compared with its declared type.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use bytes::{Bytes, BytesMut};
 
 use crate::body::{Emit, Fault, Stage};
@@ -13,32 +10,32 @@ use crate::inspect::file_type::{self, WINDOW};
 pub struct TypeCheck {
     declared: Option<String>,
     first: BytesMut,
-    done: Arc<AtomicBool>,
+    done: bool,
 }
 
 impl TypeCheck {
-    /// Checks against a declared media type; `done` turns true when the check has passed.
-    pub fn new(declared: Option<String>, done: Arc<AtomicBool>) -> Self {
-        Self { declared, first: BytesMut::new(), done }
+    /// Checks against a declared media type.
+    pub fn new(declared: Option<String>) -> Self {
+        Self { declared, first: BytesMut::new(), done: false }
     }
 
     fn decide(&mut self, emit: &mut Emit<'_>) -> Result<(), Fault> {
         let first = self.first.split().freeze();
         file_type::check(self.declared.as_deref(), &first[..first.len().min(WINDOW)])?;
-        self.done.store(true, Ordering::Release);
+        self.done = true;
         if first.is_empty() { Ok(()) } else { emit(first) }
     }
 }
 
 impl Stage for TypeCheck {
     fn push(&mut self, input: Bytes, emit: &mut Emit<'_>) -> Result<(), Fault> {
-        if self.done.load(Ordering::Acquire) {
+        if self.done {
             return emit(input);
         }
         if self.first.is_empty() && input.len() >= WINDOW {
             // The usual case: one frame holds the window, so nothing is copied.
             file_type::check(self.declared.as_deref(), &input[..WINDOW])?;
-            self.done.store(true, Ordering::Release);
+            self.done = true;
             return emit(input);
         }
         self.first.extend_from_slice(&input);
@@ -46,6 +43,6 @@ impl Stage for TypeCheck {
     }
 
     fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), Fault> {
-        if self.done.load(Ordering::Acquire) { Ok(()) } else { self.decide(emit) }
+        if self.done { Ok(()) } else { self.decide(emit) }
     }
 }

@@ -127,9 +127,7 @@ pub(super) fn commands(demo: &Demo) -> String {
     line(&format!("export TOKEN={token}"), "the demo token: it may write below inbox/ and read below readonly/");
     let auth = "-H \"Authorization: Bearer $TOKEN\"";
     line(
-        &format!(
-            "echo hello | curl -sS {auth} -H 'Content-Type: text/plain' -T - -H 'Content-Length: 6' {base}/demo/inbox/hello.txt"
-        ),
+        &format!("echo hello | curl -sS {auth} -H 'Content-Type: text/plain' -T - {base}/demo/inbox/hello.txt"),
         "an allowed upload",
     );
     line(&format!("curl -sS {auth} {base}/demo/inbox/hello.txt"), "a download");

@@ -68,7 +68,7 @@ impl ChecksumAlgorithm {
 /// A digest that grows with the bytes of a body.
 pub enum RunningDigest {
     /// One of the three CRCs.
-    Crc(crc_fast::Digest),
+    Crc(Box<crc_fast::Digest>),
     /// SHA-1 or SHA-256.
     Sha(digest::Context),
     /// MD5, for `Content-MD5`.
@@ -78,10 +78,11 @@ pub enum RunningDigest {
 impl RunningDigest {
     /// Starts a digest of the algorithm.
     pub fn new(algorithm: ChecksumAlgorithm) -> Self {
+        let crc = |algorithm| Self::Crc(Box::new(crc_fast::Digest::new(algorithm)));
         match algorithm {
-            ChecksumAlgorithm::Crc32 => Self::Crc(crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32IsoHdlc)),
-            ChecksumAlgorithm::Crc32c => Self::Crc(crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi)),
-            ChecksumAlgorithm::Crc64Nvme => Self::Crc(crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme)),
+            ChecksumAlgorithm::Crc32 => crc(crc_fast::CrcAlgorithm::Crc32IsoHdlc),
+            ChecksumAlgorithm::Crc32c => crc(crc_fast::CrcAlgorithm::Crc32Iscsi),
+            ChecksumAlgorithm::Crc64Nvme => crc(crc_fast::CrcAlgorithm::Crc64Nvme),
             ChecksumAlgorithm::Sha1 => Self::Sha(digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY)),
             ChecksumAlgorithm::Sha256 => Self::Sha(digest::Context::new(&digest::SHA256)),
         }

@@ -139,7 +139,7 @@ impl UploadHead {
         if checksum.is_some() && trailer.is_some() {
             return Err(UploadError::SeveralChecksums);
         }
-        let md5 = parse_header(headers, &HeaderName::from_static("content-md5"), |text| parse_md5(text))?;
+        let md5 = parse_header(headers, &HeaderName::from_static("content-md5"), parse_md5)?;
         let content_encoding = parse_content_encoding(headers, plain)?;
         Ok(Self { length, framing, sha256, md5, checksum, media_type: parse_media_type(headers)?, content_encoding })
     }
@@ -219,10 +219,11 @@ fn parse_checksum(headers: &HeaderMap) -> Result<Option<(ChecksumAlgorithm, Vec<
     let mut found = None;
     for algorithm in ChecksumAlgorithm::ALL {
         let name = algorithm.header();
-        if let Some(value) = parse_header(headers, &name, |text| algorithm.parse_value(text))? {
-            if found.replace((algorithm, value)).is_some() {
-                return Err(UploadError::SeveralChecksums);
-            }
+        let value = parse_header(headers, &name, |text| algorithm.parse_value(text))?;
+        if let Some(value) = value
+            && found.replace((algorithm, value)).is_some()
+        {
+            return Err(UploadError::SeveralChecksums);
         }
     }
     Ok(found)

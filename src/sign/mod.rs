@@ -140,9 +140,10 @@ impl Signer {
         let date = AmzDate::new(self.clock.now());
         let (host, path) = route.address(&draft.bucket.upstream_bucket, draft.key);
         let mut headers = draft.headers;
-        let mut set = |name: HeaderName, value: &str| match HeaderValue::from_str(value) {
-            Ok(value) => Ok(drop(headers.insert(name, value))),
-            Err(_) => Err(SignError::Header(name)),
+        let mut set = |name: HeaderName, value: &str| {
+            let value = HeaderValue::from_str(value).map_err(|_| SignError::Header(name.clone()))?;
+            headers.insert(name, value);
+            Ok::<_, SignError>(())
         };
         set(HOST, &host)?;
         set(HeaderName::from_static("x-amz-date"), &date.timestamp)?;

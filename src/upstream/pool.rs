@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -18,6 +19,9 @@ pub enum OpenError {
     /// No TCP or TLS connection.
     #[error(transparent)]
     Dial(#[from] DialError),
+    /// The socket does not take an option.
+    #[error("the socket does not take an option: {0}")]
+    Socket(#[from] std::io::Error),
     /// No HTTP on it.
     #[error("HTTP could not be started on the connection: {0}")]
     Http(#[from] hyper::Error),
@@ -37,7 +41,10 @@ impl Connection {
     /// # Errors
     /// [`OpenError`] if there is none in time.
     pub async fn open(dialer: &Dialer) -> Result<Self, OpenError> {
-        let stream = KeepReading::new(dialer.connect().await?);
+        let stream = dialer.connect().await?;
+        // Whatever is dropped unfinished must end in a reset: a FIN between head and body is, to SeaweedFS 4.48, an empty object.
+        SockRef::from(stream.socket()).set_linger(Some(Duration::ZERO))?;
+        let stream = KeepReading::new(stream);
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {

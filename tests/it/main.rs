@@ -3,9 +3,12 @@
 //! One binary, so that it is linked once. Real parts are started by the tests on free ports and end with them; `make test` installs them.
 //! Without them the tests fail when `CI` is set; otherwise they say so and pass.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
 mod support;
 
 mod answers;
+mod commit_point;
 mod listing;
 mod objects;
 mod unknown_length;

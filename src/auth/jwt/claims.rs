@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use jiff::SignedDuration;
 use serde_json::{Map, Number, Value};
 
-use super::SUBJECT;
+use super::{ISSUER, SUBJECT};
 use crate::auth::error::{AuthError, ClaimFault, InvalidReason};
 use crate::auth::settings::IssuerSettings;
 use crate::auth::{Attributes, Caller, Scheme};
@@ -110,7 +110,7 @@ impl Claims {
     }
 
     fn attributes<'c>(&self, settings: &'c IssuerSettings) -> Result<Attributes, Refused<'c>> {
-        let mut attributes = Attributes::new();
+        let mut attributes = Attributes::from([(ISSUER.to_owned(), vec![settings.name.clone()])]);
         if let Some(subject) = self.values(SUBJECT)? {
             attributes.insert(SUBJECT.to_owned(), subject);
         }

@@ -251,6 +251,7 @@ fn i15_named_claims_become_attributes() {
     let expected: &[(&str, &[&str])] = &[
         ("big", &["18446744073709551615"]),
         ("groups", &["admin", "s3 users"]),
+        ("issuer", &["corp"]),
         ("level", &["-3"]),
         ("list", &[]),
         ("part", &["1.5"]),
