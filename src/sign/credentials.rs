@@ -11,6 +11,8 @@ use crate::base::Secret;
 
 /// How often files are read again. A mounted secret that is rotated is in use one minute later.
 pub const REFRESH_EVERY: Duration = Duration::from_secs(60);
+/// The same while there are no credentials at all, and the gateway is not ready.
+pub const RETRY_EVERY: Duration = Duration::from_secs(2);
 
 /// Where credentials come from.
 #[derive(Debug, Clone)]
@@ -162,7 +164,8 @@ impl CredentialStore {
     /// Refreshes for ever, if the source can change.
     pub async fn keep_fresh(self: Arc<Self>) {
         while self.source.changes() {
-            tokio::time::sleep(REFRESH_EVERY).await;
+            let loaded = self.current.load().is_some();
+            tokio::time::sleep(if loaded { REFRESH_EVERY } else { RETRY_EVERY }).await;
             self.refresh();
         }
     }

@@ -134,3 +134,29 @@ async fn the_admin_listener_tells_health_readiness_and_metrics() {
         assert!(matches!(gateway.a.get(path).await.status.as_u16(), 403 | 501), "{path}");
     }
 }
+
+#[tokio::test]
+async fn readiness_waits_for_the_upstream_credentials() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (id, secret) = (folder.path().join("id"), folder.path().join("secret"));
+    let mut setup = Setup::before(&recorder);
+    setup.credentials =
+        format!("{{ access_key_id: \"file:{}\", secret_access_key: \"file:{}\" }}", id.display(), secret.display());
+    setup.files = vec![id.clone(), secret.clone()];
+    let gateway = setup.start().await;
+    let not_ready = gateway.ask_admin("/readyz").await;
+    assert_eq!(not_ready.status, 503);
+    assert!(not_ready.text().contains("credentials of upstream `store`"), "{}", not_ready.text());
+    assert_eq!(gateway.a.get("/bkt/a/x").await.outcome(), (503, "ServiceUnavailable".into()));
+    assert!(recorder.is_silent());
+    std::fs::write(&id, "MOUNTED-LATER").unwrap();
+    std::fs::write(&secret, "mounted-later-secret").unwrap();
+    let started = std::time::Instant::now();
+    while gateway.ask_admin("/readyz").await.status != 200 {
+        assert!(started.elapsed().as_secs() < 30, "the credentials are not taken up");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(gateway.a.get("/bkt/a/x").await.status, 200);
+    assert!(recorder.only().header("authorization").contains("Credential=MOUNTED-LATER/"));
+}

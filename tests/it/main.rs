@@ -9,6 +9,8 @@ mod support;
 
 mod answers;
 mod commit_point;
+mod forged_tokens;
 mod listing;
 mod objects;
+mod oidc;
 mod unknown_length;

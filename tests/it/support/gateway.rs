@@ -28,6 +28,10 @@ pub struct Setup {
     pub secret_key: String,
     /// Bucket there that the public bucket `bkt` stands for.
     pub bucket: String,
+    /// Credentials of the upstream, as a YAML mapping.
+    pub credentials: String,
+    /// Files that the configuration is told to exist.
+    pub files: Vec<std::path::PathBuf>,
     /// Further settings of the upstream, one per line.
     pub upstream: Vec<String>,
     /// Further settings of the bucket, as `, key: value`.
@@ -50,6 +54,8 @@ impl Setup {
             access_key: access_key.to_owned(),
             secret_key: secret_key.to_owned(),
             bucket: bucket.to_owned(),
+            credentials: "{ access_key_id: env:ACCESS, secret_access_key: env:SECRET }".to_owned(),
+            files: Vec::new(),
             upstream: Vec::new(),
             bucket_settings: String::new(),
             rules: TWO_TENANTS.to_owned(),
@@ -94,8 +100,8 @@ impl Setup {
         let upstream: String = self.upstream.iter().map(|setting| format!("    {setting}\n")).collect();
         let issuers = if self.issuers.is_empty() { String::new() } else { format!("  issuers:{}\n", self.issuers) };
         format!(
-            "listen: [{{ address: 127.0.0.1:0{tls} }}]\nadmin: {{ address: 127.0.0.1:0 }}\nupstreams:\n  store:\n    endpoint: {}\n    region: us-east-1\n    credentials: {{ access_key_id: env:ACCESS, secret_access_key: env:SECRET }}\n{upstream}buckets:\n  bkt: {{ upstream: store, bucket: {}{} }}\nclients:\n  tokens:\n    - {{ name: a, hash: env:HASH_A }}\n    - {{ name: b, hash: env:HASH_B }}\n{issuers}rules:{}\n{}\n",
-            self.endpoint, self.bucket, self.bucket_settings, self.rules, self.limits
+            "listen: [{{ address: 127.0.0.1:0{tls} }}]\nadmin: {{ address: 127.0.0.1:0 }}\nupstreams:\n  store:\n    endpoint: {}\n    region: us-east-1\n    credentials: {}\n{upstream}buckets:\n  bkt: {{ upstream: store, bucket: {}{} }}\nclients:\n  tokens:\n    - {{ name: a, hash: env:HASH_A }}\n    - {{ name: b, hash: env:HASH_B }}\n{issuers}rules:{}\n{}\n",
+            self.endpoint, self.credentials, self.bucket, self.bucket_settings, self.rules, self.limits
         )
     }
 
@@ -109,8 +115,10 @@ impl Setup {
             ("HASH_A", hash_a),
             ("HASH_B", hash_b),
         ];
-        let references =
-            MapReferences { env: env.map(|(name, value)| (name.to_owned(), value)).into(), ..MapReferences::default() };
+        let references = MapReferences {
+            env: env.map(|(name, value)| (name.to_owned(), value)).into(),
+            files: self.files.iter().map(|path| (path.clone(), "in-the-file".to_owned())).collect(),
+        };
         let text = self.text();
         let config = load_text("test.yaml", &text, &references).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
         let (audit, metrics) = (Arc::new(InMemory::default()), Metrics::new().unwrap());

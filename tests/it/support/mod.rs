@@ -2,12 +2,14 @@
 
 pub mod client;
 pub mod gateway;
+pub mod oidc;
 pub mod raw;
 pub mod recorder;
 pub mod store;
 
 pub use client::{Client, Response};
 pub use gateway::{Gateway, Setup};
+pub use oidc::Oidc;
 pub use recorder::{Answer, Recorder};
 pub use store::{Store, StoreKind};
 
