@@ -15,7 +15,7 @@ use crate::audit::record::Decision;
 use crate::audit::{Auditor, Ticket};
 use crate::auth::{Authenticators, Claim};
 use crate::base::{RequestId, UtcInstant};
-use crate::body::{BodyLimits, UploadBody, UploadWatch, linger};
+use crate::body::{BodyLimits, Fault, UploadBody, UploadWatch, linger};
 use crate::limits::Admission;
 use crate::listing;
 use crate::respond::{Refusal, RefusalKind, Reply, local, relay};
@@ -178,6 +178,9 @@ impl Gateway {
             Err(refusal) => {
                 ticket.note_refusal(refusal.kind.as_str(), refusal.code.as_str(), refusal.reason.clone());
                 log_refusal(&refusal, request_id);
+                if remains.upload.as_ref().is_some_and(|upload| upload.fault() == Some(&Fault::ClientGone)) {
+                    ticket.note_client_gone();
+                }
                 let close = self.end_body(remains, head);
                 refusal.render(
                     head.uri.path(),

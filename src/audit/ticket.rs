@@ -38,6 +38,7 @@ impl Auditor {
         Ticket {
             record,
             bytes_in: None,
+            client_gone: false,
             received: arrival.received,
             sink: Arc::clone(&self.sink),
             metrics: self.metrics.clone(),
@@ -52,6 +53,7 @@ pub type BytesIn = Arc<dyn Fn() -> u64 + Send + Sync>;
 pub struct Ticket {
     record: Record,
     bytes_in: Option<BytesIn>,
+    client_gone: bool,
     received: Instant,
     sink: Arc<dyn AuditSink>,
     metrics: Metrics,
@@ -100,6 +102,11 @@ impl Ticket {
         self.record.reason = Some(reason);
     }
 
+    /// That the client ended the connection in the middle of its body. It may have kept its other direction open, so it is answered.
+    pub fn note_client_gone(&mut self) {
+        self.client_gone = true;
+    }
+
     /// The status of the answer; from here on an end without [`Ticket::finished`] is the client's doing.
     pub fn note_status(&mut self, status: u16) {
         self.record.status = Some(status);
@@ -112,7 +119,11 @@ impl Ticket {
 
     /// The answer was given to its last byte.
     pub fn finished(&mut self) {
-        self.record.outcome = if self.record.code.is_some() { Outcome::Refused } else { Outcome::Ok };
+        self.record.outcome = match self.record.code {
+            _ if self.client_gone => Outcome::Aborted,
+            Some(_) => Outcome::Refused,
+            None => Outcome::Ok,
+        };
     }
 
     /// The answer broke off on the store's side.

@@ -92,8 +92,12 @@ impl Upstream {
         let slot = self.take_slot().await?;
         let watch = outbound.watch().cloned();
         let started = Instant::now();
-        let (response, connection) = self.exchange(outbound.into_request(), watch.as_deref()).await?;
-        let reusable = self.settle(&response, watch.as_deref()).await?;
+        let request = outbound.into_request();
+        let carries_body = !matches!(request.body(), OutboundBody::Empty);
+        let (response, connection) = self.exchange(request, watch.as_deref()).await?;
+        let whole = self.settle(&response, watch.as_deref()).await?;
+        // A store that refuses a body may never read it, or read it as the next request: then the answers would no longer fit the requests.
+        let reusable = whole && (response.status().is_success() || !carries_body);
         let (head, incoming) = response.into_parts();
         let lease = Lease::new(connection, Arc::clone(&self.pool), slot, reusable);
         let body = ReplyBody::new(incoming, lease, self.settings.idle_timeout);
@@ -177,7 +181,7 @@ impl Upstream {
         }
     }
 
-    /// Brings an upload to its end after the head of the answer came. Returns whether the connection can be used again.
+    /// Brings an upload to its end after the head of the answer came. Returns whether the store gets everything.
     ///
     /// A refusal makes the rest of the body pointless. A success before the end is odd, but counts only if the rest goes through.
     async fn settle(&self, response: &Response<Incoming>, watch: Option<&UploadWatch>) -> Result<bool, UpstreamError> {
@@ -192,6 +196,7 @@ impl Upstream {
         self.watch_upload(watch.ended(), watch).await?;
         match watch.fault() {
             Some(fault) => Err(UpstreamError::Upload(fault.clone())),
+            // Kept, because closing it would take back what the store has not read yet.
             None => Ok(true),
         }
     }

@@ -8,9 +8,13 @@
 mod support;
 
 mod answers;
+mod boto;
+mod clients;
 mod commit_point;
 mod forged_tokens;
 mod listing;
 mod objects;
 mod oidc;
+mod refusals_midway;
 mod unknown_length;
+mod upstream_faults;

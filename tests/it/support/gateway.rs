@@ -117,7 +117,7 @@ impl Setup {
         ];
         let references = MapReferences {
             env: env.map(|(name, value)| (name.to_owned(), value)).into(),
-            files: self.files.iter().map(|path| (path.clone(), "in-the-file".to_owned())).collect(),
+            files: self.files.iter().map(|path| (path.clone(), content_of(path))).collect(),
         };
         let text = self.text();
         let config = load_text("test.yaml", &text, &references).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
@@ -185,4 +185,9 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.serving.abort();
     }
+}
+
+/// What a configuration finds in a file: for one that is not there a word, so that tests can name files of credentials.
+fn content_of(path: &std::path::Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|_| "in-the-file".to_owned())
 }

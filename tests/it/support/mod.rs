@@ -1,5 +1,6 @@
 //! What the tests stand on: gateways, stores, clients.
 
+pub mod certs;
 pub mod client;
 pub mod gateway;
 pub mod oidc;

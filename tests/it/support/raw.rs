@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Sends bytes and reads until the gateway closes or is silent for a second. Returns everything that came.
@@ -32,8 +32,12 @@ pub fn status(answer: &str) -> u16 {
     answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
-/// Reads one answer with a declared length, or what comes until the connection ends; waits up to 30 seconds.
-pub async fn read_answer(stream: &mut TcpStream) -> String {
+/// What a client that expects it is sent before its body is read.
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Reads one answer with a declared length, or what comes until the connection ends; waits up to 30 seconds. Interim answers are left
+/// out.
+pub async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut answer = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
     let read = async {
@@ -41,6 +45,9 @@ pub async fn read_answer(stream: &mut TcpStream) -> String {
             match stream.read(&mut buffer).await {
                 Ok(0) | Err(_) => return,
                 Ok(length) => answer.extend_from_slice(&buffer[..length]),
+            }
+            if let Some(rest) = answer.strip_prefix(CONTINUE) {
+                answer = rest.to_vec();
             }
         }
     };

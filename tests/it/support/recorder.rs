@@ -3,6 +3,7 @@
 //! A fake, because no real store breaks off, stalls or lies on demand.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,6 +19,8 @@ pub struct Recorded {
     pub body: Vec<u8>,
     /// Whether the declared length arrived in full: only then would a store have kept it.
     pub complete: bool,
+    /// Whether the connection was reset in the middle of the body. A store can take a plain end for the end of the object.
+    pub reset: bool,
 }
 
 impl Recorded {
@@ -56,6 +59,10 @@ pub enum Answer {
     Stall,
     /// Reads the request and never answers.
     Silence,
+    /// Reads the request, answers and closes, as at the end of an idle time.
+    ThenClose(String),
+    /// The same, but closes only when the next request has begun to arrive.
+    ThenCloseOnReuse(String),
 }
 
 impl Answer {
@@ -91,7 +98,14 @@ pub struct Recorder {
     pub address: SocketAddr,
     requests: Arc<Mutex<Vec<Recorded>>>,
     answer: Arc<Mutex<Answer>>,
+    connections: Arc<Connections>,
     task: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Connections {
+    accepted: AtomicUsize,
+    ended: AtomicUsize,
 }
 
 impl Recorder {
@@ -101,13 +115,19 @@ impl Recorder {
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let answer = Arc::new(Mutex::new(answer));
-        let (log, how) = (Arc::clone(&requests), Arc::clone(&answer));
+        let connections = Arc::new(Connections::default());
+        let (log, how, count) = (Arc::clone(&requests), Arc::clone(&answer), Arc::clone(&connections));
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&log), Arc::clone(&how)));
+                let (log, how, count) = (Arc::clone(&log), Arc::clone(&how), Arc::clone(&count));
+                count.accepted.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(async move {
+                    serve(stream, log, how).await;
+                    count.ended.fetch_add(1, Ordering::SeqCst);
+                });
             }
         });
-        Self { address, requests, answer, task }
+        Self { address, requests, answer, connections, task }
     }
 
     /// Its endpoint.
@@ -132,6 +152,16 @@ impl Recorder {
         requests[0].clone()
     }
 
+    /// Connections accepted so far.
+    pub fn accepted(&self) -> usize {
+        self.connections.accepted.load(Ordering::SeqCst)
+    }
+
+    /// Connections that have not ended yet.
+    pub fn open(&self) -> usize {
+        self.accepted() - self.connections.ended.load(Ordering::SeqCst)
+    }
+
     /// Whether nothing arrived.
     pub fn is_silent(&self) -> bool {
         self.requests().is_empty()
@@ -153,6 +183,7 @@ impl Drop for Recorder {
 
 async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<Recorded>>>, how: Arc<Mutex<Answer>>) {
     let mut rest = Vec::new();
+    let mut reused = false;
     loop {
         let Some(head) = read_head(&mut stream, &mut rest).await else { return };
         let index = {
@@ -161,6 +192,9 @@ async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<Recorded>>>, how: Arc<M
             log.len() - 1
         };
         let answer = how.lock().unwrap().clone();
+        if matches!(answer, Answer::ThenCloseOnReuse(_)) && std::mem::replace(&mut reused, true) {
+            return;
+        }
         if !act(&mut stream, &mut rest, &log, index, answer).await {
             return;
         }
@@ -175,7 +209,7 @@ async fn act(
     answer: Answer,
 ) -> bool {
     match answer {
-        Answer::Bytes(bytes) => {
+        Answer::Bytes(bytes) | Answer::ThenCloseOnReuse(bytes) => {
             read_body(stream, rest, log, index, usize::MAX).await;
             stream.write_all(bytes.as_bytes()).await.is_ok()
         }
@@ -199,7 +233,13 @@ async fn act(
         Answer::Stall => std::future::pending().await,
         Answer::Silence => {
             read_body(stream, rest, log, index, usize::MAX).await;
-            std::future::pending().await
+            while stream.read(&mut [0; 1024]).await.is_ok_and(|length| length > 0) {}
+            false
+        }
+        Answer::ThenClose(bytes) => {
+            read_body(stream, rest, log, index, usize::MAX).await;
+            drop(stream.write_all(bytes.as_bytes()).await);
+            false
         }
     }
 }
@@ -232,7 +272,11 @@ async fn read_body(
     while body.len() < wanted {
         let room = buffer.len().min(wanted - body.len());
         match stream.read(&mut buffer[..room]).await {
-            Ok(0) | Err(_) => break,
+            Ok(0) => break,
+            Err(_) => {
+                log.lock().unwrap()[index].reset = true;
+                break;
+            }
             Ok(length) => body.extend_from_slice(&buffer[..length]),
         }
         log.lock().unwrap()[index].body = body.clone();

@@ -1,0 +1,113 @@
+//! boto3 with a bearer token, in clear text and over TLS, where it frames its uploads with a trailing checksum.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::support::certs::Authority;
+use super::support::store::{missing, tools};
+use super::support::{Answer, Gateway, Recorder, Setup, Store, StoreKind};
+
+const RULES: &str = "
+  - { name: own, who: { tokens: [a] }, where: bkt/a/, what: [read, write, delete], limits: { max_size: 32MiB } }";
+
+/// Runs a scenario of `clients/boto.py`; panics with its output if something came out differently. False if boto3 is missing.
+async fn boto(scenario: &'static str, world: Value) -> bool {
+    let python = tools().join("venv/bin/python");
+    if !python.exists() {
+        missing("boto3");
+        return false;
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/clients/boto.py");
+    let run = move || {
+        // Without the environment: it may name proxies, credentials and authorities.
+        let mut child = Command::new(python)
+            .args([script, scenario])
+            .env_clear()
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(world.to_string().as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{scenario}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    tokio::task::spawn_blocking(run).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    true
+}
+
+fn world(gateway: &Gateway, authority: Option<&Authority>) -> Value {
+    let scheme = if authority.is_some() { "https" } else { "http" };
+    let mut world = json!({
+        "endpoint": format!("{scheme}://{}", gateway.address), "token": gateway.a.token, "bucket": "bkt", "prefix": "a/",
+    });
+    if let Some(authority) = authority {
+        world["ca"] = json!(authority.file());
+    }
+    world
+}
+
+/// Runs a scenario before each real store, in clear text and over TLS.
+async fn everywhere(scenario: &'static str) {
+    let authority = Authority::new();
+    let identity = authority.vouch_for(&["127.0.0.1"]);
+    for kind in StoreKind::REAL {
+        let Some(store) = Store::get(kind).await else { continue };
+        let clear = store.setup().rules(RULES).start().await;
+        boto(scenario, world(&clear, None)).await;
+        let tls = store.setup().rules(RULES).tls(&identity).start().await;
+        boto(scenario, world(&tls, Some(&authority))).await;
+        let records = tls.records();
+        assert!(!records.is_empty() && records.iter().all(|record| record.tls), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn boto3_puts_gets_lists_and_deletes() {
+    everywhere("objects").await;
+}
+
+#[tokio::test]
+async fn boto3_streams_large_files_with_every_checksum() {
+    everywhere("uploads").await;
+}
+
+#[tokio::test]
+async fn boto3_is_told_why_it_was_refused_and_does_not_try_again() {
+    everywhere("refusals").await;
+}
+
+#[tokio::test]
+async fn boto3_frames_uploads_over_tls_and_the_store_gets_them_unframed() {
+    let authority = Authority::new();
+    let recorder = Recorder::start(Answer::ok()).await;
+    let setup = Setup::before(&recorder).rules(RULES).upstream("payload: unsigned");
+    let gateway = setup.tls(&authority.vouch_for(&["127.0.0.1"])).start().await;
+    let mut world = world(&gateway, Some(&authority));
+    world["key"] = json!("a/x");
+    if !boto("one", world).await {
+        return;
+    }
+    let sent = recorder.only();
+    assert_eq!(sent.request_line(), "PUT /up-bkt/a/x");
+    assert_eq!(sent.body, b"hello");
+    for header in ["content-encoding", "transfer-encoding", "x-amz-trailer", "x-amz-checksum-crc32"] {
+        assert_eq!(sent.header(header), "", "{header}");
+    }
+    assert_eq!(gateway.record(1).await.bytes_in, 46, "what the client sent was framed");
+}
+
+#[tokio::test]
+async fn boto3_gives_up_when_the_store_is_gone() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let setup = Setup::before(&recorder).rules(RULES);
+    drop(recorder);
+    let gateway = setup.start().await;
+    if boto("outage", world(&gateway, None)).await {
+        assert_eq!(gateway.records().len(), 2 * 4, "each of two calls is made once and tried again three times");
+    }
+}

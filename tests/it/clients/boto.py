@@ -1,0 +1,143 @@
+"""boto3 with a bearer token instead of a signature, as an application would use it.
+
+usage: boto.py SCENARIO, with a JSON object on standard input: endpoint, token, bucket, prefix, and ca (a PEM file) for https.
+Exits with 0 if everything came out as the scenario says; otherwise the traceback tells what did not.
+"""
+
+import hashlib
+import io
+import json
+import sys
+
+import boto3
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+KEYS = ["plain.txt", "with blank", "100%", "+plus+", "~!*'()", "@:$,;=&", "ü/日本", "%2F", "q?x=y", "h#f", "[x]{y}|^`"]
+
+
+def connect(world, token=None, **settings):
+    config = Config(
+        signature_version=UNSIGNED,
+        s3={"addressing_style": "path"},
+        retries={"mode": "standard", "max_attempts": 3},
+        connect_timeout=10,
+        read_timeout=60,
+        **settings,
+    )
+    client = boto3.client(
+        "s3", endpoint_url=world["endpoint"], region_name="us-east-1", config=config, verify=world.get("ca")
+    )
+    bearer = f"Bearer {world['token'] if token is None else token}"
+
+    def show_token(request, **_):
+        request.headers["Authorization"] = bearer
+
+    # The last moment at which a request can be changed; it comes for unsigned requests too.
+    client.meta.events.register("before-sign.s3", show_token)
+    return client
+
+
+def content(length):
+    block = hashlib.sha512(b"content").digest() * 1024
+    return (block * (length // len(block) + 1))[:length]
+
+
+def refused(code, status, call, **arguments):
+    try:
+        call(**arguments)
+    except ClientError as error:
+        answer = error.response
+        assert answer["Error"]["Code"] == code, answer
+        assert answer["ResponseMetadata"]["HTTPStatusCode"] == status, answer
+        return answer
+    raise AssertionError(f"{call} {arguments} was not refused")
+
+
+def objects(world):
+    s3, bucket, prefix = connect(world), world["bucket"], world["prefix"]
+    for name in KEYS:
+        key, body = prefix + name, content(1000 + len(name))
+        put = s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType="text/x-test", Metadata={"note": "n 1"})
+        head = s3.head_object(Bucket=bucket, Key=key)
+        assert (head["ContentLength"], head["ContentType"], head["Metadata"]) == (len(body), "text/x-test", {"note": "n 1"}), head
+        assert head["ETag"] == put["ETag"], (head, put)
+        assert "ContentEncoding" not in head, head
+        got = s3.get_object(Bucket=bucket, Key=key)
+        assert got["Body"].read() == body, key
+    part = s3.get_object(Bucket=bucket, Key=prefix + "plain.txt", Range="bytes=10-19")
+    assert (part["ResponseMetadata"]["HTTPStatusCode"], part["Body"].read()) == (206, content(20)[10:])
+
+    pages = list(s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, PaginationConfig={"PageSize": 3}))
+    listed = [entry["Key"] for page in pages for entry in page["Contents"]]
+    assert sorted(listed) == sorted(prefix + name for name in KEYS), listed
+    assert len(pages) >= 4, len(pages)
+
+    assert s3.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] is None, "us-east-1 has no name here"
+    assert [entry["Name"] for entry in s3.list_buckets()["Buckets"]] == [bucket]
+
+    for name in KEYS:
+        s3.delete_object(Bucket=bucket, Key=prefix + name)
+    refused("404", 404, s3.head_object, Bucket=bucket, Key=prefix + "plain.txt")
+    refused("NoSuchKey", 404, s3.get_object, Bucket=bucket, Key=prefix + "plain.txt")
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket, Prefix=prefix)
+
+
+def uploads(world):
+    s3, bucket, prefix = connect(world), world["bucket"], world["prefix"]
+    large = content(20 << 20)
+
+    def arrives(name, client, body, **more):
+        client.put_object(Bucket=bucket, Key=prefix + name, Body=body, **more)
+        got = s3.get_object(Bucket=bucket, Key=prefix + name)["Body"].read()
+        assert hashlib.sha256(got).digest() == hashlib.sha256(large).digest(), name
+
+    arrives("file", s3, io.BytesIO(large))
+    arrives("gzip", s3, io.BytesIO(large), ContentEncoding="gzip")
+    assert s3.head_object(Bucket=bucket, Key=prefix + "gzip")["ContentEncoding"] == "gzip"
+    for algorithm in ["CRC32", "SHA1", "SHA256"]:
+        arrives(algorithm, s3, io.BytesIO(large), ChecksumAlgorithm=algorithm)
+    arrives("plain", connect(world, request_checksum_calculation="when_required"), io.BytesIO(large))
+    s3.put_object(Bucket=bucket, Key=prefix + "empty", Body=b"")
+    assert s3.get_object(Bucket=bucket, Key=prefix + "empty")["Body"].read() == b""
+
+
+def one(world):
+    connect(world).put_object(Bucket=world["bucket"], Key=world["key"], Body=io.BytesIO(b"hello"))
+
+
+def refusals(world):
+    s3, bucket, prefix = connect(world), world["bucket"], world["prefix"]
+    answers = [
+        refused("AccessDenied", 403, s3.put_object, Bucket=bucket, Key="b/x", Body=content(100)),
+        refused("AccessDenied", 403, s3.put_object, Bucket=bucket, Key="b/x", Body=io.BytesIO(content(20 << 20))),
+        refused("AccessDenied", 403, s3.get_object, Bucket=bucket, Key="b/x"),
+        refused("AccessDenied", 403, s3.delete_object, Bucket=bucket, Key="b/x"),
+        refused("AccessDenied", 403, s3.list_objects_v2, Bucket=bucket, Prefix="b/"),
+        refused("AccessDenied", 403, s3.get_object, Bucket="other", Key="x"),
+        refused("403", 403, s3.head_object, Bucket=bucket, Key="b/x"),
+        refused("AccessDenied", 403, s3.put_object, Bucket=bucket, Key=prefix + "x", Body=b"x", StorageClass="GLACIER"),
+        refused("EntityTooLarge", 400, s3.put_object, Bucket=bucket, Key=prefix + "x", Body=io.BytesIO(content(33 << 20))),
+        refused("BadDigest", 400, s3.put_object, Bucket=bucket, Key=prefix + "x", Body=content(9 << 20), ChecksumCRC32="AAAAAA=="),
+        refused("NotImplemented", 501, s3.get_bucket_acl, Bucket=bucket),
+        refused("InvalidToken", 401, connect(world, "csn_nobody").get_object, Bucket=bucket, Key=prefix + "x"),
+        refused("InvalidToken", 401, connect(world, "csn_nobody").put_object, Bucket=bucket, Key=prefix + "x", Body=content(2 << 20)),
+    ]
+    for answer in answers:
+        assert answer["ResponseMetadata"]["RetryAttempts"] == 0, f"a refusal was tried again: {answer}"
+        assert answer["ResponseMetadata"]["HTTPHeaders"]["x-amz-request-id"], answer
+    refused("NoSuchKey", 404, s3.get_object, Bucket=bucket, Key=prefix + "x")
+
+
+def outage(world):
+    """The store is gone: tried again as often as the settings say, and then told."""
+    s3 = connect(world)
+    for call, arguments in [(s3.get_object, {}), (s3.put_object, {"Body": io.BytesIO(content(9 << 20))})]:
+        answer = refused("BadGateway", 502, call, Bucket=world["bucket"], Key=world["prefix"] + "x", **arguments)
+        assert answer["ResponseMetadata"]["RetryAttempts"] == 3, answer
+
+
+if __name__ == "__main__":
+    {"objects": objects, "uploads": uploads, "one": one, "refusals": refusals, "outage": outage}[sys.argv[1]](json.load(sys.stdin))
