@@ -86,7 +86,10 @@ impl Gateway {
     async fn answer(&self, admission: Admission, remains: &mut Remains, ticket: &mut Ticket) -> Result<Reply, Refusal> {
         let permit = admission.permit();
         match (permit.scope(), permit.call().resource.bucket()) {
-            (Scope::Buckets(visible), _) => Ok(local::list_buckets(permit.caller(), visible, self.since)),
+            (Scope::Buckets(visible), _) => {
+                let region = |bucket: &Bucket| self.signer.route(bucket.route).region.clone();
+                local::list_buckets(permit.caller(), permit.call(), visible, region, self.since)
+            }
             (Scope::Listing(scope), Some(bucket)) => {
                 let page = listing::collect(
                     scope,

@@ -122,6 +122,7 @@ def refusals(world):
         refused("EntityTooLarge", 400, s3.put_object, Bucket=bucket, Key=prefix + "x", Body=io.BytesIO(content(33 << 20))),
         refused("BadDigest", 400, s3.put_object, Bucket=bucket, Key=prefix + "x", Body=content(9 << 20), ChecksumCRC32="AAAAAA=="),
         refused("NotImplemented", 501, s3.get_bucket_acl, Bucket=bucket),
+        refused("NotImplemented", 501, s3.create_multipart_upload, Bucket=bucket, Key=prefix + "x"),
         refused("InvalidToken", 401, connect(world, "csn_nobody").get_object, Bucket=bucket, Key=prefix + "x"),
         refused("InvalidToken", 401, connect(world, "csn_nobody").put_object, Bucket=bucket, Key=prefix + "x", Body=content(2 << 20)),
     ]
