@@ -186,15 +186,16 @@ async fn serve_writes_audit_records_and_the_log_apart_as_json_lines() {
     let mut served = Served::start(&Setup::before(&recorder), "log: { level: debug }\n", &[]).await;
     let put = served.a.put("/bkt/a/x", &[], "body").await;
     assert_eq!(put.status, 200);
-    assert_eq!(served.a.get("/bkt/b/x").await.status, 403);
+    assert_eq!(served.b.get("/bkt/a/x").await.status, 403);
     assert_eq!(served.ask_admin("/readyz").await.status, 200);
     let records = served.records(2).await;
     assert_eq!(records[0]["request_id"], put.header("x-amz-request-id"));
-    for (record, operation, outcome, code) in
-        [(&records[0], "PutObject", "ok", Value::Null), (&records[1], "GetObject", "refused", "AccessDenied".into())]
-    {
+    for (record, principal, operation, outcome, code) in [
+        (&records[0], "token:a", "PutObject", "ok", Value::Null),
+        (&records[1], "token:b", "GetObject", "refused", "AccessDenied".into()),
+    ] {
         assert_eq!((&record["operation"], &record["outcome"]), (&operation.into(), &outcome.into()));
-        assert_eq!((&record["principal"], &record["code"]), (&"token:a".into(), &code));
+        assert_eq!((&record["principal"], &record["code"]), (&principal.into(), &code));
     }
     for line in served.process.stderr.json() {
         assert!(line["level"].is_string() && line["timestamp"].is_string() && line["message"].is_string(), "{line}");

@@ -191,3 +191,26 @@ async fn l09_uploads_that_a_store_does_not_take_stay_with_their_clients() {
     assert!(sent as u64 / UPLOADS >= 128 * 1024, "the uploads have begun");
     assert!(each < MOST_KIB_EACH, "{each} KiB for each of {UPLOADS} uploads");
 }
+
+#[tokio::test]
+async fn a10_wrong_tokens_leave_nothing_behind() {
+    const LEAST: u64 = 500;
+    let served = Served::start(&setup_before(stuck_store().await), "", &[]).await;
+    let stream = TcpStream::connect(served.a.address).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let mut before = 0;
+    for number in 0..10_000 {
+        if number == LEAST {
+            before = peak_kib(&served);
+        }
+        let token = format!("Bearer csn_{number:043}");
+        let request = Request::get("/bkt/a/x").header("host", "x").header("authorization", token);
+        sender.ready().await.unwrap();
+        let answer = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 401);
+        answer.into_body().collect().await.unwrap();
+    }
+    let grown = peak_kib(&served).saturating_sub(before);
+    assert!(grown < 4 * 1024, "{grown} KiB for wrong tokens");
+}

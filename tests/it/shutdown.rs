@@ -86,7 +86,7 @@ async fn what_is_not_done_at_the_drain_deadline_is_cut_and_commits_nothing() {
     let signalled = Instant::now();
     assert_eq!(served.process.end().await.code(), Some(0));
     let took = signalled.elapsed();
-    assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(3), "{took:?}");
+    assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(10), "{took:?}");
     assert!(recorder.nothing_committed());
     let mut answer = String::new();
     let ended = stream.read_to_string(&mut answer).await;
@@ -126,6 +126,6 @@ async fn the_end_does_not_wait_when_there_is_nothing_in_flight() {
     served.process.signal("TERM");
     let signalled = Instant::now();
     assert_eq!(served.process.end().await.code(), Some(0));
-    assert!(signalled.elapsed() < Duration::from_secs(3), "{:?}", signalled.elapsed());
+    assert!(signalled.elapsed() < Duration::from_secs(10), "{:?}", signalled.elapsed());
     drop(kept);
 }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -384,4 +385,43 @@ async fn a_client_that_resets_a_stream_ends_its_upload_and_not_the_connection() 
     let mut connection = Connection::Http2(sender);
     let asked = request(&gateway.a, "GET", "/bkt/a/x", &[], whole(""));
     assert_eq!(connection.send(asked).await.unwrap().1.status, 200);
+}
+
+#[tokio::test]
+async fn a_stop_lets_streams_in_flight_finish() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let (gateway, authority) = gateway_before(Setup::before(&recorder).upstream("payload: unsigned")).await;
+    let mut connection = connect(&gateway, &authority, &["h2"]).await;
+    let Connection::Http2(sender) = &connection else { panic!("HTTP/2 was offered") };
+    let mut uploading = Connection::Http2(sender.clone());
+    let (body, rest) = tokio::sync::mpsc::channel(1);
+    let pieces = stream::unfold(rest, |mut rest| async {
+        let piece: Bytes = rest.recv().await?;
+        Some((Ok(Frame::data(piece)), rest))
+    });
+    let pieces = BodyExt::boxed(StreamBody::new(pieces));
+    let upload = request(&gateway.a, "PUT", "/bkt/a/x", &[("content-length", "200000")], pieces);
+    let upload = tokio::spawn(async move { uploading.send(upload).await });
+    for _ in 0..2 {
+        body.send(Bytes::from_static(&[7; 50_000])).await.unwrap();
+    }
+    eventually("the store sees a part of the upload", || {
+        recorder.requests().first().is_some_and(|request| !request.body.is_empty())
+    })
+    .await;
+    let client = gateway.a.clone();
+    let stopping = tokio::spawn(gateway.stop());
+    let refused = async {
+        // Until it has heard that it is to leave, a client may ask for more.
+        while connection.send(request(&client, "GET", "/bkt/a/y", &[], whole(""))).await.is_ok() {}
+    };
+    tokio::time::timeout(Duration::from_secs(10), refused).await.expect("no new streams after a while");
+    assert!(!stopping.is_finished());
+    for _ in 0..2 {
+        body.send(Bytes::from_static(&[7; 50_000])).await.unwrap();
+    }
+    drop(body);
+    assert_eq!(upload.await.unwrap().unwrap().1.status, 200);
+    stopping.await.unwrap();
+    assert_eq!(recorder.requests()[0].body.len(), 200_000);
 }

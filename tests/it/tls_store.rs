@@ -71,7 +71,7 @@ async fn k24_a_store_is_believed_for_its_name_its_authority_and_its_time() {
 async fn k24_a_store_in_clear_text_is_not_spoken_to_in_tls_nor_the_reverse() {
     let authority = Authority::new();
     let recorder = Recorder::start(Answer::ok()).await;
-    let mut setup = Setup::before(&recorder).store_authority(&authority);
+    let mut setup = Setup::before(&recorder).store_authority(&authority).upstream("timeouts: { connect: 500ms }");
     setup.endpoint = recorder.endpoint().replace("http:", "https:");
     let gateway = setup.start().await;
     let put = tokio::time::timeout(std::time::Duration::from_secs(10), gateway.a.put("/bkt/a/x", &[], "body"));
