@@ -13,6 +13,7 @@ mod clients;
 mod commit_point;
 mod forged_tokens;
 mod listing;
+mod multipart;
 mod objects;
 mod oidc;
 mod refusals_midway;
