@@ -15,12 +15,12 @@ use crate::auth::Authenticators;
 use crate::base::{Clock, SystemClock};
 use crate::body::{BodyLimits, LingerLimits};
 use crate::config::{AuditTarget, Config, LogFormat, LogSettings};
-use crate::edge::{AdminState, ConnectionLimits, Edge, Handler};
+use crate::edge::{AdminState, ConnectionLimits, Edge, Handler, Monitor};
 use crate::gateway::Gateway;
 use crate::respond::{AnswerBody, Reply};
 use crate::rules::RuleSet;
 use crate::sign::{CredentialStore, Route, Signer};
-use crate::telemetry::Metrics;
+use crate::telemetry::{ConnectionCounts, Metrics};
 use crate::upstream::{Addressing, ChecksumMode, PayloadMode, UpstreamSettings, Upstreams};
 
 /// A gateway whose addresses are bound and whose parts are ready, not serving yet.
@@ -81,7 +81,12 @@ impl App {
         for store in &self.credentials {
             refresh_credentials.spawn(Arc::clone(store).keep_fresh());
         }
-        let state = State { gateway: Arc::clone(&self.gateway), credentials: self.credentials, metrics: self.metrics };
+        let state = State {
+            gateway: Arc::clone(&self.gateway),
+            credentials: self.credentials,
+            metrics: self.metrics,
+            monitor: self.edge.monitor(),
+        };
         let report = self.edge.run(Serve(self.gateway), Arc::new(state), shutdown).await;
         tracing::info!(?report, "stopped");
     }
@@ -139,6 +144,7 @@ struct State {
     gateway: Arc<Gateway>,
     credentials: Vec<Arc<CredentialStore>>,
     metrics: Metrics,
+    monitor: Monitor,
 }
 
 impl AdminState for State {
@@ -153,7 +159,13 @@ impl AdminState for State {
     }
 
     fn metrics(&self) -> String {
-        self.metrics.render(self.gateway.authenticators.key_ages())
+        let connections = ConnectionCounts {
+            open: self.monitor.open_connections(),
+            accepted: self.monitor.accepted_connections(),
+            handshakes_failed: self.monitor.failed_handshakes(),
+            stalled: self.monitor.stalled_connections(),
+        };
+        self.metrics.render(connections, self.gateway.authenticators.key_ages())
     }
 }
 
@@ -162,9 +174,12 @@ impl AdminState for State {
 /// Only this crate's own events are shown below `warn`: at lower levels the libraries print whole requests, credentials included.
 pub fn start_log(settings: LogSettings) {
     let filter = EnvFilter::new(format!("warn,countersign={}", settings.level.as_str()));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let on_terminal = std::io::stderr().is_terminal();
+    // Colours in a file or in the journal are only noise; https://no-color.org.
+    let colours = on_terminal && std::env::var_os("NO_COLOR").is_none_or(|wish| wish.is_empty());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     let json = match settings.format {
-        LogFormat::Auto => !std::io::stderr().is_terminal(),
+        LogFormat::Auto => !on_terminal,
         LogFormat::Text => false,
         LogFormat::Json => true,
     };

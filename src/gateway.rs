@@ -24,7 +24,7 @@ use crate::multipart::{Carrier, calls, unknown_length};
 use crate::respond::{Refusal, RefusalKind, Reply, local, relay};
 use crate::rules::{Denied, RuleSet, Scope};
 use crate::s3::complete_upload::MAX_DOCUMENT_BYTES;
-use crate::s3::{Buckets, Operation, S3Call, S3ErrorCode, identify};
+use crate::s3::{Bucket, Buckets, Operation, S3Call, S3ErrorCode, identify};
 use crate::sign::Signer;
 use crate::upstream::Upstreams;
 
@@ -89,7 +89,10 @@ impl Gateway {
     async fn answer(&self, admission: Admission, remains: &mut Remains, ticket: &mut Ticket) -> Result<Reply, Refusal> {
         let permit = admission.permit();
         match (permit.scope(), permit.call().resource.bucket()) {
-            (Scope::Buckets(visible), _) => Ok(local::list_buckets(permit.caller(), visible, self.since)),
+            (Scope::Buckets(visible), _) => {
+                let region = |bucket: &Bucket| self.signer.route(bucket.route).region.clone();
+                local::list_buckets(permit.caller(), permit.call(), visible, region, self.since)
+            }
             (Scope::Listing(scope), Some(bucket)) => {
                 let page = listing::collect(
                     scope,

@@ -416,9 +416,9 @@ pub enum RawLevel {
     Error,
     /// What an operator should look at.
     Warn,
-    /// Starts, stops, refusals.
+    /// Starts and stops.
     Info,
-    /// Every decision.
+    /// Refusals too. The audit records have them at every level.
     Debug,
     /// Everything.
     Trace,

@@ -2,7 +2,7 @@
 //!
 //! The crypto provider is named explicitly, so that no other crate's default can change it. TLS 1.2 and 1.3,
 //! server-side session tickets, no early data (0-RTT can be replayed, and uploads must not be).
-//! Source: `docs/THREATS.md` K23; `docs/PERFORMANCE.md`, "TLS".
+//! Source: `docs/THREATS.md` K23.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -9,8 +9,12 @@ use http::header::CONTENT_TYPE;
 use crate::auth::Caller;
 use crate::base::UtcInstant;
 use crate::respond::body::{AnswerBody, Reply, Source};
-use crate::s3::Bucket;
+use crate::respond::refusal::{Refusal, RefusalKind};
 use crate::s3::xml::XmlWriter;
+use crate::s3::{Bucket, S3Call, S3ErrorCode};
+
+/// Most buckets in one answer, as S3 has it.
+const MAX_BUCKETS: usize = 10_000;
 
 /// A 200 with an XML document.
 pub fn document(xml: String) -> Reply {
@@ -25,16 +29,50 @@ pub fn empty() -> Reply {
 }
 
 /// ListBuckets: the public buckets the caller may see. `since` stands for their creation, which S3 clients expect and a gateway has not.
-pub fn list_buckets(caller: &Caller, buckets: &[Arc<Bucket>], since: UtcInstant) -> Reply {
+///
+/// # Errors
+/// [`Refusal`] if `max-buckets` is not a number from 1 to 10,000.
+pub fn list_buckets(
+    caller: &Caller,
+    call: &S3Call,
+    buckets: &[Arc<Bucket>],
+    region: impl Fn(&Bucket) -> String,
+    since: UtcInstant,
+) -> Result<Reply, Refusal> {
+    let parameter = |name: &str| call.parameter(name).filter(|value| !value.is_empty());
+    let most = match parameter("max-buckets").map(str::parse::<usize>) {
+        None => MAX_BUCKETS,
+        Some(Ok(most @ 1..=MAX_BUCKETS)) => most,
+        Some(_) => {
+            let message = "max-buckets must be a number from 1 to 10000.";
+            return Err(Refusal::new(S3ErrorCode::InvalidArgument, RefusalKind::Client, message, message));
+        }
+    };
+    let wanted = |bucket: &&Arc<Bucket>| {
+        parameter("prefix").is_none_or(|prefix| bucket.name.starts_with(prefix))
+            // The token is the last name of the page before: the caller has seen it.
+            && parameter("continuation-token").is_none_or(|last| bucket.name.as_str() > last)
+            && parameter("bucket-region").is_none_or(|asked| region(bucket) == asked)
+    };
+    let mut listed: Vec<_> = buckets.iter().filter(wanted).take(most + 1).collect();
+    let more = listed.len() > most;
+    listed.truncate(most);
     let created = since.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string();
     let mut xml = XmlWriter::new("ListAllMyBucketsResult", true);
     let principal = caller.principal().as_str();
     xml.open("Owner").text("ID", principal).text("DisplayName", principal).close();
     xml.open("Buckets");
-    for bucket in buckets {
+    for bucket in &listed {
         xml.open("Bucket").text("Name", &bucket.name).text("CreationDate", &created).close();
     }
-    document(xml.finish())
+    xml.close();
+    if let Some(prefix) = parameter("prefix") {
+        xml.text("Prefix", prefix);
+    }
+    if let Some(last) = listed.last().filter(|_| more) {
+        xml.text("ContinuationToken", &last.name);
+    }
+    Ok(document(xml.finish()))
 }
 
 /// GetBucketLocation: the configured region; empty for `us-east-1`, as S3 has it.

@@ -36,8 +36,6 @@ codes! {
     AccessDenied = 403,
     /// A digest does not fit the body.
     BadDigest = 400,
-    /// The bucket is not empty.
-    BucketNotEmpty = 409,
     /// Two writes met; trying again may help.
     ConditionalRequestConflict = 409,
     /// The object is larger than allowed.
@@ -90,8 +88,6 @@ codes! {
     NoSuchVersion = 404,
     /// The operation is not served.
     NotImplemented = 501,
-    /// Nothing changed since.
-    NotModified = 304,
     /// A condition of the request does not hold.
     PreconditionFailed = 412,
     /// The upload was too slow.
@@ -106,8 +102,6 @@ codes! {
     BadGateway = 502,
     /// The store behind the gateway did not answer in time.
     GatewayTimeout = 504,
-    /// The target is longer than allowed.
-    RequestUriTooLong = 414,
     /// Only `100-continue` can be expected.
     ExpectationFailed = 417,
 }

@@ -5,6 +5,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::s3::checksum::ChecksumAlgorithm;
 use crate::s3::operation::OperationSpec;
 
 /// What becomes of one header.
@@ -78,7 +79,14 @@ fn known_amz(name: &str, value: &HeaderValue) -> Disposition {
             Disposition::Refuse
         }
         _ if name.starts_with("x-amz-grant-") => Disposition::NeedsAction("s3:PutObjectAcl"),
-        _ if name.starts_with("x-amz-checksum-") => Disposition::Pass,
+        "x-amz-checksum-algorithm" | "x-amz-checksum-type" => Disposition::Pass,
+        // Values of other algorithms could not be verified here, and would be believed there.
+        _ if name.starts_with("x-amz-checksum-") => match ChecksumAlgorithm::of_header(name) {
+            Some(_) => Disposition::Pass,
+            None => Disposition::Refuse,
+        },
+        // An append adds to an object whose size no rule sees.
+        "x-amz-write-offset-bytes" => Disposition::Refuse,
         _ => Disposition::NeedsAllow,
     }
 }
@@ -216,6 +224,9 @@ mod tests {
             (Operation::PutObject, "x-amz-meta-"),
             (Operation::PutObject, "x-amz-meta-x-minio-internal"),
             (Operation::GetObject, "x-amz-meta-a"),
+            (Operation::PutObject, "x-amz-checksum-sha512"),
+            (Operation::PutObject, "x-amz-checksum-md5"),
+            (Operation::PutObject, "x-amz-write-offset-bytes"),
             (Operation::PutObject, "x-amz-expected-bucket-owner"),
             (Operation::PutObject, "x-amz-request-payer"),
         ] {

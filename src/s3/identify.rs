@@ -214,7 +214,7 @@ fn find_resource(buckets: &Buckets, name: String, key: Option<String>) -> Result
     }
 }
 
-/// hyper takes requests with two Host headers, or none, or an absolute target with another authority (crates.md §2.7).
+/// hyper takes requests with two Host headers, or none, or an absolute target with another authority (hyper 1.12).
 fn check_host(head: &Parts) -> Result<(), IdentifyError> {
     let mut hosts = head.headers.get_all(http::header::HOST).iter();
     let (first, second) = (hosts.next(), hosts.next());

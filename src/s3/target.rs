@@ -28,6 +28,9 @@ pub enum TargetError {
     /// A broken percent escape, or bytes that are not UTF-8.
     #[error("the target has a broken percent escape or is not UTF-8")]
     BadEscape,
+    /// A control character in a query parameter.
+    #[error("the query has a control character")]
+    Control,
     /// A query parameter without a name (`&&`, `=x`).
     #[error("the query has a parameter without a name")]
     NamelessParameter,
@@ -75,6 +78,10 @@ pub fn parse_query(query: &str) -> Result<Vec<(String, String)>, TargetError> {
     for pair in query.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (name, value) = (decode(name)?, decode(value)?);
+        // No parameter of S3 has any, and stores put some into headers of their answers (CVE-2020-1760, CVE-2021-3524).
+        if name.chars().chain(value.chars()).any(char::is_control) {
+            return Err(TargetError::Control);
+        }
         if name.is_empty() {
             return Err(TargetError::NamelessParameter);
         }
@@ -146,6 +153,14 @@ mod tests {
             parse_query("prefix=a+b%2Bc&acl").unwrap(),
             [("prefix".into(), "a b+c".into()), ("acl".into(), String::new())]
         );
+    }
+
+    #[test]
+    fn g02_control_characters_in_a_query_are_refused() {
+        for query in ["x=a%0d%0ab", "x=%0a", "x%0d=1", "x=%00", "x=%7f", "x=%C2%85"] {
+            assert_eq!(parse_query(query), Err(TargetError::Control), "{query}");
+        }
+        assert!(parse_query("x=%E5%98%8A").is_ok());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
 /// Every metric of the gateway, registered once.
@@ -17,7 +17,24 @@ pub struct Metrics {
     upstream_first_byte: Histogram,
     in_flight: IntGauge,
     jwks_age: GaugeVec,
-    audit_dropped: prometheus::IntCounter,
+    audit_dropped: IntCounter,
+    connections_open: IntGauge,
+    connections: IntCounter,
+    handshakes_failed: IntCounter,
+    connections_stalled: IntCounter,
+}
+
+/// What the edge has counted since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ConnectionCounts {
+    /// Open now.
+    pub open: u64,
+    /// Accepted.
+    pub accepted: u64,
+    /// TLS handshakes that failed or took too long.
+    pub handshakes_failed: u64,
+    /// Cut because the client did not take its bytes.
+    pub stalled: u64,
 }
 
 /// Buckets from a cached small object to a slow large one, in seconds.
@@ -68,9 +85,19 @@ impl Metrics {
                 Opts::new("countersign_jwks_age_seconds", "Time since the key set of an issuer was last fetched."),
                 &["issuer"],
             )?,
-            audit_dropped: prometheus::IntCounter::new(
+            audit_dropped: IntCounter::new(
                 "countersign_audit_records_dropped_total",
                 "Audit records lost because the sink could not keep up.",
+            )?,
+            connections_open: IntGauge::new("countersign_connections_open", "Client connections that are open.")?,
+            connections: IntCounter::new("countersign_connections_total", "Client connections accepted.")?,
+            handshakes_failed: IntCounter::new(
+                "countersign_tls_handshakes_failed_total",
+                "TLS handshakes that failed or took too long.",
+            )?,
+            connections_stalled: IntCounter::new(
+                "countersign_connections_stalled_total",
+                "Client connections cut because the client did not take its bytes.",
             )?,
             registry,
         };
@@ -83,6 +110,10 @@ impl Metrics {
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.jwks_age.clone()))?;
         registry.register(Box::new(metrics.audit_dropped.clone()))?;
+        registry.register(Box::new(metrics.connections_open.clone()))?;
+        registry.register(Box::new(metrics.connections.clone()))?;
+        registry.register(Box::new(metrics.handshakes_failed.clone()))?;
+        registry.register(Box::new(metrics.connections_stalled.clone()))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(metrics)
@@ -117,8 +148,17 @@ impl Metrics {
         self.audit_dropped.inc();
     }
 
-    /// The exposition text; `jwks_ages` are taken now, by issuer name.
-    pub fn render(&self, jwks_ages: impl IntoIterator<Item = (String, Option<Duration>)>) -> String {
+    /// The exposition text; `connections` and `jwks_ages`, by issuer name, are taken now.
+    pub fn render(
+        &self,
+        connections: ConnectionCounts,
+        jwks_ages: impl IntoIterator<Item = (String, Option<Duration>)>,
+    ) -> String {
+        self.connections_open.set(i64::try_from(connections.open).unwrap_or(i64::MAX));
+        let catch_up = |counter: &IntCounter, count: u64| counter.inc_by(count.saturating_sub(counter.get()));
+        catch_up(&self.connections, connections.accepted);
+        catch_up(&self.handshakes_failed, connections.handshakes_failed);
+        catch_up(&self.connections_stalled, connections.stalled);
         for (issuer, age) in jwks_ages {
             let age = age.map_or(f64::INFINITY, |age| age.as_secs_f64());
             self.jwks_age.with_label_values(&[issuer.as_str()]).set(age);
@@ -137,13 +177,18 @@ mod tests {
         metrics.request_started();
         metrics.request_ended("PutObject", "ok", Duration::from_millis(3), 10, 0);
         metrics.refused("denied", "AccessDenied");
-        let text = metrics.render([("corp".to_owned(), Some(Duration::from_secs(5)))]);
+        let text = metrics.render(
+            ConnectionCounts { open: 2, accepted: 7, ..ConnectionCounts::default() },
+            [("corp".to_owned(), Some(Duration::from_secs(5)))],
+        );
         for line in [
             "countersign_requests_total{operation=\"PutObject\",outcome=\"ok\"} 1",
             "countersign_refusals_total{code=\"AccessDenied\",kind=\"denied\"} 1",
             "countersign_body_bytes_total{direction=\"in\"} 10",
             "countersign_requests_in_flight 0",
             "countersign_jwks_age_seconds{issuer=\"corp\"} 5",
+            "countersign_connections_open 2",
+            "countersign_connections_total 7",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

@@ -1,7 +1,7 @@
 //! Lets an early answer of the store be read although the store no longer takes our body.
 //!
 //! A store that refuses an upload answers and closes while we still write. The write then fails first, and hyper gives up the
-//! connection with the unread answer in it (2 of 3 tries, crates.md §2.4). Here a failed write only ends writing: the reader gets the
+//! connection with the unread answer in it (seen in 2 of 3 tries with hyper 1.12). Here a failed write only ends writing: the reader gets the
 //! answer, or the end of the stream.
 
 use std::io::{self, IoSlice};

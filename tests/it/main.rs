@@ -8,14 +8,25 @@
 mod support;
 
 mod answers;
+mod audit;
+mod binary;
 mod boto;
 mod clients;
 mod commit_point;
+mod confused_deputy;
+mod demo;
 mod forged_tokens;
+mod hostile;
+mod limits;
 mod listing;
+mod memory;
 mod multipart;
 mod objects;
 mod oidc;
 mod refusals_midway;
+mod secrets;
+mod shutdown;
+mod tls;
+mod tls_store;
 mod unknown_length;
 mod upstream_faults;

@@ -1,6 +1,6 @@
 //! Objects go through the gateway and come back, on every store.
 
-use super::support::{Store, StoreKind, pattern};
+use super::support::{Answer, Recorder, Setup, Store, StoreKind, pattern};
 
 /// Keys that encode, sort or read oddly, all of them legal (B02, E05, E07).
 const KEYS: &[&str] = &[
@@ -152,4 +152,19 @@ async fn buckets_answer_in_public_terms() {
         assert_eq!(gateway.a.get("/").await.elements("Name"), ["bkt"], "{kind:?}");
         assert!(!gateway.a.get("/").await.text().contains(&store.bucket), "{kind:?}");
     }
+}
+
+#[tokio::test]
+async fn the_list_of_buckets_is_filtered_and_paged() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let gateway = Setup::before(&recorder).start().await;
+    let names = async |query: &str| gateway.a.get(&format!("/{query}")).await.elements("Name");
+    assert_eq!(names("?prefix=bk&max-buckets=1&bucket-region=us-east-1").await, ["bkt"]);
+    for query in ["?prefix=x", "?bucket-region=eu-west-1", "?continuation-token=bkt"] {
+        assert!(names(query).await.is_empty(), "{query}");
+    }
+    for query in ["?max-buckets=0", "?max-buckets=x", "?max-buckets=10001"] {
+        assert_eq!(gateway.a.get(&format!("/{query}")).await.outcome(), (400, "InvalidArgument".into()), "{query}");
+    }
+    assert!(recorder.is_silent());
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -44,14 +45,37 @@ impl Authority {
 
     /// A certificate for names or addresses.
     pub fn vouch_for(&self, names: &[&str]) -> Identity {
-        let mut params =
-            CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        self.sign(CertificateParams::new(owned(names)).unwrap(), names[0])
+    }
+
+    /// A certificate that is valid from the beginning of one year to the beginning of another.
+    pub fn vouch_for_time(&self, names: &[&str], (from, to): (i32, i32)) -> Identity {
+        let mut params = CertificateParams::new(owned(names)).unwrap();
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(to, 1, 1));
+        self.sign(params, &format!("{}-{from}", names[0]))
+    }
+
+    /// A certificate for a text that looks like an address, but is a DNS name.
+    pub fn vouch_for_name(&self, name: &str) -> Identity {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())];
+        self.sign(params, &format!("{name}-as-name"))
+    }
+
+    /// The authority's own certificate, used by a server.
+    pub fn as_a_server(&self) -> Identity {
+        let identity = Identity { certificate: self.file(), key: self.folder.path().join("ca.key") };
+        write(&identity.key, &self.issuer.key().serialize_pem());
+        identity
+    }
+
+    fn sign(&self, mut params: CertificateParams, name: &str) -> Identity {
         // OpenSSL takes a certificate for self-signed whose name is that of its authority.
-        params.distinguished_name = named(names[0]);
+        params.distinguished_name = named(name);
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let file = |ending: &str| self.folder.path().join(format!("{}.{ending}", names.join("-")));
+        let file = |ending: &str| self.folder.path().join(format!("{name}.{ending}"));
         let identity = Identity { certificate: file("crt"), key: file("key") };
         write(&identity.certificate, &certificate.pem());
         write(&identity.key, &key.serialize_pem());
@@ -99,6 +123,10 @@ impl Setup {
         self.files.push(authority.file());
         self.upstream(&format!("ca_file: {}", authority.file().display()))
     }
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 fn named(name: &str) -> DistinguishedName {

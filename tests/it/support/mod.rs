@@ -4,6 +4,7 @@ pub mod certs;
 pub mod client;
 pub mod gateway;
 pub mod oidc;
+pub mod process;
 pub mod raw;
 pub mod recorder;
 pub mod store;

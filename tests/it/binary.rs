@@ -1,0 +1,230 @@
+//! The program itself: its commands, exit codes, what it writes where, and that no secret is in it.
+
+use std::path::Path;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde_json::Value;
+
+use super::support::certs::write;
+use super::support::process::{Process, Served, run};
+use super::support::{Answer, Client, Recorder, Setup};
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[tokio::test]
+async fn every_command_explains_itself() {
+    for (arguments, words) in [
+        (&["--help"][..], &["serve", "check", "token", "README.md"][..]),
+        (&["serve", "--help"], &["--config <FILE>", "COUNTERSIGN_CONFIG", "SIGTERM", "EXIT STATUS"]),
+        (&["check", "--help"], &["<FILE>", "every problem", "EXIT STATUS"]),
+        (&["token", "--help"], &["secret", "hash", "Authorization: Bearer"]),
+        #[cfg(feature = "demo")]
+        (&["demo", "--help"], &["--tour", "--port <PORT>", "EXIT STATUS"]),
+    ] {
+        let done = run(arguments, &[]).await;
+        let (out, err) = (text(&done.stdout), text(&done.stderr));
+        assert_eq!((done.status.code(), err.as_str()), (Some(0), ""), "{arguments:?}");
+        for word in words {
+            assert!(out.contains(word), "{arguments:?} says nothing of {word}:\n{out}");
+        }
+        assert!(out.lines().all(|line| line.chars().count() <= 120), "{arguments:?} has lines that wrap:\n{out}");
+    }
+    let version = run(&["--version"], &[]).await;
+    assert_eq!(text(&version.stdout), format!("countersign {}\n", env!("CARGO_PKG_VERSION")));
+    for wrong in [&[][..], &["surve"], &["serve", "--confg", "x"], &["check"], &["serve"], &["token", "x"]] {
+        let done = run(wrong, &[]).await;
+        assert_eq!((done.status.code(), done.stdout.len()), (Some(2), 0), "{wrong:?}");
+        assert!(text(&done.stderr).contains("Usage:"), "{wrong:?}: {}", text(&done.stderr));
+    }
+}
+
+fn hash_of(secret: &str) -> String {
+    format!("sha256:{}", hex::encode(digest(&SHA256, secret.as_bytes())))
+}
+
+#[tokio::test]
+async fn token_prints_a_secret_and_the_hash_that_belongs_to_it() {
+    let mut secrets = Vec::new();
+    for _ in 0..2 {
+        let done = run(&["token"], &[]).await;
+        let out = text(&done.stdout);
+        assert_eq!((done.status.code(), done.stderr.len()), (Some(0), 0));
+        let after = |label: &str| out.lines().find_map(|line| line.strip_prefix(label)).unwrap().trim().to_owned();
+        let (secret, hash) = (after("secret:"), after("hash:"));
+        assert!(secret.starts_with("csn_") && secret.len() == 47, "{secret}");
+        assert_eq!(hash, hash_of(&secret));
+        assert!(out.contains(&format!("hash: \"{hash}\"")), "what to put into the configuration:\n{out}");
+        secrets.push((secret, hash));
+    }
+    assert_ne!(secrets[0], secrets[1]);
+
+    let recorder = Recorder::start(Answer::ok()).await;
+    let [(first, hash), (second, _)] = secrets.try_into().unwrap();
+    let served = Served::start(&Setup::before(&recorder), "", &[("HASH_A", &hash)]).await;
+    let client = |token: String| Client { token, ..served.a.clone() };
+    assert_eq!(client(first).get("/bkt/a/x").await.status, 200);
+    assert_eq!(client(second).get("/bkt/a/x").await.status, 401);
+}
+
+const CONFIG: &str = "listen:
+  - address: 127.0.0.1:0
+admin: { address: 127.0.0.1:0 }
+upstreams:
+  store:
+    endpoint: http://127.0.0.1:1
+    region: us-east-1
+    credentials: { access_key_id: env:ID, secret_access_key: env:SECRET }
+buckets:
+  data: {}
+clients:
+  tokens:
+    - { name: ci, hash: env:HASH }
+rules:
+  - { name: builds, who: { tokens: [ci] }, where: data/builds/, what: [read, write] }
+";
+
+/// Writes a configuration; gives its path.
+fn file(folder: &Path, config: &str) -> String {
+    let path = folder.join("countersign.yaml");
+    write(&path, config);
+    path.display().to_string()
+}
+
+/// What the references of `CONFIG` stand for.
+fn references() -> Vec<(&'static str, String)> {
+    let hash = hash_of("csn_some-long-and-random-text-of-a-token");
+    vec![("ID", "STORE-KEY-ID".into()), ("SECRET", "store-secret-of-the-test".into()), ("HASH", hash)]
+}
+
+fn borrowed<'a>(env: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
+    env.iter().map(|(name, value)| (*name, value.as_str())).collect()
+}
+
+#[tokio::test]
+async fn check_says_that_a_good_file_is_good() {
+    let (folder, env) = (tempfile::tempdir().unwrap(), references());
+    let path = file(folder.path(), CONFIG);
+    let done = run(&["check", &path], &borrowed(&env)).await;
+    assert_eq!((done.status.code(), text(&done.stderr)), (Some(0), String::new()));
+    assert_eq!(text(&done.stdout), format!("{path}: no problems (1 buckets, 1 rules, 1 upstreams)\n"));
+}
+
+#[tokio::test]
+async fn check_and_serve_name_every_problem_with_its_line_and_what_was_meant() {
+    let (folder, env) = (tempfile::tempdir().unwrap(), references());
+    let broken = CONFIG
+        .replace("- address:", "- adress:")
+        .replace("region:", "regoin:")
+        .replace("[ci] }", "[cj] }")
+        .replace("env:SECRET", "secret-in-the-wrong-place");
+    let path = file(folder.path(), &broken);
+    for arguments in [["check", path.as_str()].as_slice(), &["serve", "--config", &path]] {
+        let done = run(arguments, &borrowed(&env)).await;
+        let problems = text(&done.stderr);
+        assert_eq!((done.status.code(), done.stdout.len()), (Some(1), 0), "{arguments:?}");
+        for (place, help) in [
+            (":2:", "did you mean `address`?"),
+            (":7:", "did you mean `region`?"),
+            (":8:", "env:"),
+            (":15:", "did you mean `ci`?"),
+        ] {
+            assert!(problems.contains(&format!("{path}{place}")), "{place}\n{problems}");
+            assert!(problems.contains(help), "{help}\n{problems}");
+        }
+        assert!(problems.contains("4 problems"), "{problems}");
+        assert!(!problems.contains("secret-in-the-wrong-place"), "{problems}");
+    }
+}
+
+#[tokio::test]
+async fn check_and_serve_refuse_what_a_file_refers_to_in_vain() {
+    let (folder, env) = (tempfile::tempdir().unwrap(), references());
+    let path = file(folder.path(), CONFIG);
+    for missing in ["ID", "SECRET", "HASH"] {
+        let rest: Vec<_> = env.iter().filter(|(name, _)| *name != missing).cloned().collect();
+        let done = run(&["check", &path], &borrowed(&rest)).await;
+        assert_eq!(done.status.code(), Some(1), "{missing}");
+        assert!(text(&done.stderr).contains(missing), "{missing}: {}", text(&done.stderr));
+    }
+    let nowhere = folder.path().join("nowhere.yaml").display().to_string();
+    for arguments in [["check", nowhere.as_str()].as_slice(), &["serve", "--config", &nowhere]] {
+        let done = run(arguments, &borrowed(&env)).await;
+        assert_eq!(done.status.code(), Some(1), "{arguments:?}");
+        assert!(text(&done.stderr).contains("nowhere.yaml"), "{}", text(&done.stderr));
+    }
+    // L03: a file that everybody can read is no secret.
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "store-secret-of-the-test").unwrap();
+    let path = file(folder.path(), &CONFIG.replace("env:SECRET", &format!("file:{}", secret.display())));
+    let mode = |mode| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(0o644);
+    let done = run(&["check", &path], &borrowed(&env)).await;
+    assert_eq!(done.status.code(), Some(1), "{}", text(&done.stderr));
+    mode(0o600);
+    assert_eq!(run(&["check", &path], &borrowed(&env)).await.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn serve_ends_with_1_when_its_address_is_taken() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (folder, env) = (tempfile::tempdir().unwrap(), references());
+    let address = taken.local_addr().unwrap().to_string();
+    let path = file(folder.path(), &CONFIG.replacen("127.0.0.1:0", &address, 1));
+    let done = run(&["serve", "--config", &path], &borrowed(&env)).await;
+    assert_eq!((done.status.code(), done.stdout.len()), (Some(1), 0));
+    assert!(text(&done.stderr).contains(&format!("cannot listen on {address}")), "{}", text(&done.stderr));
+}
+
+#[tokio::test]
+async fn serve_writes_audit_records_and_the_log_apart_as_json_lines() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let mut served = Served::start(&Setup::before(&recorder), "log: { level: debug }\n", &[]).await;
+    let put = served.a.put("/bkt/a/x", &[], "body").await;
+    assert_eq!(put.status, 200);
+    assert_eq!(served.a.get("/bkt/b/x").await.status, 403);
+    assert_eq!(served.ask_admin("/readyz").await.status, 200);
+    let records = served.records(2).await;
+    assert_eq!(records[0]["request_id"], put.header("x-amz-request-id"));
+    for (record, operation, outcome, code) in
+        [(&records[0], "PutObject", "ok", Value::Null), (&records[1], "GetObject", "refused", "AccessDenied".into())]
+    {
+        assert_eq!((&record["operation"], &record["outcome"]), (&operation.into(), &outcome.into()));
+        assert_eq!((&record["principal"], &record["code"]), (&"token:a".into(), &code));
+    }
+    for line in served.process.stderr.json() {
+        assert!(line["level"].is_string() && line["timestamp"].is_string() && line["message"].is_string(), "{line}");
+    }
+    assert!(served.process.stderr.text().contains("request refused"), "{}", served.process.stderr.text());
+    served.process.signal("TERM");
+    assert_eq!(served.process.end().await.code(), Some(0));
+    assert_eq!(served.process.stdout.json().len(), 2, "the records were written, and nothing else");
+}
+
+#[tokio::test]
+async fn serve_takes_its_file_from_the_environment_and_writes_where_it_is_told() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (audit, mut env) = (folder.path().join("audit.jsonl"), references());
+    std::fs::write(&audit, "{\"earlier\":true}\n").unwrap();
+    let config = CONFIG.replace("http://127.0.0.1:1", &recorder.endpoint());
+    let config = format!("{config}audit: {{ file: {} }}\nlog: {{ format: text }}\n", audit.display());
+    env.push(("COUNTERSIGN_CONFIG", file(folder.path(), &config)));
+    let mut process = Process::start(&["serve"], &borrowed(&env));
+    super::support::eventually("it serves", || process.stderr.text().contains("admin listener")).await;
+    let log = process.stderr.text();
+    assert!(!log.contains('{') && log.contains("INFO"), "{log}");
+    let address = log.lines().find_map(|line| line.split_once("listening address=")).unwrap().1.trim().parse().unwrap();
+    let client = Client { address, token: "csn_some-long-and-random-text-of-a-token".into() };
+    assert_eq!(client.put("/data/builds/x", &[], "body").await.status, 200);
+    process.signal("INT");
+    assert_eq!(process.end().await.code(), Some(0));
+    let records = std::fs::read_to_string(&audit).unwrap();
+    let lines: Vec<_> = records.lines().collect();
+    assert!(lines.len() == 2 && lines[0].contains("earlier") && lines[1].contains("PutObject"), "{records}");
+    assert_eq!(process.stdout.text(), "");
+}

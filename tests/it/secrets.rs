@@ -1,0 +1,156 @@
+//! No secret is ever written anywhere but where it belongs: the program at its most talkative, searched for words that were put into
+//! every place where a secret can be.
+
+use serde_json::json;
+
+use super::support::certs::{Authority, write};
+use super::support::oidc::OwnIssuer;
+use super::support::process::Served;
+use super::support::{Answer, Client, Recorder, Response, Setup};
+
+/// Secrets of the configuration.
+const STORE_SECRET: &str = "marker-store-secret-access-key";
+const SESSION_TOKEN: &str = "marker-session-token";
+/// Secrets of clients, each in a place of its own.
+const UNKNOWN_TOKEN: &str = "csn_marker-unknown-token";
+const SIGNATURE: &str = "marker-signature-of-a-url";
+const QUERY_TOKEN: &str = "marker-token-in-the-query";
+const COOKIE: &str = "marker-cookie";
+const CUSTOMER_KEY: &str = "bWFya2VyLWN1c3RvbWVyLWtleQ==";
+const PASSWORD: &str = "bWFya2VyOm1hcmtlcg==";
+
+struct Talk {
+    served: Served,
+    jwt: String,
+    forged: String,
+    answers: Vec<Response>,
+}
+
+impl Talk {
+    async fn with(
+        &mut self,
+        authorization: &str,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &'static str,
+    ) {
+        let mut all = vec![("authorization", authorization)];
+        all.extend(headers);
+        if authorization.is_empty() {
+            all.remove(0);
+        }
+        let client = Client { token: String::new(), ..self.served.a.clone() };
+        self.answers.push(client.send_plain(method, target, &all, body).await);
+    }
+
+    /// Every way to show a credential, right, wrong, and in the wrong place.
+    async fn say_everything(&mut self) {
+        let (good, jwt, forged) = (
+            format!("Bearer {}", self.served.a.token),
+            format!("Bearer {}", self.jwt),
+            format!("Bearer {}", self.forged),
+        );
+        for authorization in [&good, &jwt, &forged, &format!("Bearer {UNKNOWN_TOKEN}"), &format!("Basic {PASSWORD}")] {
+            self.with(authorization, "GET", "/bkt/a/x", &[("cookie", COOKIE)], "").await;
+            self.with(authorization, "PUT", "/bkt/a/x", &[("content-type", "text/plain")], "body").await;
+            self.with(authorization, "GET", "/bkt?list-type=2", &[], "").await;
+            self.with(authorization, "GET", &format!("/bkt/a/x?access_token={QUERY_TOKEN}"), &[], "").await;
+            self.with(authorization, "GET", &format!("/bkt/a/x?X-Amz-Signature={SIGNATURE}"), &[], "").await;
+            let customer_key = ("x-amz-server-side-encryption-customer-key", CUSTOMER_KEY);
+            self.with(authorization, "PUT", "/bkt/a/x", &[customer_key], "body").await;
+            self.with(authorization, "PUT", "/bkt/a/x", &[("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==")], "body").await;
+        }
+        for authorization in [
+            format!(
+                "AWS4-HMAC-SHA256 Credential=AK/20260101/eu/s3/aws4_request, SignedHeaders=host, Signature={SIGNATURE}"
+            ),
+            format!("Bearer {UNKNOWN_TOKEN} {UNKNOWN_TOKEN}"),
+            format!("{UNKNOWN_TOKEN} {UNKNOWN_TOKEN}"),
+            format!("Bearer {UNKNOWN_TOKEN}\u{e9}"),
+            format!("Bearer {}", UNKNOWN_TOKEN.repeat(500)),
+            String::new(),
+        ] {
+            self.with(&authorization, "GET", "/bkt/a/x", &[], "").await;
+            let url = format!(
+                "/bkt/a/x?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AK&X-Amz-Signature={SIGNATURE}&X-Amz-Security-Token={SESSION_TOKEN}"
+            );
+            self.with(&authorization, "GET", &url, &[], "").await;
+            self.with(&authorization, "GET", &format!("/bkt/a/x?AWSAccessKeyId=AK&Signature={SIGNATURE}"), &[], "")
+                .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn l01_no_secret_is_written_anywhere() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let own = OwnIssuer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let session_token = folder.path().join("session-token");
+    write(&session_token, SESSION_TOKEN);
+    let authority = Authority::new();
+    let rules = "
+  - { name: all, who: anyone, where: bkt/a/, what: [read, write] }";
+    let mut setup =
+        Setup::before(&recorder).rules(rules).issuers(&own.entry()).tls(&authority.vouch_for(&["127.0.0.1"]));
+    // A second listener in clear text, for the client of the test.
+    let listeners = setup.tls.take().map(|tls| format!("{{ address: 127.0.0.1:0, tls: {tls} }}")).unwrap();
+    setup.secret_key = STORE_SECRET.to_owned();
+    setup.credentials = format!(
+        "{{ access_key_id: env:ACCESS, secret_access_key: env:SECRET, session_token: \"file:{}\" }}",
+        session_token.display()
+    );
+    let text = setup.text().replacen("listen: [", &format!("listen: [{listeners}, "), 1);
+    // L02: what the environment wishes for the logs of libraries is not heard.
+    let env = [("RUST_LOG", "trace"), ("RUST_BACKTRACE", "full")];
+    let served = Served::start_with(&setup, &format!("{text}log: {{ level: trace }}\n"), &env).await;
+    let jwt = own.token(OwnIssuer::claims().to_string());
+    let forged = own.token_of(r#"{"alg":"ES256","kid":"other"}"#, json!({ "iss": OwnIssuer::NAME }).to_string());
+    let mut talk = Talk { served, jwt, forged, answers: Vec::new() };
+    talk.say_everything().await;
+    for answer in
+        [Answer::error(403, "SignatureDoesNotMatch"), Answer::error(500, "InternalError"), Answer::CloseAfter(1)]
+    {
+        recorder.answer(answer);
+        talk.say_everything().await;
+    }
+    let requests = talk.answers.len();
+    let sent = recorder.requests();
+    assert!(sent.iter().any(|request| request.header("x-amz-security-token") == SESSION_TOKEN), "the token is in use");
+    drop(recorder);
+    talk.say_everything().await;
+
+    let mut served = talk.served;
+    served.records(requests).await;
+    let metrics = served.ask_admin("/metrics").await.text();
+    let command_line = std::fs::read_to_string(format!("/proc/{}/cmdline", served.process.id())).unwrap();
+    served.process.signal("TERM");
+    assert_eq!(served.process.end().await.code(), Some(0));
+    let (audit, log) = (served.process.stdout.text(), served.process.stderr.text());
+    assert!(log.contains("\"TRACE\"") || log.contains("\"DEBUG\""), "the log is at its most talkative:\n{log}");
+    assert!(audit.lines().count() >= requests, "every request has its record");
+    let answers: String = talk.answers.iter().map(|answer| format!("{:?}{}", answer.headers, answer.text())).collect();
+    let jwt_parts: Vec<_> = talk.jwt.split('.').chain(talk.forged.split('.')).map(str::to_owned).collect();
+    let mut secrets: Vec<_> =
+        [STORE_SECRET, SESSION_TOKEN, UNKNOWN_TOKEN, SIGNATURE, QUERY_TOKEN, COOKIE, CUSTOMER_KEY, PASSWORD, "marker"]
+            .map(str::to_owned)
+            .into();
+    secrets.extend(jwt_parts);
+    secrets.push(served.a.token.trim_start_matches("csn_").to_owned());
+    let signatures =
+        sent.iter().filter_map(|request| Some(request.header("authorization").split_once("Signature=")?.1.to_owned()));
+    secrets.extend(signatures);
+    for secret in secrets {
+        for (place, text) in [
+            ("log", &log),
+            ("audit", &audit),
+            ("metrics", &metrics),
+            ("answers", &answers),
+            ("command line", &command_line),
+        ] {
+            let found = text.lines().find(|line| line.contains(&secret));
+            assert!(found.is_none(), "{secret} is in the {place}: {}", found.unwrap());
+        }
+    }
+}

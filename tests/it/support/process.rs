@@ -1,0 +1,169 @@
+//! The real program, as an operator starts it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use countersign::auth::app_token;
+use serde_json::Value;
+
+use super::certs::write;
+use super::{Client, Setup, eventually};
+
+/// Runs the program to its end, without our environment.
+pub async fn run(arguments: &[&str], env: &[(&str, &str)]) -> Output {
+    let mut command = command(arguments, env);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+fn command(arguments: &[&str], env: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    command.args(arguments).env_clear().envs(env.iter().copied());
+    command
+}
+
+/// What a program wrote so far.
+#[derive(Clone, Default)]
+pub struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Written {
+    fn collect(source: impl Read + Send + 'static) -> Self {
+        let written = Self::default();
+        let all = Arc::clone(&written.0);
+        std::thread::spawn(move || {
+            let mut lines = BufReader::new(source);
+            let mut line = Vec::new();
+            while lines.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+                all.lock().unwrap().append(&mut line);
+            }
+        });
+        written
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    /// Every line as JSON; panics if one is not.
+    pub fn json(&self) -> Vec<Value> {
+        let text = self.text();
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    }
+}
+
+/// A started program; killed when this is dropped.
+pub struct Process {
+    child: Child,
+    pub stdout: Written,
+    pub stderr: Written,
+    _folder: tempfile::TempDir,
+}
+
+/// `countersign serve` with the tokens of both tenants.
+pub struct Served {
+    pub process: Process,
+    pub admin: SocketAddr,
+    pub a: Client,
+    pub b: Client,
+}
+
+impl Process {
+    /// Starts the program.
+    pub fn start(arguments: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), arguments, env)
+    }
+
+    fn start_in(folder: tempfile::TempDir, arguments: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut command = command(arguments, env);
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stdout = Written::collect(child.stdout.take().unwrap());
+        let stderr = Written::collect(child.stderr.take().unwrap());
+        Self { child, stdout, stderr, _folder: folder }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.id().to_string()]).status().unwrap();
+        assert!(sent.success(), "kill -{name}");
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for its end.
+    pub async fn end(&mut self) -> ExitStatus {
+        eventually("the program ends", || self.has_ended()).await;
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Served {
+    /// Serves what a setup describes; `more` is added to its configuration.
+    pub async fn start(setup: &Setup, more: &str, env: &[(&str, &str)]) -> Self {
+        Self::start_with(setup, &format!("{}{more}", setup.text()), env).await
+    }
+
+    /// Serves another configuration than that of the setup, with its credentials. The last listener is the one for `a` and `b`.
+    pub async fn start_with(setup: &Setup, configuration: &str, env: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("countersign.yaml");
+        write(&file, configuration);
+        let ((token_a, hash_a), (token_b, hash_b)) = (app_token::generate(), app_token::generate());
+        let mut all = vec![
+            ("ACCESS", setup.access_key.as_str()),
+            ("SECRET", setup.secret_key.as_str()),
+            ("HASH_A", &hash_a),
+            ("HASH_B", &hash_b),
+        ];
+        all.extend(env);
+        let mut process = Process::start_in(folder, &["serve", "--config", file.to_str().unwrap()], &all);
+        let mut addresses = None;
+        eventually("the program serves", || {
+            addresses = addresses_in(&process.stderr.text());
+            assert!(!process.has_ended(), "{}", process.stderr.text());
+            addresses.is_some()
+        })
+        .await;
+        let (address, admin) = addresses.unwrap();
+        let client = |token: &str| Client { address, token: token.to_owned() };
+        Self { process, admin, a: client(token_a.expose()), b: client(token_b.expose()) }
+    }
+
+    /// Asks the admin listener.
+    pub async fn ask_admin(&self, path: &str) -> super::Response {
+        Client { address: self.admin, token: String::new() }.send_plain("GET", path, &[], "").await
+    }
+
+    /// Waits until there are so many audit records on standard output, and gives them.
+    pub async fn records(&self, count: usize) -> Vec<Value> {
+        eventually("audit records", || self.process.stdout.json().len() >= count).await;
+        self.process.stdout.json()
+    }
+}
+
+/// The addresses that the log names, in its text or its JSON form.
+fn addresses_in(log: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let address_of = |message: &str| {
+        let line = log.lines().rfind(|line| line.contains(message) && line.contains("address"))?;
+        let (_, rest) = line.split_once("address")?;
+        let text = rest.trim_start_matches(['"', ':', '=']);
+        text.split(['"', ' ', ',', '}']).next()?.parse().ok()
+    };
+    Some((address_of("listening")?, address_of("admin listener")?))
+}
