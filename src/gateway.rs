@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::HeaderValue;
 use http::request::Parts;
 use hyper::body::Incoming;
@@ -16,13 +17,15 @@ use crate::audit::{Auditor, Ticket};
 use crate::auth::{Authenticators, Claim};
 use crate::base::{RequestId, UtcInstant};
 use crate::body::{BodyLimits, Fault, UploadBody, UploadWatch, linger};
-use crate::limits::Admission;
+use crate::bounded::{self, CollectError};
+use crate::limits::{Admission, BodyTerms};
 use crate::listing;
+use crate::multipart::{Carrier, calls, unknown_length};
 use crate::respond::{Refusal, RefusalKind, Reply, local, relay};
 use crate::rules::{Denied, RuleSet, Scope};
+use crate::s3::complete_upload::MAX_DOCUMENT_BYTES;
 use crate::s3::{Bucket, Buckets, Operation, S3Call, S3ErrorCode, identify};
 use crate::sign::Signer;
-use crate::unknown_length;
 use crate::upstream::Upstreams;
 
 /// Everything one configuration made, shared by all requests.
@@ -106,61 +109,93 @@ impl Gateway {
             (Scope::Whole, Some(bucket)) if permit.call().operation == Operation::GetBucketLocation => {
                 Ok(local::bucket_location(&self.signer.route(bucket.route).region))
             }
-            (Scope::Whole, Some(bucket)) if has_unknown_length(permit.call()) => {
-                let bucket = Arc::clone(bucket);
-                self.store_unknown_length(admission, bucket, remains, ticket).await
+            (Scope::Whole, Some(bucket)) => {
+                let carrier = Carrier {
+                    signer: Arc::clone(&self.signer),
+                    upstreams: Arc::clone(&self.upstreams),
+                    bucket: Arc::clone(bucket),
+                    admission: Arc::new(admission),
+                };
+                self.carry_out(carrier, remains, ticket).await
             }
-            (Scope::Whole, Some(bucket)) => self.forward(&admission, bucket, remains, ticket).await,
             (Scope::Whole | Scope::Listing(_), None) => Err(internal("a permit without a bucket")),
+        }
+    }
+
+    /// Carries out a call on a bucket or key: forwards it, or does what a part of an object needs.
+    async fn carry_out(&self, carrier: Carrier, remains: &mut Remains, ticket: &mut Ticket) -> Result<Reply, Refusal> {
+        let (admission, call) = (Arc::clone(&carrier.admission), carrier.admission.permit().call());
+        match call.operation {
+            Operation::CreateMultipartUpload => calls::create(&carrier, ticket).await,
+            Operation::UploadPart => {
+                let (terms, query) = calls::part(&carrier)?;
+                self.forward(&carrier, terms, &query, remains, ticket).await
+            }
+            Operation::CompleteMultipartUpload => {
+                let body = self.collect(remains).await?;
+                calls::complete(&carrier, &body, ticket).await
+            }
+            Operation::AbortMultipartUpload => calls::abort(&carrier, ticket).await,
+            Operation::ListParts => calls::list(&carrier, ticket).await,
+            _ if has_unknown_length(call) => {
+                let slot = unknown_length::reserve(&self.upstreams, &carrier.bucket)?;
+                let body = self.attach(&admission, admission.body_terms(), remains, ticket).await?;
+                unknown_length::store(carrier, body, slot, ticket).await
+            }
+            _ => self.forward(&carrier, admission.body_terms(), &call.query, remains, ticket).await,
         }
     }
 
     async fn forward(
         &self,
-        admission: &Admission,
-        bucket: &Bucket,
+        carrier: &Carrier,
+        terms: BodyTerms,
+        query: &[(String, String)],
         remains: &mut Remains,
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
+        let (admission, bucket) = (&carrier.admission, &carrier.bucket);
         let call = admission.permit().call();
         let body = match call.upload.as_ref().and_then(|upload| upload.length) {
-            Some(length) => Some((self.attach(admission, remains, ticket).await?, length)),
+            Some(length) => Some((self.attach(admission, terms, remains, ticket).await?, length)),
             None => None,
         };
-        let outbound = self.signer.prepare(admission, bucket, body)?;
+        let outbound = self.signer.prepare(admission, bucket, query, body)?;
         let reply = self.upstreams.send(outbound).await?;
         ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
         relay::relay(reply, call, &self.signer.route(bucket.route).region).await
     }
 
-    /// Stores an upload whose length the client did not declare.
-    async fn store_unknown_length(
-        &self,
-        admission: Admission,
-        bucket: Arc<Bucket>,
-        remains: &mut Remains,
-        ticket: &mut Ticket,
-    ) -> Result<Reply, Refusal> {
-        let slot = unknown_length::reserve(&self.upstreams, &bucket)?;
-        let body = self.attach(&admission, remains, ticket).await?;
-        let carrier = unknown_length::Carrier {
-            signer: Arc::clone(&self.signer),
-            upstreams: Arc::clone(&self.upstreams),
-            admission: Arc::new(admission),
-            bucket,
-        };
-        unknown_length::store(carrier, body, slot, ticket).await
+    /// Collects the document of a caller who is already known and permitted, never past a limit.
+    async fn collect(&self, remains: &mut Remains) -> Result<Bytes, Refusal> {
+        let body = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
+        let collected = tokio::time::timeout(self.body_limits.idle, bounded::collect(body, MAX_DOCUMENT_BYTES)).await;
+        match collected {
+            Err(_) => Err(Fault::ClientIdle { seconds: self.body_limits.idle.as_secs() }.into()),
+            Ok(Ok(document)) => Ok(document),
+            Ok(Err(CollectError::TooLong(limit))) => {
+                let message = "The document is longer than any list of parts.";
+                Err(Refusal::new(
+                    S3ErrorCode::MalformedXML,
+                    RefusalKind::Client,
+                    message,
+                    format!("over {limit} bytes"),
+                ))
+            }
+            Ok(Err(CollectError::Body(_))) => Err(Fault::ClientGone.into()),
+        }
     }
 
     /// Puts the stages on the body of an upload. This is the first moment at which the body is polled.
     async fn attach(
         &self,
         admission: &Admission,
+        terms: BodyTerms,
         remains: &mut Remains,
         ticket: &mut Ticket,
     ) -> Result<UploadBody, Refusal> {
         let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
-        let mut body = UploadBody::attach(admission, source, self.body_limits);
+        let mut body = UploadBody::attach(admission.upload(), terms, source, self.body_limits);
         let watch = Arc::clone(body.watch());
         remains.upload = Some(Arc::clone(&watch));
         ticket.note_upload(Arc::new(move || watch.client_bytes()));

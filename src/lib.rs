@@ -39,7 +39,7 @@ pub mod respond;
 
 pub mod listing;
 
-pub mod unknown_length;
+pub mod multipart;
 
 pub mod gateway;
 

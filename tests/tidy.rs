@@ -20,7 +20,7 @@ const RANKS: &[&[&str]] = &[
     &["sign"],
     &["upstream"],
     &["respond"],
-    &["listing", "unknown_length"],
+    &["listing", "multipart"],
     &["gateway"],
     &["edge"],
     &["config"],

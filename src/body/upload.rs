@@ -20,8 +20,8 @@ use crate::body::holdback::Holdback;
 use crate::body::length_guard::LengthGuard;
 use crate::body::type_check::TypeCheck;
 use crate::body::{ChunkEncode, Fault, LingerLimits, Stage, UploadWatch, finish_through, linger, push_through};
-use crate::limits::Admission;
-use crate::s3::BodyFraming;
+use crate::limits::BodyTerms;
+use crate::s3::{BodyFraming, UploadHead};
 
 /// Limits on how a client sends a body.
 #[derive(Debug, Clone, Copy)]
@@ -56,10 +56,10 @@ pub struct UploadBody {
 }
 
 impl UploadBody {
-    /// Chooses the stages for an admitted upload. Nothing is read yet.
-    pub fn attach(admission: &Admission, source: Incoming, limits: BodyLimits) -> Self {
-        let length = admission.upload().length;
-        let stages = choose_stages(admission);
+    /// Chooses the stages for an upload and what it must keep to. Nothing is read yet.
+    pub fn attach(upload: &UploadHead, terms: BodyTerms, source: Incoming, limits: BodyLimits) -> Self {
+        let length = upload.length;
+        let stages = choose_stages(upload, terms);
         Self {
             source: Some(source),
             stages,
@@ -212,8 +212,7 @@ impl UploadBody {
     }
 }
 
-fn choose_stages(admission: &Admission) -> Vec<Box<dyn Stage>> {
-    let (upload, terms) = (admission.upload(), admission.terms());
+fn choose_stages(upload: &UploadHead, terms: BodyTerms) -> Vec<Box<dyn Stage>> {
     let mut stages: Vec<Box<dyn Stage>> = Vec::with_capacity(8);
     let mut digests: Vec<Box<dyn Stage>> = Vec::new();
     if let BodyFraming::AwsChunked { trailer } = upload.framing {
@@ -234,8 +233,7 @@ fn choose_stages(admission: &Admission) -> Vec<Box<dyn Stage>> {
         digests.push(boxed(DigestCheck::content_sha256(value)));
     }
     stages.append(&mut digests);
-    if terms.check_bytes {
-        let declared = upload.media_type.as_ref().map(|media_type| media_type.as_str().to_owned());
+    if let Some(declared) = terms.check_type {
         stages.push(Box::new(TypeCheck::new(declared)));
     }
     stages.push(Box::new(Holdback::default()));

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use crate::rules::{Permit, Terms};
-use crate::s3::UploadHead;
+use crate::s3::upload::MediaType;
+use crate::s3::{Operation, S3Call, UploadHead};
 
 /// A permitted call within the terms of its rule. The next stages ask for it.
 #[derive(Debug)]
@@ -54,10 +55,22 @@ impl Admission {
     /// # Errors
     /// [`LimitError`] with the first term that is not kept.
     pub fn admit(permit: Permit) -> Result<Self, LimitError> {
-        if let Some(upload) = &permit.call().upload {
-            check_upload(&permit, upload)?;
+        let (call, terms) = (permit.call(), permit.terms());
+        // An undeclared length is held to the same limits while the bytes pass.
+        if let Some(length) = call.upload.as_ref().and_then(|upload| upload.length) {
+            check_length(length, &body_terms(&permit))?;
+        }
+        // The properties of an object are declared with its creation; its parts have none.
+        if matches!(call.operation, Operation::PutObject | Operation::CreateMultipartUpload) {
+            check_type(call, terms)?;
+            check_headers(call, terms)?;
         }
         Ok(Self { permit })
+    }
+
+    /// What the body of an upload must keep to.
+    pub fn body_terms(&self) -> BodyTerms {
+        body_terms(&self.permit)
     }
 
     /// What was permitted.
@@ -79,25 +92,53 @@ impl Admission {
     }
 }
 
-fn check_upload(permit: &Permit, upload: &UploadHead) -> Result<(), LimitError> {
-    let terms = permit.terms();
-    // An undeclared length is held to the same limits while the bytes pass.
-    if let Some(length) = upload.length {
-        check_length(length, terms)?;
+/// What only the bytes of an upload can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodyTerms {
+    /// Fewest bytes.
+    pub min_size: u64,
+    /// Most bytes.
+    pub max_size: Option<u64>,
+    /// The declared media type that the first bytes must fit, if they are to be compared; a type may also be missing.
+    pub check_type: Option<Option<String>>,
+}
+
+/// A part may be smaller than the object must be; the sum is checked at the end. Its first bytes are the object's only in part 1, whose
+/// declared type `multipart` knows.
+fn body_terms(permit: &Permit) -> BodyTerms {
+    let (call, terms) = (permit.call(), permit.terms());
+    let is_part = call.operation == Operation::UploadPart;
+    BodyTerms {
+        min_size: if is_part { 0 } else { terms.min_size },
+        max_size: terms.max_size,
+        check_type: (terms.check_bytes && !is_part).then(|| declared_type(call)),
     }
+}
+
+/// The declared media type of an object, in lower case and without parameters.
+pub fn declared_type(call: &S3Call) -> Option<String> {
+    let value = call.headers.pass.get(http::header::CONTENT_TYPE)?.to_str().ok()?;
+    MediaType::parse(value).map(|media_type| media_type.as_str().to_owned())
+}
+
+fn check_type(call: &S3Call, terms: &Terms) -> Result<(), LimitError> {
     if !terms.content_types.is_empty() {
-        let declared = upload.media_type.as_ref().ok_or(LimitError::ContentTypeMissing)?.as_str();
-        if !terms.content_types.iter().any(|accepted| type_matches(accepted, declared)) {
-            return Err(LimitError::ContentType(declared.to_owned()));
+        let declared = declared_type(call).ok_or(LimitError::ContentTypeMissing)?;
+        if !terms.content_types.iter().any(|accepted| type_matches(accepted, &declared)) {
+            return Err(LimitError::ContentType(declared));
         }
     }
     if !terms.extensions.is_empty() {
-        let key = permit.call().resource.key().map_or("", |key| key.as_str());
+        let key = call.resource.key().map_or("", |key| key.as_str());
         if !extension(key).is_some_and(|extension| terms.extensions.contains(&extension)) {
             return Err(LimitError::Extension);
         }
     }
-    let headers = &permit.call().headers.pass;
+    Ok(())
+}
+
+fn check_headers(call: &S3Call, terms: &Terms) -> Result<(), LimitError> {
+    let headers = &call.headers.pass;
     let missing = |(name, value): &&(HeaderName, Option<http::HeaderValue>)| match (headers.get(name), value) {
         (None, _) => true,
         (Some(_), None) => false,
@@ -109,7 +150,7 @@ fn check_upload(permit: &Permit, upload: &UploadHead) -> Result<(), LimitError> 
     }
 }
 
-fn check_length(length: u64, terms: &Terms) -> Result<(), LimitError> {
+fn check_length(length: u64, terms: &BodyTerms) -> Result<(), LimitError> {
     match terms.max_size {
         Some(max) if length > max => Err(LimitError::TooLarge { length, max }),
         _ if length < terms.min_size => Err(LimitError::TooSmall { length, min: terms.min_size }),

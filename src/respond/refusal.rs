@@ -12,7 +12,8 @@ use crate::base::RequestId;
 use crate::body::Fault;
 use crate::limits::LimitError;
 use crate::respond::body::{AnswerBody, Reply, Source};
-use crate::rules::Denied;
+use crate::rules::{Denied, SealError};
+use crate::s3::complete_upload::CompleteError;
 use crate::s3::headers::HeaderError;
 use crate::s3::listing::ListError;
 use crate::s3::names::KeyError;
@@ -240,6 +241,29 @@ impl From<LimitError> for Refusal {
                 refuse(S3ErrorCode::AccessDenied, RefusalKind::Blocked)
             }
             LimitError::HeaderMissing(_) => refuse(S3ErrorCode::AccessDenied, RefusalKind::Denied),
+        }
+    }
+}
+
+impl From<CompleteError> for Refusal {
+    fn from(error: CompleteError) -> Self {
+        match &error {
+            CompleteError::Order => Self::client(S3ErrorCode::InvalidPartOrder, &error),
+            CompleteError::Xml(_)
+            | CompleteError::NotText
+            | CompleteError::Element(_)
+            | CompleteError::Number
+            | CompleteError::Count => Self::client(S3ErrorCode::MalformedXML, &error),
+        }
+    }
+}
+
+impl From<SealError> for Refusal {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::Foreign | SealError::OtherRule => {
+                Self::new(S3ErrorCode::NoSuchUpload, RefusalKind::Denied, "The upload does not exist.", error)
+            }
         }
     }
 }

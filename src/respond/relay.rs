@@ -106,7 +106,8 @@ fn translate(status: StatusCode, code: Option<&str>, call: &S3Call, reason: Stri
                 | Code::InvalidDigest
                 | Code::IncompleteBody
                 | Code::EntityTooLarge
-                | Code::EntityTooSmall),
+                | Code::EntityTooSmall
+                | Code::InvalidPart),
             ),
         ) => upstream(code, "The store did not accept the object."),
         (

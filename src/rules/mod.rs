@@ -6,9 +6,11 @@ pub mod listing;
 pub mod permit;
 pub mod settings;
 pub mod template;
+pub mod upload_seal;
 
 pub use action::{Action, ActionSet};
 pub use evaluate::{Denied, RuleSet};
 pub use listing::ListScope;
 pub use permit::{Permit, Scope};
 pub use settings::{Effect, RuleSettings, Terms};
+pub use upload_seal::{SealError, UploadSeal};

@@ -58,6 +58,8 @@ codes! {
     InvalidObjectState = 403,
     /// A part is missing or does not fit.
     InvalidPart = 400,
+    /// The parts are not in ascending order.
+    InvalidPartOrder = 400,
     /// The range is outside the object.
     InvalidRange = 416,
     /// The request is not acceptable as a whole.

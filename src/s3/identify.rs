@@ -109,6 +109,9 @@ pub enum IdentifyError {
 
 /// The operations that are served. Each other one is answered `NotImplemented` by its name.
 pub const SERVED: &[Operation] = &[
+    Operation::AbortMultipartUpload,
+    Operation::CompleteMultipartUpload,
+    Operation::CreateMultipartUpload,
     Operation::DeleteObject,
     Operation::GetBucketLocation,
     Operation::GetObject,
@@ -116,7 +119,9 @@ pub const SERVED: &[Operation] = &[
     Operation::HeadObject,
     Operation::ListBuckets,
     Operation::ListObjectsV2,
+    Operation::ListParts,
     Operation::PutObject,
+    Operation::UploadPart,
 ];
 
 /// Understands a request head.

@@ -40,6 +40,11 @@ fn served_operations_are_recognised() {
         ("HEAD", "/bkt/a/x?partNumber=1", Operation::HeadObject),
         ("PUT", "/bkt/a/x", Operation::PutObject),
         ("DELETE", "/bkt/a/x", Operation::DeleteObject),
+        ("POST", "/bkt/a/x?uploads", Operation::CreateMultipartUpload),
+        ("PUT", "/bkt/a/x?partNumber=1&uploadId=u", Operation::UploadPart),
+        ("GET", "/bkt/a/x?uploadId=u", Operation::ListParts),
+        ("POST", "/bkt/a/x?uploadId=u", Operation::CompleteMultipartUpload),
+        ("DELETE", "/bkt/a/x?uploadId=u", Operation::AbortMultipartUpload),
     ] {
         assert_eq!(operation(method, target), Ok(expected), "{method} {target}");
     }
@@ -66,9 +71,8 @@ fn operations_that_are_not_served_are_refused_by_name() {
         ("GET", "/bkt?versions", "ListObjectVersions"),
         ("PUT", "/bkt", "CreateBucket"),
         ("POST", "/bkt?delete", "DeleteObjects"),
-        ("POST", "/bkt/a/x?uploads", "CreateMultipartUpload"),
+        ("GET", "/bkt?uploads", "ListMultipartUploads"),
         ("PUT", "/bkt/a/x?acl", "PutObjectAcl"),
-        ("PUT", "/bkt/a/x?partNumber=1&uploadId=u", "UploadPart"),
         ("GET", "/bkt/a/x?tagging", "GetObjectTagging"),
     ] {
         assert_eq!(operation(method, target), Err(IdentifyError::NotServed(name)), "{method} {target}");

@@ -2,6 +2,7 @@
 
 pub mod buckets;
 pub mod checksum;
+pub mod complete_upload;
 pub mod error_code;
 pub mod headers;
 pub mod identify;

@@ -19,7 +19,7 @@ use crate::base::{Clock, RouteId, Secret};
 use crate::body::{ChunkEncode, UploadBody};
 use crate::limits::Admission;
 use crate::rules::Terms;
-use crate::s3::{Bucket, Resource, S3Call};
+use crate::s3::{Bucket, Operation, Resource, S3Call};
 use crate::sigv4::canonical::canonical_query;
 use crate::sigv4::chunk::EMPTY_SHA256;
 use crate::sigv4::{AmzDate, CanonicalRequest, ChunkSigner, KeyCache, sign_request};
@@ -71,7 +71,8 @@ impl Signer {
         &self.routes[id.0]
     }
 
-    /// Prepares a call that is forwarded as it is: same operation, same key behind the bucket's prefix. An upload comes with its length.
+    /// Prepares a call that is forwarded as it is: same operation, same key behind the bucket's prefix. An upload comes with its length. The query
+    /// is the call's own, in upstream terms.
     ///
     /// # Errors
     /// [`SignError`] if the upstream has no credentials.
@@ -79,6 +80,7 @@ impl Signer {
         &self,
         admission: &Admission,
         bucket: &Bucket,
+        query: &[(String, String)],
         body: Option<(UploadBody, u64)>,
     ) -> Result<Outbound, SignError> {
         let call = admission.permit().call();
@@ -88,7 +90,7 @@ impl Signer {
                 .expect("a method of the operation table"),
             bucket,
             key: key.as_deref(),
-            query: canonical_query(call.query.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
+            query: canonical_query(query.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
             headers: object_headers(call, admission.terms())?,
         };
         match body {
@@ -206,6 +208,8 @@ fn object_headers(call: &S3Call, terms: &Terms) -> Result<HeaderMap, SignError> 
             let value = HeaderValue::from_str(encoding).map_err(|_| SignError::Header(CONTENT_ENCODING))?;
             headers.insert(CONTENT_ENCODING, value);
         }
+    }
+    if matches!(call.operation, Operation::PutObject | Operation::CreateMultipartUpload) {
         for (name, value) in &terms.set_headers {
             headers.insert(name.clone(), value.clone());
         }

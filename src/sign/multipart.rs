@@ -8,8 +8,8 @@ use http::header::{CONTENT_LENGTH, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::limits::Admission;
-use crate::s3::Bucket;
 use crate::s3::checksum::ChecksumAlgorithm;
+use crate::s3::{Bucket, Operation};
 use crate::sign::{Draft, Outbound, SignError, Signer, object_headers, upstream_key};
 use crate::sigv4::canonical::canonical_query;
 
@@ -35,6 +35,15 @@ pub enum MultipartStep<'a> {
         upload_id: &'a str,
         /// The list of parts.
         document: String,
+    },
+    /// ListParts, from behind a part number.
+    List {
+        /// The store's upload id.
+        upload_id: &'a str,
+        /// The last part of the page before; 0 for the first page.
+        after: u32,
+        /// Most parts in the answer.
+        max_parts: u32,
     },
     /// AbortMultipartUpload.
     Abort {
@@ -73,7 +82,17 @@ impl Signer {
             }
             MultipartStep::Complete { upload_id, document } => {
                 let pieces = VecDeque::from([Bytes::from(document)]);
-                (Method::POST, canonical_query([("uploadId", upload_id)]), conditions(&object), pieces)
+                (
+                    Method::POST,
+                    canonical_query([("uploadId", upload_id)]),
+                    completion_headers(call.operation, object),
+                    pieces,
+                )
+            }
+            MultipartStep::List { upload_id, after, max_parts } => {
+                let (after, max_parts) = (after.to_string(), max_parts.to_string());
+                let query = [("uploadId", upload_id), ("part-number-marker", &after), ("max-parts", &max_parts)];
+                (Method::GET, canonical_query(query), HeaderMap::new(), VecDeque::new())
             }
             MultipartStep::Abort { upload_id } => {
                 (Method::DELETE, canonical_query([("uploadId", upload_id)]), HeaderMap::new(), VecDeque::new())
@@ -101,6 +120,11 @@ fn without_digests(mut headers: HeaderMap) -> HeaderMap {
         headers.remove(name);
     }
     headers
+}
+
+/// A client's own CompleteMultipartUpload carries what belongs to it; of a PutObject only the conditions do.
+fn completion_headers(operation: Operation, headers: HeaderMap) -> HeaderMap {
+    if operation == Operation::CompleteMultipartUpload { headers } else { conditions(&headers) }
 }
 
 fn conditions(headers: &HeaderMap) -> HeaderMap {

@@ -88,8 +88,8 @@ async fn d20_operations_that_are_not_served_never_reach_the_store_whatever_the_r
     }
     for served in SERVED {
         let reply = wire.once(&request_line(served.spec()), "content-length: 0\r\n").await;
-        // The recorder's empty answer is no listing.
-        assert!(matches!(reply.status, 200 | 502), "{}: {reply:?}", served.name());
+        // The recorder's empty answer is no listing and no upload, and `1` is nobody's upload id.
+        assert!(matches!(reply.status, 200 | 502) || reply.text.contains("NoSuchUpload"), "{}: {reply:?}", served.name());
     }
 }
 
@@ -127,13 +127,10 @@ async fn d20_unknown_query_keys_are_refused_and_not_taken_for_the_plain_object()
         "session",
         "metadataTable",
         "metadataInventoryTable",
-        "uploads",
         "renameObject",
         "append",
         "delete",
         "versions",
-        "partNumber=1&uploadId=x",
-        "uploadId=x",
     ];
     let odd = [
         "foo",

@@ -20,6 +20,7 @@ mod hostile;
 mod limits;
 mod listing;
 mod memory;
+mod multipart;
 mod objects;
 mod oidc;
 mod refusals_midway;

@@ -5,44 +5,24 @@
 //! nothing, and whatever ends the upload early removes the parts. How many such uploads run at a time is limited, and so is their memory.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::ETAG;
-use http::response::Parts;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::audit::Ticket;
-use crate::body::UploadBody;
+use crate::body::{Fault, UploadBody};
 use crate::bounded;
-use crate::limits::Admission;
+use crate::multipart::{Carrier, MAX_ANSWER_BYTES, bad_answer};
 use crate::respond::{Refusal, RefusalKind, Reply, headers, local, relay};
 use crate::s3::checksum::RunningDigest;
-use crate::s3::xml::{Element, XmlWriter};
+use crate::s3::complete_upload::{self, CompletedPart, MAX_PARTS};
 use crate::s3::{Bucket, S3ErrorCode};
-use crate::sign::{MultipartStep, Outbound, Signer};
-use crate::upstream::{UpstreamReply, Upstreams};
+use crate::sign::MultipartStep;
+use crate::upstream::Upstreams;
 
 /// Bytes in a part. S3 wants 5 MiB at least, and takes 10,000 parts: 80 GiB in all.
 pub const PART_BYTES: usize = 8 * 1024 * 1024;
-/// Most parts of an upload, as S3 has it.
-const MAX_PARTS: u32 = 10_000;
-/// Largest answer to a request of a multipart upload. Real ones have under 1 KiB.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
-
-/// What carries out an upload of unknown length.
-#[derive(Clone)]
-pub struct Carrier {
-    /// Signs the requests.
-    pub signer: Arc<Signer>,
-    /// Sends them.
-    pub upstreams: Arc<Upstreams>,
-    /// The admitted upload.
-    pub admission: Arc<Admission>,
-    /// Where it goes.
-    pub bucket: Arc<Bucket>,
-}
 
 /// Bytes of the body up to the size of a part.
 struct Gathered {
@@ -118,34 +98,6 @@ async fn gather(body: &mut UploadBody, rest: &mut Option<Bytes>) -> Result<Gathe
     }
 }
 
-impl Carrier {
-    async fn send(&self, step: MultipartStep<'_>) -> Result<UpstreamReply, Refusal> {
-        let outbound: Outbound = self.signer.prepare_step(&self.admission, &self.bucket, step)?;
-        Ok(self.upstreams.send(outbound).await?)
-    }
-
-    /// Sends a request whose answer is a document. An error may stand in a 200, when the store had already begun to answer.
-    async fn send_for_document(
-        &self,
-        step: MultipartStep<'_>,
-        ticket: &mut Ticket,
-    ) -> Result<(Parts, Element), Refusal> {
-        let reply = self.send(step).await?;
-        ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
-        if reply.head.status != StatusCode::OK {
-            return Err(relay::read_error(reply, self.admission.permit().call()).await);
-        }
-        let head = reply.head;
-        let document = bounded::collect(reply.body, MAX_ANSWER_BYTES).await.map_err(|error| bad_answer(&error))?;
-        let text = std::str::from_utf8(&document).map_err(|error| bad_answer(&error))?;
-        let root = Element::parse(text.trim_start()).map_err(|error| bad_answer(&error))?;
-        if root.name == "Error" {
-            return Err(relay::error_in_success(&root, self.admission.permit().call()));
-        }
-        Ok((head, root))
-    }
-}
-
 /// A multipart upload at the store. Dropped before it is complete, it removes what was stored.
 struct OpenUpload {
     carrier: Carrier,
@@ -188,7 +140,7 @@ impl OpenUpload {
         let number = u32::try_from(self.parts.len()).unwrap_or(u32::MAX).saturating_add(1);
         if number > MAX_PARTS {
             let max = u64::from(MAX_PARTS) * PART_BYTES as u64;
-            return Err(crate::body::Fault::TooLarge { max }.into());
+            return Err(Fault::TooLarge { max }.into());
         }
         let reply = self.carrier.send(MultipartStep::Part { upload_id: &self.upload_id, number, pieces }).await?;
         if !reply.head.status.is_success() {
@@ -202,11 +154,13 @@ impl OpenUpload {
     }
 
     async fn complete(mut self, ticket: &mut Ticket) -> Result<Reply, Refusal> {
-        let mut xml = XmlWriter::new("CompleteMultipartUpload", true);
-        for (index, etag) in self.parts.iter().enumerate() {
-            xml.open("Part").text("PartNumber", &(index + 1).to_string()).text("ETag", etag).close();
-        }
-        let step = MultipartStep::Complete { upload_id: &self.upload_id, document: xml.finish() };
+        let part = |(number, etag): (u32, &String)| CompletedPart {
+            number,
+            etag: etag.trim_matches('"').to_owned(),
+            checksums: Vec::new(),
+        };
+        let parts: Vec<_> = (1..).zip(&self.parts).map(part).collect();
+        let step = MultipartStep::Complete { upload_id: &self.upload_id, document: complete_upload::render(&parts) };
         let (head, root) = self.carrier.send_for_document(step, ticket).await?;
         self.complete = true;
         let mut reply = local::empty();
@@ -250,13 +204,4 @@ fn etag_of_parts(parts: &[String]) -> Option<String> {
         digest.update(&part);
     }
     Some(format!("\"{}-{}\"", hex::encode(digest.finish(16)), parts.len()))
-}
-
-fn bad_answer(error: &dyn std::fmt::Display) -> Refusal {
-    Refusal::new(
-        S3ErrorCode::BadGateway,
-        RefusalKind::Upstream,
-        "The store answered an upload with something else.",
-        error,
-    )
 }

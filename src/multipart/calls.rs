@@ -1,0 +1,240 @@
+//! Multipart uploads of clients, under sealed upload ids.
+//!
+//! Create seals the store's upload id for the caller, the key and the rule. Every later call opens it, so that nobody touches the upload
+//! of another, and no state is kept. Complete reads the sizes of the parts from the store and holds their sum to the rule; the ETags that
+//! the client names pin the parts that were counted.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::audit::Ticket;
+use crate::limits::{BodyTerms, LimitError, declared_type};
+use crate::multipart::{Carrier, bad_answer};
+use crate::respond::{Refusal, RefusalKind, Reply, headers, local};
+use crate::rules::UploadSeal;
+use crate::s3::complete_upload::{self, CompletedPart, parse_part_number};
+use crate::s3::xml::{Element, XmlWriter};
+use crate::s3::{S3Call, S3ErrorCode};
+use crate::sign::MultipartStep;
+
+/// Most parts asked for at a time, as S3 has it.
+const PAGE: u32 = 1000;
+
+/// CreateMultipartUpload.
+///
+/// # Errors
+/// [`Refusal`] if the store fails.
+pub async fn create(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Refusal> {
+    let (head, root) = carrier.send_for_document(MultipartStep::Create, ticket).await?;
+    let permit = carrier.admission.permit();
+    let seal = UploadSeal {
+        upload_id: root.text_of("UploadId").to_owned(),
+        rule: permit.rule().to_string(),
+        media_type: declared_type(permit.call()),
+    };
+    if seal.upload_id.is_empty() {
+        return Err(bad_answer(&"no UploadId"));
+    }
+    let sealed =
+        seal.seal(&carrier.sealer()?, permit).ok_or_else(|| bad_answer(&"no random bytes to seal the upload id"))?;
+    let mut xml = XmlWriter::new("InitiateMultipartUploadResult", true);
+    name(&mut xml, permit.call());
+    xml.text("UploadId", &sealed);
+    Ok(document(xml, &head.headers))
+}
+
+/// Opens the upload id of a call.
+///
+/// # Errors
+/// [`Refusal`] if it is not one of this caller for this key.
+pub fn open(carrier: &Carrier) -> Result<UploadSeal, Refusal> {
+    let permit = carrier.admission.permit();
+    let sealed = permit.call().parameter("uploadId").unwrap_or_default();
+    Ok(UploadSeal::open(sealed, &carrier.sealer()?, permit)?)
+}
+
+/// What the body of an UploadPart must keep to, and its query in the store's terms.
+///
+/// # Errors
+/// [`Refusal`] if the upload id or the part number is not acceptable, or the part has no length.
+pub fn part(carrier: &Carrier) -> Result<(BodyTerms, Vec<(String, String)>), Refusal> {
+    let call = carrier.admission.permit().call();
+    let text = call.parameter("partNumber").unwrap_or_default();
+    let number = parse_part_number(text)
+        .ok_or_else(|| client(S3ErrorCode::InvalidArgument, "The part number must be a number from 1 to 10000."))?;
+    if carrier.admission.upload().length.is_none() {
+        return Err(client(S3ErrorCode::MissingContentLength, "The length of a part must be declared."));
+    }
+    let seal = open(carrier)?;
+    let mut terms = carrier.admission.body_terms();
+    if number == 1 && carrier.admission.terms().check_bytes {
+        terms.check_type = Some(seal.media_type);
+    }
+    Ok((terms, vec![("partNumber".to_owned(), number.to_string()), ("uploadId".to_owned(), seal.upload_id)]))
+}
+
+/// AbortMultipartUpload.
+///
+/// # Errors
+/// [`Refusal`] if the upload id is not acceptable or the store fails.
+pub async fn abort(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Refusal> {
+    let seal = open(carrier)?;
+    let reply = carrier.send(MultipartStep::Abort { upload_id: &seal.upload_id }).await?;
+    ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
+    if !reply.head.status.is_success() {
+        return Err(crate::respond::relay::read_error(reply, carrier.admission.permit().call()).await);
+    }
+    let mut answer = local::empty();
+    *answer.status_mut() = http::StatusCode::NO_CONTENT;
+    Ok(answer)
+}
+
+/// ListParts.
+///
+/// # Errors
+/// [`Refusal`] if a parameter is not acceptable or the store fails.
+pub async fn list(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Refusal> {
+    let call = carrier.admission.permit().call();
+    let number = |parameter: &str, default: u32| match call.parameter(parameter).filter(|text| !text.is_empty()) {
+        None => Ok(default),
+        Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().map_err(|_| bad_number(parameter)),
+        Some(_) => Err(bad_number(parameter)),
+    };
+    let (after, max_parts) = (number("part-number-marker", 0)?, number("max-parts", PAGE)?.min(PAGE));
+    let seal = open(carrier)?;
+    let (head, root) =
+        carrier.send_for_document(MultipartStep::List { upload_id: &seal.upload_id, after, max_parts }, ticket).await?;
+    let mut xml = XmlWriter::new("ListPartsResult", true);
+    name(&mut xml, call);
+    xml.text("UploadId", call.parameter("uploadId").unwrap_or_default());
+    for element in [
+        "StorageClass",
+        "ChecksumAlgorithm",
+        "ChecksumType",
+        "PartNumberMarker",
+        "NextPartNumberMarker",
+        "MaxParts",
+        "IsTruncated",
+    ] {
+        copy(&mut xml, &root, element);
+    }
+    for part in root.children_named("Part") {
+        xml.open("Part");
+        for element in ["PartNumber", "LastModified", "ETag", "Size"].iter().chain(&CHECKSUMS) {
+            copy(&mut xml, part, element);
+        }
+        xml.close();
+    }
+    Ok(document(xml, &head.headers))
+}
+
+const CHECKSUMS: [&str; 5] = ["ChecksumCRC32", "ChecksumCRC32C", "ChecksumCRC64NVME", "ChecksumSHA1", "ChecksumSHA256"];
+
+/// CompleteMultipartUpload; `body` is the client's list of parts.
+///
+/// # Errors
+/// [`Refusal`] if the list or the sum of the sizes is not acceptable, or the store fails. An upload whose sum is too large is removed.
+pub async fn complete(carrier: &Carrier, body: &Bytes, ticket: &mut Ticket) -> Result<Reply, Refusal> {
+    let seal = open(carrier)?;
+    let parts = complete_upload::parse(body)?;
+    if let Err(refusal) = check_parts(carrier, &seal, &parts, ticket).await {
+        if refusal.code == S3ErrorCode::EntityTooLarge {
+            drop(carrier.send(MultipartStep::Abort { upload_id: &seal.upload_id }).await);
+        }
+        return Err(refusal);
+    }
+    let step = MultipartStep::Complete { upload_id: &seal.upload_id, document: complete_upload::render(&parts) };
+    let (head, root) = carrier.send_for_document(step, ticket).await?;
+    let call = carrier.admission.permit().call();
+    let mut xml = XmlWriter::new("CompleteMultipartUploadResult", true);
+    name(&mut xml, call);
+    for element in ["ETag", "ChecksumType"].iter().chain(&CHECKSUMS) {
+        copy(&mut xml, &root, element);
+    }
+    Ok(document(xml, &head.headers))
+}
+
+/// Holds what the parts are to the rule. The first bytes of the object were checked in part 1, so it must begin with that one.
+async fn check_parts(
+    carrier: &Carrier,
+    seal: &UploadSeal,
+    parts: &[CompletedPart],
+    ticket: &mut Ticket,
+) -> Result<(), Refusal> {
+    let terms = carrier.admission.terms();
+    if terms.check_bytes && parts.first().is_some_and(|part| part.number != 1) {
+        return Err(client(S3ErrorCode::InvalidPart, "The object must begin with part 1, whose type is checked."));
+    }
+    if terms.min_size == 0 && terms.max_size.is_none() {
+        return Ok(());
+    }
+    let stored = stored_parts(carrier, seal, ticket).await?;
+    let mut length: u64 = 0;
+    for part in parts {
+        let size = stored.get(&part.number).filter(|(etag, _)| *etag == part.etag).map(|(_, size)| *size);
+        let size =
+            size.ok_or_else(|| client(S3ErrorCode::InvalidPart, "A part was not uploaded, or has another ETag."))?;
+        length = length.saturating_add(size);
+    }
+    match terms.max_size {
+        Some(max) if length > max => Err(LimitError::TooLarge { length, max }.into()),
+        _ if length < terms.min_size => Err(LimitError::TooSmall { length, min: terms.min_size }.into()),
+        _ => Ok(()),
+    }
+}
+
+/// ETag and size of every part at the store, by number.
+async fn stored_parts(
+    carrier: &Carrier,
+    seal: &UploadSeal,
+    ticket: &mut Ticket,
+) -> Result<BTreeMap<u32, (String, u64)>, Refusal> {
+    let mut stored = BTreeMap::new();
+    let mut after = 0;
+    loop {
+        let step = MultipartStep::List { upload_id: &seal.upload_id, after, max_parts: PAGE };
+        let (_, root) = carrier.send_for_document(step, ticket).await?;
+        for part in root.children_named("Part") {
+            let number =
+                parse_part_number(part.text_of("PartNumber")).ok_or_else(|| bad_answer(&"a part without number"))?;
+            let size = part.text_of("Size").parse().map_err(|_| bad_answer(&"a part without size"))?;
+            stored.insert(number, (part.text_of("ETag").trim_matches('"').to_owned(), size));
+        }
+        let last = stored.last_key_value().map_or(0, |(number, _)| *number);
+        // A store that says there is more but gives nothing new would keep us here.
+        if root.text_of("IsTruncated") != "true" || last <= after {
+            return Ok(stored);
+        }
+        after = last;
+    }
+}
+
+fn name(xml: &mut XmlWriter, call: &S3Call) {
+    xml.text("Bucket", call.resource.bucket().map_or("", |bucket| bucket.name.as_str()));
+    xml.text("Key", call.resource.key().map_or("", |key| key.as_str()));
+}
+
+fn copy(xml: &mut XmlWriter, from: &Element, element: &'static str) {
+    if let Some(found) = from.child(element) {
+        xml.text(element, &found.text);
+    }
+}
+
+fn document(xml: XmlWriter, upstream: &HeaderMap) -> Reply {
+    let mut reply = local::document(xml.finish());
+    let mut passed = headers::for_client(upstream);
+    passed.remove(http::header::CONTENT_LENGTH);
+    passed.remove(http::header::CONTENT_TYPE);
+    reply.headers_mut().extend(passed);
+    reply
+}
+
+fn client(code: S3ErrorCode, message: &str) -> Refusal {
+    Refusal::new(code, RefusalKind::Client, message, message)
+}
+
+fn bad_number(parameter: &str) -> Refusal {
+    client(S3ErrorCode::InvalidArgument, &format!("{parameter} must be a number."))
+}

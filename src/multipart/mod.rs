@@ -1,0 +1,79 @@
+//! Objects that reach the store in parts: multipart uploads of clients, and uploads whose length nobody declared.
+
+pub mod calls;
+pub mod unknown_length;
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use http::response::Parts;
+
+use crate::audit::Ticket;
+use crate::base::{Sealer, Secret};
+use crate::bounded;
+use crate::limits::Admission;
+use crate::respond::{Refusal, RefusalKind, relay};
+use crate::s3::xml::Element;
+use crate::s3::{Bucket, S3ErrorCode};
+use crate::sign::{MultipartStep, SignError, Signer};
+use crate::upstream::{UpstreamReply, Upstreams};
+
+/// Largest document read from a store. A page of 1,000 parts has about 300 KB.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// What carries out the requests of one admitted call.
+#[derive(Clone)]
+pub struct Carrier {
+    /// Signs the requests.
+    pub signer: Arc<Signer>,
+    /// Sends them.
+    pub upstreams: Arc<Upstreams>,
+    /// The admitted call.
+    pub admission: Arc<Admission>,
+    /// Where it goes.
+    pub bucket: Arc<Bucket>,
+}
+
+impl Carrier {
+    async fn send(&self, step: MultipartStep<'_>) -> Result<UpstreamReply, Refusal> {
+        let outbound = self.signer.prepare_step(&self.admission, &self.bucket, step)?;
+        Ok(self.upstreams.send(outbound).await?)
+    }
+
+    /// Sends a request whose answer is a document. An error may stand in a 200, when the store had already begun to answer.
+    async fn send_for_document(
+        &self,
+        step: MultipartStep<'_>,
+        ticket: &mut Ticket,
+    ) -> Result<(Parts, Element), Refusal> {
+        let reply = self.send(step).await?;
+        ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
+        if reply.head.status != StatusCode::OK {
+            return Err(relay::read_error(reply, self.admission.permit().call()).await);
+        }
+        let head = reply.head;
+        let document = bounded::collect(reply.body, MAX_ANSWER_BYTES).await.map_err(|error| bad_answer(&error))?;
+        let text = std::str::from_utf8(&document).map_err(|error| bad_answer(&error))?;
+        let root = Element::parse(text.trim_start()).map_err(|error| bad_answer(&error))?;
+        if root.name == "Error" {
+            return Err(relay::error_in_success(&root, self.admission.permit().call()));
+        }
+        Ok((head, root))
+    }
+
+    /// Seals and opens upload ids. The key comes from the upstream's secret, so every replica with the same secret has it.
+    fn sealer(&self) -> Result<Sealer, Refusal> {
+        let route = self.signer.route(self.bucket.route);
+        let credentials = route.credentials.current().ok_or_else(|| SignError::NoCredentials(route.name.clone()))?;
+        Ok(Sealer::derive(&Secret::new(credentials.secret_access_key()), "countersign upload id v1"))
+    }
+}
+
+fn bad_answer(error: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(
+        S3ErrorCode::BadGateway,
+        RefusalKind::Upstream,
+        "The store answered an upload with something else.",
+        error,
+    )
+}
