@@ -1,10 +1,9 @@
 //! Where audit records go.
 
 use std::io::Write;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use crate::audit::record::Record;
 use crate::telemetry::Metrics;
@@ -42,18 +41,21 @@ impl JsonLines {
 
 fn write_all(records: &Receiver<Record>, mut out: impl Write) {
     let mut buffer = std::io::BufWriter::with_capacity(64 * 1024, &mut out);
-    loop {
-        match records.recv_timeout(Duration::from_millis(100)) {
-            Ok(record) => {
-                let written = serde_json::to_writer(&mut buffer, &record).map_err(std::io::Error::from);
-                if let Err(error) = written.and_then(|()| buffer.write_all(b"\n")) {
-                    tracing::error!(%error, "cannot write the audit record");
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => flush(&mut buffer),
-            Err(RecvTimeoutError::Disconnected) => return flush(&mut buffer),
+    while let Some(record) = next(records, &mut buffer) {
+        let written = serde_json::to_writer(&mut buffer, &record).map_err(std::io::Error::from);
+        if let Err(error) = written.and_then(|()| buffer.write_all(b"\n")) {
+            tracing::error!(%error, "cannot write the audit record");
         }
     }
+}
+
+/// The next record; what was written before is flushed if there is none yet, so that nobody waits for records, and many at once
+/// are written together.
+fn next(records: &Receiver<Record>, buffer: &mut impl Write) -> Option<Record> {
+    records.try_recv().ok().or_else(|| {
+        flush(buffer);
+        records.recv().ok()
+    })
 }
 
 fn flush(buffer: &mut impl Write) {

@@ -15,6 +15,9 @@ use crate::sigv4::chunk::EMPTY_SHA256;
 /// Object bytes in a chunk. Bounds what a signed upload keeps in memory; stores want 8 KiB at least.
 pub const CHUNK: u64 = 64 * 1024;
 
+/// Pieces smaller than this are copied together: a chunk is then at most 64 pieces of which no two neighbours are small.
+const SMALL_PIECE: usize = 2 * 1024;
+
 /// Length of `chunk-signature=` and 64 hex digits, with the semicolon before.
 const SIGNATURE_EXTENSION: u64 = 1 + 16 + 64;
 
@@ -86,7 +89,13 @@ impl ChunkEncode {
             self.sha256.update(&piece);
         }
         self.gathered += piece.len() as u64;
-        self.pieces.push_back(piece);
+        // Small pieces are copied together: one entry a byte would cost more than the chunk.
+        match self.pieces.back_mut() {
+            Some(last) if piece.len() < SMALL_PIECE && last.len() < SMALL_PIECE => {
+                *last = [last.as_ref(), piece.as_ref()].concat().into();
+            }
+            _ => self.pieces.push_back(piece),
+        }
     }
 
     fn emit_chunk(&mut self, emit: &mut Emit<'_>) -> Result<(), Fault> {

@@ -143,6 +143,10 @@ impl UploadBody {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 self.watch.remember(context.waker());
+                if self.watch.is_superseded() {
+                    // It may have been said between our last look and the line above.
+                    return Poll::Ready(Err(self.fail(Fault::Superseded)));
+                }
                 return self.patience.poll_exhausted(context).map(|fault| Err(self.fail(fault)));
             }
         };

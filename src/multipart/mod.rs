@@ -4,6 +4,7 @@ pub mod calls;
 pub mod unknown_length;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use http::response::Parts;
@@ -20,6 +21,8 @@ use crate::upstream::{UpstreamReply, Upstreams};
 
 /// Largest document read from a store. A page of 1,000 parts has about 300 KB.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+/// Longest time for it behind its head. S3 sends blanks for minutes while it puts a large object together.
+const ANSWER_TIME: Duration = Duration::from_secs(600);
 
 /// What carries out the requests of one admitted call.
 #[derive(Clone)]
@@ -52,7 +55,8 @@ impl Carrier {
             return Err(relay::read_error(reply, self.admission.permit().call()).await);
         }
         let head = reply.head;
-        let document = bounded::collect(reply.body, MAX_ANSWER_BYTES).await.map_err(|error| bad_answer(&error))?;
+        let collected = tokio::time::timeout(ANSWER_TIME, bounded::collect(reply.body, MAX_ANSWER_BYTES)).await;
+        let document = collected.map_err(|error| bad_answer(&error))?.map_err(|error| bad_answer(&error))?;
         let text = std::str::from_utf8(&document).map_err(|error| bad_answer(&error))?;
         let root = Element::parse(text.trim_start()).map_err(|error| bad_answer(&error))?;
         if root.name == "Error" {

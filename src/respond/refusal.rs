@@ -192,6 +192,7 @@ fn upload_code(error: &UploadError) -> S3ErrorCode {
     match error {
         UploadError::NoDecodedLength => S3ErrorCode::MissingContentLength,
         UploadError::BadDigest(_) => S3ErrorCode::InvalidDigest,
+        UploadError::TooLong(_) => S3ErrorCode::EntityTooLarge,
         UploadError::SignedChunks => S3ErrorCode::NotImplemented,
         UploadError::BadLength(_)
         | UploadError::UnexpectedDecodedLength

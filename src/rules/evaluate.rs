@@ -95,7 +95,7 @@ impl RuleSet {
         let (rule, scope) = match (&call.resource, call.operation) {
             (Resource::Service, _) => (self.visible_rule(), Scope::Buckets(self.visible_buckets(&caller, buckets))),
             (Resource::Bucket(bucket), Operation::ListObjectsV2) => {
-                let scope = self.list_scope(&caller, bucket, &ListRequest::parse(&call)?)?;
+                let scope = self.list_scope(&caller, bucket, &call)?;
                 (scope.rule.clone(), Scope::Listing(scope))
             }
             (Resource::Bucket(bucket), _) => {
@@ -134,7 +134,7 @@ impl RuleSet {
     }
 
     /// What the caller may list of a bucket, cut down to what was asked for.
-    fn list_scope(&self, caller: &Caller, bucket: &Bucket, request: &ListRequest) -> Result<ListScope, Denied> {
+    fn list_scope(&self, caller: &Caller, bucket: &Bucket, call: &S3Call) -> Result<ListScope, Denied> {
         const ACTION: &str = "s3:ListBucket";
         let mut rights = ListRights::default();
         for rule in self.matching(caller, ACTION) {
@@ -144,7 +144,11 @@ impl RuleSet {
                 Effect::Allow => rights.allowed.extend(prefixes.into_iter().map(|prefix| (prefix, rule.id.clone()))),
             }
         }
-        rights.narrow(request).map_err(|denying| match denying {
+        if rights.allowed.is_empty() {
+            // Before the parameters are read: what is wrong with them is for those who may list.
+            return Err(Denied::NoRule { action: ACTION });
+        }
+        rights.narrow(&ListRequest::parse(call)?).map_err(|denying| match denying {
             Some(rule) => Denied::ByRule { rule, action: ACTION },
             None => Denied::NoRule { action: ACTION },
         })

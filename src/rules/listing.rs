@@ -1,10 +1,10 @@
 //! Narrows a listing to what the caller may list.
 //!
 //! The store is asked once for each permitted prefix, never for more: a key that the caller may not see cannot show up in a page,
-//! a count or a continuation token. Denied prefixes inside a permitted one are taken out of the pages.
+//! a count or a continuation token. Keys under denied prefixes inside a permitted one are stepped over by `listing`.
 
 use crate::base::RuleId;
-use crate::s3::listing::{ListPage, ListRequest};
+use crate::s3::listing::ListRequest;
 
 /// What a caller may list of one bucket, by rule.
 #[derive(Debug, Default)]
@@ -77,14 +77,14 @@ fn group_of(prefix: &str, request: &ListRequest) -> Option<String> {
 }
 
 impl ListScope {
-    /// Takes out of a page what lies under a denied prefix.
-    pub fn filter(&self, page: &mut ListPage) {
-        if self.denied.is_empty() {
-            return;
-        }
-        let hidden = |name: &str| self.denied.iter().any(|denied| name.starts_with(denied.as_str()));
-        page.contents.retain(|object| !hidden(&object.key));
-        page.common_prefixes.retain(|group| !hidden(group));
+    /// The denied prefix that a name lies under, if any.
+    pub fn denied_prefix_of(&self, name: &str) -> Option<&str> {
+        self.denied.iter().map(String::as_str).find(|denied| name.starts_with(denied))
+    }
+
+    /// Whether a denied prefix lies under this one.
+    pub fn hides_some_of(&self, prefix: &str) -> bool {
+        self.denied.iter().any(|denied| denied.starts_with(prefix))
     }
 }
 
@@ -145,11 +145,8 @@ mod tests {
             denied: vec![("a/secret/".into(), RuleId::new("d"))],
         };
         let scope = rights.narrow(&ListRequest { max_keys: 10, ..ListRequest::default() }).unwrap();
-        let mut page = ListPage { common_prefixes: vec!["a/open/".into(), "a/secret/".into()], ..ListPage::default() };
-        page.contents = ["a/1", "a/secret/2"]
-            .map(|key| crate::s3::listing::ListedObject { key: key.into(), properties: vec![] })
-            .into();
-        scope.filter(&mut page);
-        assert_eq!((page.contents.len(), page.common_prefixes), (1, vec!["a/open/".to_owned()]));
+        assert_eq!(scope.denied_prefix_of("a/secret/2"), Some("a/secret/"));
+        assert_eq!(scope.denied_prefix_of("a/1"), None);
+        assert!(scope.hides_some_of("a/") && scope.hides_some_of("a/sec") && !scope.hides_some_of("a/open/"));
     }
 }

@@ -111,6 +111,25 @@ pub struct ListedObject {
     pub properties: Vec<(&'static str, String)>,
 }
 
+/// An object or a group, as they stand in one order in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    /// An object.
+    Key(ListedObject),
+    /// A group.
+    Group(String),
+}
+
+impl Listed {
+    /// Its key or prefix.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Key(object) => &object.key,
+            Self::Group(group) => group,
+        }
+    }
+}
+
 /// Properties of a listed object that are passed on. `Owner` is not: it names the gateway's own account.
 const PROPERTIES: [&str; 6] = ["LastModified", "ETag", "ChecksumAlgorithm", "ChecksumType", "Size", "StorageClass"];
 
@@ -158,6 +177,14 @@ impl ListPage {
             page.next_token = Some(token.to_owned());
         }
         Ok(page)
+    }
+
+    /// Its objects and groups in order of their names.
+    pub fn into_names(self) -> Vec<Listed> {
+        let mut names: Vec<_> = self.contents.into_iter().map(Listed::Key).collect();
+        names.extend(self.common_prefixes.into_iter().map(Listed::Group));
+        names.sort_by(|a, b| a.name().cmp(b.name()));
+        names
     }
 
     /// Writes the page as the answer to a client's request, in public terms.

@@ -71,6 +71,9 @@ pub enum UploadError {
     /// A length that is not a decimal number, or appears twice.
     #[error("`{0}` is not a length")]
     BadLength(HeaderName),
+    /// Longer than any S3 object.
+    #[error("{0} bytes are more than an object can have")]
+    TooLong(u64),
     /// `aws-chunked` without the length of the object.
     #[error("x-amz-decoded-content-length is missing")]
     NoDecodedLength,
@@ -102,6 +105,9 @@ pub enum UploadError {
     #[error("the transfer coding is not `chunked`")]
     BadTransferEncoding,
 }
+
+/// Largest object of S3, 5 TiB. Also keeps every sum of lengths far from overflow.
+const MAX_OBJECT_BYTES: u64 = 5 << 40;
 
 /// What `x-amz-content-sha256` says.
 enum Payload {
@@ -176,9 +182,11 @@ fn parse_length(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u64>, U
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) if value.as_bytes().iter().all(u8::is_ascii_digit) => {
-            text(value).parse::<u64>().map(Some).map_err(|_| bad())
-        }
+        (Some(value), None) if value.as_bytes().iter().all(u8::is_ascii_digit) => match text(value).parse::<u64>() {
+            Ok(length) if length > MAX_OBJECT_BYTES => Err(UploadError::TooLong(length)),
+            Ok(length) => Ok(Some(length)),
+            Err(_) => Err(bad()),
+        },
         _ => Err(bad()),
     }
 }
@@ -336,6 +344,18 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn lengths_beyond_every_object_are_refused() {
+        for bytes in ["5497558138881", "18446744073709551613", "18421446067330597163"] {
+            assert!(matches!(parse(&[("content-length", bytes)]), Err(UploadError::TooLong(_))), "{bytes}");
+            assert!(
+                matches!(parse(&[STREAMING, ("x-amz-decoded-content-length", bytes)]), Err(UploadError::TooLong(_))),
+                "{bytes}"
+            );
+        }
+        assert_eq!(parse(&[("content-length", "5497558138880")]).unwrap().length, Some(5 << 40));
     }
 
     #[test]

@@ -229,3 +229,15 @@ async fn serve_takes_its_file_from_the_environment_and_writes_where_it_is_told()
     assert!(lines.len() == 2 && lines[0].contains("earlier") && lines[1].contains("PutObject"), "{records}");
     assert_eq!(process.stdout.text(), "");
 }
+
+#[tokio::test]
+async fn an_audit_record_is_written_at_once_while_other_requests_keep_coming() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let served = Served::start(&Setup::before(&recorder), "", &[]).await;
+    for number in 1..=40 {
+        assert_eq!(served.a.get("/bkt/a/x").await.status, 200);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let written = served.process.stdout.json().len();
+        assert!(written + 10 >= number, "{written} records after {number} requests");
+    }
+}

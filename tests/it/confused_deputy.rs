@@ -89,7 +89,11 @@ async fn d20_operations_that_are_not_served_never_reach_the_store_whatever_the_r
     for served in SERVED {
         let reply = wire.once(&request_line(served.spec()), "content-length: 0\r\n").await;
         // The recorder's empty answer is no listing and no upload, and `1` is nobody's upload id.
-        assert!(matches!(reply.status, 200 | 502) || reply.text.contains("NoSuchUpload"), "{}: {reply:?}", served.name());
+        assert!(
+            matches!(reply.status, 200 | 502) || reply.text.contains("NoSuchUpload"),
+            "{}: {reply:?}",
+            served.name()
+        );
     }
 }
 

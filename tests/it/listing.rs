@@ -148,3 +148,58 @@ async fn odd_keys_are_listed_readably() {
         );
     }
 }
+
+#[tokio::test]
+async fn d16_nothing_in_an_answer_depends_on_denied_keys() {
+    let rules = "
+  - { name: own, who: { tokens: [a] }, where: bkt/a/, what: read }
+  - { name: not-this, effect: deny, who: { tokens: [a] }, where: [bkt/a/secret/, bkt/a/only/hidden/], what: \"s3:*\" }";
+    for kind in StoreKind::REAL {
+        let Some(with) = Store::get(kind).await else { continue };
+        let Some(without) = Store::get(kind).await else { continue };
+        for key in ["a/a1", "a/onlz/x", "a/sec", "a/secret-ish", "a/z1", "a/z2"] {
+            with.put(key, b"x").await;
+            without.put(key, b"x").await;
+        }
+        for key in ["a/secret/alpha", "a/secret/beta", "a/secret/gamma-payroll.xls", "a/only/hidden/x"] {
+            with.put(key, b"x").await;
+        }
+        let (with, without) = (with.setup().rules(rules).start().await, without.setup().rules(rules).start().await);
+        let starts = [
+            "",
+            "a/a1",
+            "a/only/",
+            "a/sec",
+            "a/secret/",
+            "a/secret/alpha",
+            "a/secret/beta0",
+            "a/secret/gamma-payroll.xls",
+            "a/secret0",
+            "a/z1",
+        ];
+        for start in starts {
+            for size in [1, 2, 3, 100] {
+                for delimiter in ["", "&delimiter=/", "&delimiter=cr", "&delimiter=-"] {
+                    let query = format!("&prefix=a/&max-keys={size}{delimiter}&start-after={start}");
+                    let (one, other) = (list(&with, &query).await, list(&without, &query).await);
+                    let seen = |answer: &super::support::Response| {
+                        (
+                            answer.elements("Key"),
+                            answer.elements("Prefix"),
+                            answer.element("IsTruncated"),
+                            answer.element("KeyCount"),
+                        )
+                    };
+                    assert_eq!(seen(&one), seen(&other), "{kind:?} {query}");
+                    if start.is_empty() {
+                        assert_eq!(
+                            all_pages(&with, &query).await,
+                            all_pages(&without, &query).await,
+                            "{kind:?} {query}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

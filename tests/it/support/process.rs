@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use countersign::auth::app_token;
 use serde_json::Value;
@@ -24,25 +25,34 @@ fn command(arguments: &[&str], env: &[(&str, &str)]) -> Command {
 }
 
 /// What a program wrote so far.
-#[derive(Clone, Default)]
-pub struct Written(Arc<Mutex<Vec<u8>>>);
+pub struct Written {
+    text: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
 
 impl Written {
     fn collect(source: impl Read + Send + 'static) -> Self {
-        let written = Self::default();
-        let all = Arc::clone(&written.0);
-        std::thread::spawn(move || {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let all = Arc::clone(&text);
+        let reader = std::thread::spawn(move || {
             let mut lines = BufReader::new(source);
             let mut line = Vec::new();
             while lines.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
                 all.lock().unwrap().append(&mut line);
             }
         });
-        written
+        Self { text, reader: Some(reader) }
+    }
+
+    /// Waits for the last line; to be called when the program has ended.
+    fn finish(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
     }
 
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+        String::from_utf8_lossy(&self.text.lock().unwrap()).into_owned()
     }
 
     /// Every line as JSON; panics if one is not.
@@ -98,9 +108,11 @@ impl Process {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for the last line it wrote.
     pub async fn end(&mut self) -> ExitStatus {
         eventually("the program ends", || self.has_ended()).await;
+        self.stdout.finish();
+        self.stderr.finish();
         self.child.wait().unwrap()
     }
 }
