@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use crate::arrival::{Arrival, Framing};
 use crate::audit::record::Decision;
 use crate::audit::{Auditor, Ticket};
-use crate::auth::{Authenticators, Claim};
+use crate::auth::{Authenticators, Caller, Claim};
 use crate::base::{RequestId, UtcInstant};
 use crate::body::{BodyLimits, Fault, UploadBody, UploadWatch, linger};
 use crate::bounded::{self, CollectError};
@@ -24,7 +24,7 @@ use crate::multipart::{Carrier, calls, unknown_length};
 use crate::respond::{Refusal, RefusalKind, Reply, local, relay};
 use crate::rules::{Denied, RuleSet, Scope};
 use crate::s3::complete_upload::MAX_DOCUMENT_BYTES;
-use crate::s3::{Bucket, Buckets, Operation, S3Call, S3ErrorCode, identify};
+use crate::s3::{Bucket, Buckets, IdentifyError, Operation, S3Call, S3ErrorCode, identify};
 use crate::sign::Signer;
 use crate::upstream::Upstreams;
 
@@ -76,13 +76,22 @@ impl Gateway {
         let claim = Claim::parse(head)?;
         let caller = self.authenticators.authenticate(claim, peer).await?;
         ticket.note_caller(caller.principal(), caller.scheme().as_str());
-        let call = identify(head, &self.buckets)?;
+        let call = identify(head, &self.buckets).map_err(|error| self.hide_bucket(error, &caller))?;
         ticket.note_call(&call);
         let permit =
             self.rules.authorise(caller, call, &self.buckets).inspect_err(|denied| note_denial(ticket, denied))?;
         ticket.note_decision(Decision::Allow, Some(permit.rule()));
         let admission = Admission::admit(permit)?;
         self.answer(admission, remains, ticket).await
+    }
+
+    /// For a caller without any right in it, a bucket that exists is like one that does not.
+    fn hide_bucket(&self, error: IdentifyError, caller: &Caller) -> IdentifyError {
+        match error {
+            IdentifyError::Within(bucket, error) if self.rules.shows(caller, &bucket) => *error,
+            IdentifyError::Within(bucket, _) => IdentifyError::UnknownBucket(bucket.name.clone()),
+            other => other,
+        }
     }
 
     /// Answers an admitted call: from what the gateway knows, by listing what is permitted, or by forwarding.

@@ -168,6 +168,7 @@ impl From<IdentifyError> for Refusal {
             IdentifyError::Host | IdentifyError::UnexpectedBody(_) => Self::client(Code::InvalidRequest, &error),
             IdentifyError::NoBucket => Self::client(Code::InvalidBucketName, &error),
             IdentifyError::UnknownBucket(_) => Self::new(Code::AccessDenied, RefusalKind::Denied, DENIED, &error),
+            IdentifyError::Within(_, error) => error.as_ref().clone().into(),
             IdentifyError::Key(KeyError::TooLong { .. }) => Self::client(Code::KeyTooLongError, &error),
             IdentifyError::Key(_) => Self::client(Code::InvalidURI, &error),
             IdentifyError::Method(_) => Self::client(Code::MethodNotAllowed, &error),

@@ -156,13 +156,15 @@ impl RuleSet {
 
     /// The buckets in which some rule allows the caller something.
     fn visible_buckets(&self, caller: &Caller, buckets: &Buckets) -> Vec<Arc<Bucket>> {
-        let allows = |bucket: &Bucket| {
-            self.rules
-                .iter()
-                .filter(|rule| rule.settings.effect == Effect::Allow && who_matches(&rule.settings.who, caller))
-                .any(|rule| !rule.prefixes_in(caller, bucket).is_empty())
-        };
-        buckets.iter().filter(|bucket| allows(bucket)).cloned().collect()
+        buckets.iter().filter(|bucket| self.shows(caller, bucket)).cloned().collect()
+    }
+
+    /// Whether some rule allows the caller something in a bucket. Others must not learn that it exists.
+    pub fn shows(&self, caller: &Caller, bucket: &Bucket) -> bool {
+        self.rules
+            .iter()
+            .filter(|rule| rule.settings.effect == Effect::Allow && who_matches(&rule.settings.who, caller))
+            .any(|rule| !rule.prefixes_in(caller, bucket).is_empty())
     }
 
     /// ListBuckets needs no rule: it shows what the rules already allow.

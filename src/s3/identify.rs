@@ -102,6 +102,9 @@ pub enum IdentifyError {
     /// An expectation other than `100-continue`.
     #[error("only `Expect: 100-continue` is understood")]
     Expectation,
+    /// Something about a bucket that exists. Whoever has no right there must not learn even that.
+    #[error("{1}")]
+    Within(Arc<Bucket>, Box<IdentifyError>),
     /// An operation of S3 that this gateway does not serve.
     #[error("{0} is not served by this gateway")]
     NotServed(&'static str),
@@ -144,7 +147,30 @@ pub fn identify(head: &Parts, buckets: &Buckets) -> Result<S3Call, IdentifyError
     if !SERVED.contains(&spec.operation) {
         return Err(IdentifyError::NotServed(spec.name));
     }
-    let resource = find_resource(buckets, bucket, key)?;
+    let bucket = find_bucket(buckets, bucket)?;
+    let within = bucket.clone();
+    understand(head, spec, query, bucket, key).map_err(|error| match within {
+        Some(bucket) => IdentifyError::Within(bucket, Box::new(error)),
+        None => error,
+    })
+}
+
+/// Reads what is left once operation and bucket are known.
+fn understand(
+    head: &Parts,
+    spec: &OperationSpec,
+    query: Vec<(String, String)>,
+    bucket: Option<Arc<Bucket>>,
+    key: Option<String>,
+) -> Result<S3Call, IdentifyError> {
+    let resource = match (bucket, key) {
+        (None, _) => Resource::Service,
+        (Some(bucket), None) => Resource::Bucket(bucket),
+        (Some(bucket), Some(key)) => {
+            let key = ObjectKey::check(key, &bucket.upstream_prefix, bucket.odd_keys)?;
+            Resource::Object(bucket, key)
+        }
+    };
     let headers = SortedHeaders::sort(spec, &head.headers)?;
     let upload = match spec.body {
         Body::Object => Some(UploadHead::parse(&head.headers, head.version)?),
@@ -200,18 +226,11 @@ fn check_query(spec: &OperationSpec, query: Vec<(String, String)>) -> Result<Vec
     Ok(known)
 }
 
-fn find_resource(buckets: &Buckets, name: String, key: Option<String>) -> Result<Resource, IdentifyError> {
+fn find_bucket(buckets: &Buckets, name: String) -> Result<Option<Arc<Bucket>>, IdentifyError> {
     if name.is_empty() {
-        return Ok(Resource::Service);
+        return Ok(None);
     }
-    let bucket = buckets.get(&name).ok_or(IdentifyError::UnknownBucket(name))?;
-    match key {
-        None => Ok(Resource::Bucket(Arc::clone(bucket))),
-        Some(key) => {
-            let key = ObjectKey::check(key, &bucket.upstream_prefix, bucket.odd_keys)?;
-            Ok(Resource::Object(Arc::clone(bucket), key))
-        }
-    }
+    buckets.get(&name).map(|bucket| Some(Arc::clone(bucket))).ok_or(IdentifyError::UnknownBucket(name))
 }
 
 /// hyper takes requests with two Host headers, or none, or an absolute target with another authority (hyper 1.12).

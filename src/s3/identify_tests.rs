@@ -21,7 +21,11 @@ fn identify_with(method: &str, target: &str, headers: &[(&str, &str)]) -> Result
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    identify(&request.body(()).unwrap().into_parts().0, &buckets())
+    // Which bucket an error is about matters to the gateway only.
+    identify(&request.body(()).unwrap().into_parts().0, &buckets()).map_err(|error| match error {
+        IdentifyError::Within(_, error) => *error,
+        error => error,
+    })
 }
 
 fn operation(method: &str, target: &str) -> Result<Operation, IdentifyError> {

@@ -23,10 +23,12 @@ pub enum KeyError {
     #[error("the key is empty")]
     Empty,
     /// More bytes than S3 allows, the upstream prefix included.
-    #[error("the key has {length} bytes, at most {MAX_KEY_BYTES} are allowed")]
+    #[error("the key has {length} bytes, at most {limit} are allowed here")]
     TooLong {
-        /// Bytes of the key with the upstream prefix.
+        /// Bytes of the key.
         length: usize,
+        /// Bytes that the bucket's upstream prefix leaves of [`MAX_KEY_BYTES`].
+        limit: usize,
     },
     /// A segment `.` or `..`.
     #[error("the key has a `.` or `..` segment")]
@@ -51,12 +53,12 @@ impl ObjectKey {
     /// # Errors
     /// [`KeyError`] with the first thing wrong.
     pub fn check(key: String, upstream_prefix: &str, odd: OddKeys) -> Result<Self, KeyError> {
-        let length = key.len() + upstream_prefix.len();
+        let (length, limit) = (key.len(), MAX_KEY_BYTES.saturating_sub(upstream_prefix.len()));
         if key.is_empty() {
             return Err(KeyError::Empty);
         }
-        if length > MAX_KEY_BYTES {
-            return Err(KeyError::TooLong { length });
+        if length > limit {
+            return Err(KeyError::TooLong { length, limit });
         }
         check_text(&key, odd)?;
         Ok(Self(key))
@@ -151,7 +153,7 @@ mod tests {
     #[test]
     fn e06_the_length_counts_bytes_with_the_upstream_prefix() {
         assert!(check(&"k".repeat(1021), OddKeys::Refuse).is_ok());
-        assert_eq!(check(&"k".repeat(1022), OddKeys::Refuse), Err(KeyError::TooLong { length: 1025 }));
+        assert_eq!(check(&"k".repeat(1022), OddKeys::Refuse), Err(KeyError::TooLong { length: 1022, limit: 1021 }));
         assert!(check(&"日".repeat(341), OddKeys::Refuse).is_err());
         assert_eq!(check("", OddKeys::Pass), Err(KeyError::Empty));
     }

@@ -424,3 +424,29 @@ async fn d22_d23_d25_d27_headers_with_consequences_need_a_right_of_their_own() {
     }
     assert_eq!(wire.recorder.requests().len(), listed.len());
 }
+
+#[tokio::test]
+async fn e08_a_bucket_without_any_right_in_it_is_like_one_that_does_not_exist() {
+    let wire = Wire::with_rules("\n  - { name: b-only, who: { tokens: [b] }, where: bkt, what: read }").await;
+    let long = "k".repeat(1024);
+    for (line, headers) in [
+        ("PUT /BUCKET/x", "x-amz-mfa: 1\r\ncontent-length: 0\r\n"),
+        ("GET /BUCKET/a//b", ""),
+        ("GET /BUCKET/..", ""),
+        ("GET /BUCKET?list-type=2&max-keys=abc", ""),
+        ("GET /BUCKET/x", "content-length: 1\r\n"),
+        ("GET /BUCKET/x", "connection: foo\r\n"),
+        ("PUT /BUCKET/x", "content-type: a,b\r\ncontent-length: 0\r\n"),
+        (&format!("GET /BUCKET/{long}k"), ""),
+        (&format!("GET /BUCKET/{long}"), ""),
+        ("HEAD /BUCKET", ""),
+        ("GET /BUCKET?location", ""),
+    ] {
+        let hidden = wire.once(&line.replace("BUCKET", "bkt"), headers).await;
+        let missing = wire.once(&line.replace("BUCKET", "zzz"), headers).await;
+        assert_eq!(hidden.status, missing.status, "{line}");
+        let code = |text: &str| text.split("<Code>").nth(1).and_then(|rest| rest.split('<').next()).map(str::to_owned);
+        assert_eq!(code(&hidden.text), code(&missing.text), "{line}");
+    }
+    assert!(wire.recorder.is_silent());
+}
