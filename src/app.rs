@@ -164,6 +164,7 @@ impl AdminState for State {
             accepted: self.monitor.accepted_connections(),
             handshakes_failed: self.monitor.failed_handshakes(),
             stalled: self.monitor.stalled_connections(),
+            unreadable: self.monitor.unreadable_heads(),
         };
         self.metrics.render(connections, self.gateway.authenticators.key_ages())
     }

@@ -20,7 +20,7 @@ pub struct Arrival {
     pub received: Instant,
     /// Where the connection comes from.
     pub connection: ConnectionFacts,
-    /// What the head had on the wire that hyper does not show.
+    /// What the edge has to say against the head.
     pub framing: Framing,
     /// Method, target, version and headers.
     pub head: Parts,
@@ -37,7 +37,7 @@ pub struct ConnectionFacts {
     pub tls: bool,
 }
 
-/// Whether the head of an HTTP/1.1 request was framed in a way that two parsers could read differently.
+/// Whether the head of a request was framed in a way that two parsers could read differently, or is larger than allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Framing {
     /// One reading only.
@@ -45,4 +45,17 @@ pub enum Framing {
     Clear,
     /// Two readings; the text says which rule of RFC 9112 was broken.
     Ambiguous(&'static str),
+    /// One reading, but more of it than the limits allow.
+    Oversized(Oversize),
+}
+
+/// What of a head is larger than the limits allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Oversize {
+    /// Path and query together.
+    #[error("the request target is longer than this server accepts")]
+    Target,
+    /// The number of header fields. On HTTP/2 only: on HTTP/1.1 hyper counts, and answers by itself.
+    #[error("the request has more header fields than this server accepts")]
+    Fields,
 }

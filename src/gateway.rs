@@ -24,6 +24,7 @@ use crate::multipart::{Carrier, calls, unknown_length};
 use crate::respond::{Refusal, RefusalKind, Reply, local, relay};
 use crate::rules::{Denied, RuleSet, Scope};
 use crate::s3::complete_upload::MAX_DOCUMENT_BYTES;
+use crate::s3::target::Target;
 use crate::s3::{Bucket, Buckets, IdentifyError, Operation, S3Call, S3ErrorCode, identify};
 use crate::sign::Signer;
 use crate::upstream::Upstreams;
@@ -76,7 +77,9 @@ impl Gateway {
         let claim = Claim::parse(head)?;
         let caller = self.authenticators.authenticate(claim, peer).await?;
         ticket.note_caller(caller.principal(), caller.scheme().as_str());
-        let call = identify(head, &self.buckets).map_err(|error| self.hide_bucket(error, &caller))?;
+        let call = identify(head, &self.buckets)
+            .inspect_err(|error| note_unidentified(ticket, head, error))
+            .map_err(|error| self.hide_bucket(error, &caller))?;
         ticket.note_call(&call);
         let permit =
             self.rules.authorise(caller, call, &self.buckets).inspect_err(|denied| note_denial(ticket, denied))?;
@@ -271,7 +274,24 @@ fn check_framing(framing: Framing) -> Result<(), Refusal> {
             let message = "The request is framed in a way that can be read twofold.";
             Err(Refusal::new(S3ErrorCode::InvalidRequest, RefusalKind::Client, message, rule))
         }
+        Framing::Oversized(oversize) => Err(oversize.into()),
     }
+}
+
+/// For the operator, what of a request that was not understood can be named all the same.
+fn note_unidentified(ticket: &mut Ticket, head: &Parts, error: &IdentifyError) {
+    let cause = match error {
+        IdentifyError::Within(_, cause) => cause,
+        other => other,
+    };
+    let operation = match cause {
+        IdentifyError::NotServed(name) => Some(*name),
+        _ => None,
+    };
+    // The query has no part in it, and may be what could not be read.
+    let target = Target::parse(head.uri.path(), None).ok();
+    let bucket = target.as_ref().map(|target| target.bucket.as_str()).filter(|bucket| !bucket.is_empty());
+    ticket.note_unidentified(operation, bucket, target.as_ref().and_then(|target| target.key.as_deref()));
 }
 
 fn note_denial(ticket: &mut Ticket, denied: &Denied) {

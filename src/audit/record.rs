@@ -19,9 +19,9 @@ pub struct Record {
     pub principal: Option<String>,
     /// How it was established: `app_token` or `jwt`.
     pub scheme: Option<&'static str>,
-    /// S3 operation; `null` if the request was not understood.
+    /// S3 operation; `null` if none was recognised.
     pub operation: Option<&'static str>,
-    /// Public bucket name.
+    /// Public bucket name; of a request that was not understood, what it has in this place.
     pub bucket: Option<String>,
     /// Public key, or the prefix of a listing.
     pub key: Option<String>,
@@ -33,7 +33,7 @@ pub struct Record {
     pub outcome: Outcome,
     /// S3 error code of a refusal.
     pub code: Option<&'static str>,
-    /// Why, in words for the operator.
+    /// Why, in words for the operator, at most 256 characters.
     pub reason: Option<String>,
     /// HTTP status of the answer; `null` if none was sent.
     pub status: Option<u16>,
@@ -69,7 +69,7 @@ pub enum Outcome {
     Ok,
     /// Answered with an error.
     Refused,
-    /// The answer broke off: the store failed in the middle of it.
+    /// The answer broke off: the store failed in the middle of it, or the gateway panicked.
     Failed,
     /// The client went away before the end.
     #[default]

@@ -1,9 +1,10 @@
 //! Where audit records go.
 
-use std::io::Write;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::io::{BufWriter, Write};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::audit::record::Record;
 use crate::telemetry::Metrics;
@@ -17,10 +18,16 @@ pub trait AuditSink: Send + Sync + 'static {
 /// Records that may wait for a slow disk or pipe. At about 600 bytes each under 5 MiB.
 const QUEUE: usize = 8192;
 
+/// How long a record waits for others before it is written: this much may be missing after a crash.
+const FLUSH_AFTER: Duration = Duration::from_millis(100);
+
+/// What is kept while the disk or pipe takes nothing; over it records are lost.
+const BUFFER_BYTES: usize = 64 * 1024;
+
 /// JSON, one record a line, written by a thread of its own.
 ///
-/// When the writer cannot keep up and the queue is full, records are lost, counted in `countersign_audit_records_dropped_total` and
-/// logged. Dropping the sink writes what is queued.
+/// A record is written as soon as no other waits behind it, and within 100 ms. When the writer cannot keep up and the queue is full, or
+/// writing fails, records are lost, counted in `countersign_audit_records_dropped_total` and logged. Dropping the sink writes what is queued.
 pub struct JsonLines {
     queue: Option<SyncSender<Record>>,
     writer: Option<JoinHandle<()>>,
@@ -34,33 +41,74 @@ impl JsonLines {
     /// If the thread cannot be started.
     pub fn start(out: impl Write + Send + 'static, metrics: Metrics) -> std::io::Result<Self> {
         let (queue, records) = sync_channel(QUEUE);
-        let writer = std::thread::Builder::new().name("audit".to_owned()).spawn(move || write_all(&records, out))?;
+        let lines = Lines::new(out, metrics.clone());
+        let writer = std::thread::Builder::new().name("audit".to_owned()).spawn(move || write_all(&records, lines))?;
         Ok(Self { queue: Some(queue), writer: Some(writer), metrics })
     }
 }
 
-fn write_all(records: &Receiver<Record>, mut out: impl Write) {
-    let mut buffer = std::io::BufWriter::with_capacity(64 * 1024, &mut out);
-    while let Some(record) = next(records, &mut buffer) {
-        let written = serde_json::to_writer(&mut buffer, &record).map_err(std::io::Error::from);
-        if let Err(error) = written.and_then(|()| buffer.write_all(b"\n")) {
-            tracing::error!(%error, "cannot write the audit record");
+fn write_all(records: &Receiver<Record>, mut lines: Lines<impl Write>) {
+    loop {
+        match records.recv_timeout(FLUSH_AFTER) {
+            Ok(record) => {
+                let due = Instant::now() + FLUSH_AFTER;
+                lines.write(&record);
+                while Instant::now() < due
+                    && let Ok(record) = records.try_recv()
+                {
+                    lines.write(&record);
+                }
+                lines.flush();
+            }
+            // What could not be written before may be by now.
+            Err(RecvTimeoutError::Timeout) => lines.flush(),
+            Err(RecvTimeoutError::Disconnected) => return lines.end(),
         }
     }
 }
 
-/// The next record; what was written before is flushed if there is none yet, so that nobody waits for records, and many at once
-/// are written together.
-fn next(records: &Receiver<Record>, buffer: &mut impl Write) -> Option<Record> {
-    records.try_recv().ok().or_else(|| {
-        flush(buffer);
-        records.recv().ok()
-    })
+/// Whole lines on their way out. A line leaves the buffer only as far as it was taken, so that one of which the disk took a half
+/// is continued, not begun anew.
+struct Lines<W: Write> {
+    buffer: BufWriter<W>,
+    /// Records in the buffer, at most.
+    unflushed: u64,
+    metrics: Metrics,
 }
 
-fn flush(buffer: &mut impl Write) {
-    if let Err(error) = buffer.flush() {
-        tracing::error!(%error, "cannot write the audit log");
+impl<W: Write> Lines<W> {
+    fn new(out: W, metrics: Metrics) -> Self {
+        Self { buffer: BufWriter::with_capacity(BUFFER_BYTES, out), unflushed: 0, metrics }
+    }
+
+    fn write(&mut self, record: &Record) {
+        let line = serde_json::to_vec(record).map_err(std::io::Error::from);
+        let written = line.and_then(|mut line| {
+            line.push(b'\n');
+            self.buffer.write_all(&line)
+        });
+        match written {
+            Ok(()) => self.unflushed += 1,
+            Err(error) => {
+                self.metrics.audit_dropped();
+                tracing::error!(%error, request_id = %record.request_id, "audit record lost: it cannot be written");
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        match self.buffer.flush() {
+            Ok(()) => self.unflushed = 0,
+            Err(error) => tracing::error!(%error, "cannot write the audit log; trying again"),
+        }
+    }
+
+    /// Flushes for the last time; what is left is lost.
+    fn end(mut self) {
+        self.flush();
+        for _ in 0..self.unflushed {
+            self.metrics.audit_dropped();
+        }
     }
 }
 
@@ -100,5 +148,99 @@ impl InMemory {
 impl AuditSink for InMemory {
     fn accept(&self, record: Record) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::telemetry::ConnectionCounts;
+
+    /// A file that takes `room` more bytes, then fails.
+    #[derive(Clone)]
+    struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
+
+    impl Disk {
+        fn with_room(bytes: usize) -> Self {
+            Self(Arc::new(Mutex::new((Vec::new(), bytes))))
+        }
+
+        fn lines(&self) -> Vec<String> {
+            String::from_utf8(self.0.lock().unwrap().0.clone()).unwrap().lines().map(str::to_owned).collect()
+        }
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (taken, room) = &mut *self.0.lock().unwrap();
+            let count = bytes.len().min(*room);
+            if count == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            taken.extend_from_slice(&bytes[..count]);
+            *room -= count;
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn record(n: usize) -> Record {
+        Record { request_id: n.to_string(), ..Record::default() }
+    }
+
+    fn dropped(metrics: &Metrics) -> String {
+        let text = metrics.render(ConnectionCounts::default(), []);
+        let line = text.lines().find_map(|line| line.strip_prefix("countersign_audit_records_dropped_total "));
+        line.unwrap().to_owned()
+    }
+
+    #[test]
+    fn l10_a_record_is_written_while_others_keep_coming() {
+        let disk = Disk::with_room(usize::MAX);
+        let sink = JsonLines::start(disk.clone(), Metrics::new().unwrap()).unwrap();
+        let mut sent = 0;
+        let start = Instant::now();
+        while disk.lines().is_empty() && start.elapsed() < Duration::from_millis(500) {
+            sink.accept(record(sent));
+            sent += 1;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(!disk.lines().is_empty(), "{sent} records, none of them written");
+        drop(sink);
+        assert_eq!(disk.lines().len(), sent);
+    }
+
+    #[test]
+    fn l10_a_line_of_which_half_was_written_is_continued() {
+        let disk = Disk::with_room(10);
+        let metrics = Metrics::new().unwrap();
+        let mut lines = Lines::new(disk.clone(), metrics.clone());
+        lines.write(&record(0));
+        lines.flush();
+        assert_eq!(disk.lines()[0].len(), 10);
+        disk.0.lock().unwrap().1 = usize::MAX;
+        lines.write(&record(1));
+        lines.end();
+        let ids: Vec<_> =
+            disk.lines().iter().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).collect();
+        assert_eq!((&ids[0]["request_id"], &ids[1]["request_id"]), (&"0".into(), &"1".into()));
+        assert_eq!(dropped(&metrics), "0");
+    }
+
+    #[test]
+    fn l10_every_record_that_cannot_be_written_is_counted() {
+        let metrics = Metrics::new().unwrap();
+        let sink = JsonLines::start(Disk::with_room(0), metrics.clone()).unwrap();
+        for n in 0..1000 {
+            sink.accept(record(n));
+        }
+        drop(sink);
+        assert_eq!(dropped(&metrics), "1000");
     }
 }

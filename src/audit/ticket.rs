@@ -46,6 +46,11 @@ impl Auditor {
     }
 }
 
+/// A reason may quote a parameter or header name, of which the client can make up 7 KiB.
+const MAX_REASON_CHARACTERS: usize = 256;
+/// The longest key of S3. Names that were not accepted may be longer.
+const MAX_NAME_BYTES: usize = 1024;
+
 /// How many body bytes came in, asked when the ticket closes.
 pub type BytesIn = Arc<dyn Fn() -> u64 + Send + Sync>;
 
@@ -76,6 +81,14 @@ impl Ticket {
         };
     }
 
+    /// What of a request that was not understood can be named all the same. Bucket and key are the client's words, decoded once.
+    pub fn note_unidentified(&mut self, operation: Option<&'static str>, bucket: Option<&str>, key: Option<&str>) {
+        let cut = |name: &str| name[..name.floor_char_boundary(MAX_NAME_BYTES)].to_owned();
+        self.record.operation = operation;
+        self.record.bucket = bucket.map(cut);
+        self.record.key = key.map(cut);
+    }
+
     /// What the rules said.
     pub fn note_decision(&mut self, decision: Decision, rule: Option<&RuleId>) {
         self.record.decision = Some(decision);
@@ -99,7 +112,7 @@ impl Ticket {
     pub fn note_refusal(&mut self, kind: &'static str, code: &'static str, reason: String) {
         self.metrics.refused(kind, code);
         self.record.code = Some(code);
-        self.record.reason = Some(reason);
+        self.note_reason(reason);
     }
 
     /// That the client ended the connection in the middle of its body. It may have kept its other direction open, so it is answered.
@@ -129,12 +142,28 @@ impl Ticket {
     /// The answer broke off on the store's side.
     pub fn failed(&mut self, reason: String) {
         self.record.outcome = Outcome::Failed;
+        self.note_reason(reason);
+    }
+
+    fn note_reason(&mut self, mut reason: String) {
+        if let Some((end, _)) = reason.char_indices().nth(MAX_REASON_CHARACTERS) {
+            reason.truncate(end);
+        }
         self.record.reason = Some(reason);
+    }
+
+    /// The handler panicked before the request had an end; the edge answers for it.
+    fn panicked(&mut self) {
+        self.failed("the gateway panicked".to_owned());
+        self.record.status.get_or_insert(500);
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        if std::thread::panicking() && self.record.outcome == Outcome::Aborted {
+            self.panicked();
+        }
         let duration = self.received.elapsed();
         let mut record = std::mem::take(&mut self.record);
         record.duration_ms = milliseconds(duration);
@@ -148,4 +177,69 @@ impl Drop for Ticket {
 /// Milliseconds with three digits behind the point.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::audit::sink::InMemory;
+
+    fn ticket(sink: &Arc<InMemory>) -> Ticket {
+        Ticket {
+            record: Record::default(),
+            bytes_in: None,
+            client_gone: false,
+            received: Instant::now(),
+            sink: Arc::<InMemory>::clone(sink),
+            metrics: Metrics::new().unwrap(),
+        }
+    }
+
+    fn recorded(story: impl FnOnce(Ticket)) -> Record {
+        let sink = Arc::new(InMemory::default());
+        let _may_panic = catch_unwind(AssertUnwindSafe(|| story(ticket(&sink))));
+        sink.records().remove(0)
+    }
+
+    #[test]
+    fn l10_a_panic_is_recorded_as_a_failure_of_the_gateway() {
+        let panicked = recorded(|_ticket| panic!("as the test asked"));
+        assert_eq!((panicked.outcome, panicked.status), (Outcome::Failed, Some(500)));
+        assert_eq!(panicked.reason.as_deref(), Some("the gateway panicked"));
+        let begun = recorded(|mut ticket| {
+            ticket.note_status(200);
+            panic!("in the middle of the answer")
+        });
+        assert_eq!((begun.outcome, begun.status), (Outcome::Failed, Some(200)));
+        let done = recorded(|mut ticket| {
+            ticket.finished();
+            panic!("behind the last byte")
+        });
+        assert_eq!((done.outcome, done.reason), (Outcome::Ok, None));
+        let dropped = recorded(drop);
+        assert_eq!((dropped.outcome, dropped.status, dropped.reason), (Outcome::Aborted, None, None));
+    }
+
+    #[test]
+    fn l10_a_reason_is_cut_to_256_characters() {
+        let reason = |text: String| {
+            let refused = recorded(|mut ticket| ticket.note_refusal("client", "InvalidArgument", text.clone()));
+            let failed = recorded(|mut ticket| ticket.failed(text));
+            assert_eq!(refused.reason, failed.reason);
+            refused.reason.unwrap()
+        };
+        assert_eq!(reason("ü".repeat(256)), "ü".repeat(256));
+        assert_eq!(reason("ü".repeat(257)), "ü".repeat(256));
+        assert_eq!(reason("x".repeat(7000)).len(), 256);
+    }
+
+    #[test]
+    fn l10_a_name_that_was_not_accepted_is_cut_between_characters() {
+        let long = format!("x{}", "ü".repeat(600));
+        let record = recorded(|mut ticket| ticket.note_unidentified(None, Some("b"), Some(&long)));
+        assert_eq!(record.key.as_deref(), Some(&long[..1023]));
+        assert_eq!((record.operation, record.bucket.as_deref()), (None, Some("b")));
+    }
 }

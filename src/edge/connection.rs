@@ -210,5 +210,8 @@ fn note_end(outcome: hyper::Result<()>, facts: ConnectionFacts, monitor: &Monito
         if super::rate_guard::is_too_slow(&error) {
             monitor.stalled();
         }
+        if error.is_parse() {
+            monitor.unreadable_head();
+        }
     }
 }

@@ -13,6 +13,7 @@ struct Counters {
     accepted: AtomicU64,
     handshakes_failed: AtomicU64,
     stalled: AtomicU64,
+    unreadable: AtomicU64,
 }
 
 impl Monitor {
@@ -36,6 +37,11 @@ impl Monitor {
         self.0.stalled.load(Ordering::Relaxed)
     }
 
+    /// HTTP/1.1 heads that hyper could not read or found too large: answered, if at all, without the handler.
+    pub fn unreadable_heads(&self) -> u64 {
+        self.0.unreadable.load(Ordering::Relaxed)
+    }
+
     /// Counts a connection as open until the result is dropped.
     pub(super) fn opened(&self) -> OpenConnection {
         self.0.accepted.fetch_add(1, Ordering::Relaxed);
@@ -49,6 +55,10 @@ impl Monitor {
 
     pub(super) fn stalled(&self) {
         self.0.stalled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn unreadable_head(&self) {
+        self.0.unreadable.fetch_add(1, Ordering::Relaxed);
     }
 }
 

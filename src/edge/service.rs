@@ -1,8 +1,7 @@
-//! Makes an [`Arrival`] of what hyper delivers, and answers itself the little that never reaches the handler.
+//! Makes an [`Arrival`] of what hyper delivers, and answers itself only for a handler that panicked.
 //!
-//! The edge answers: a target that is too long, too many fields on HTTP/2 (on HTTP/1.1 hyper does), and a
-//! handler that panicked. Everything else, ambiguous heads included, is the handler's to judge, so that it
-//! appears in the audit. No protocol is ever switched: the hooks for it are taken out of the request.
+//! Everything else, ambiguous and oversized heads included, is the handler's to refuse, so that it appears in the
+//! audit. No protocol is ever switched: the hooks for it are taken out of the request.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -21,7 +20,7 @@ use super::Handler;
 use super::body::EdgeBody;
 use super::settings::ConnectionLimits;
 use super::streams::OpenStream;
-use crate::arrival::{Arrival, ConnectionFacts, Framing};
+use crate::arrival::{Arrival, ConnectionFacts, Framing, Oversize};
 use crate::base::RequestId;
 
 /// What all requests of all connections share.
@@ -29,33 +28,6 @@ use crate::base::RequestId;
 pub(super) struct Service<H> {
     pub(super) handler: H,
     pub(super) limits: ConnectionLimits,
-}
-
-/// An answer of the edge itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OwnAnswer {
-    TargetTooLong,
-    TooManyFields,
-    Panicked,
-}
-
-impl OwnAnswer {
-    /// Status, S3 error code, text for the client.
-    fn parts(self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            Self::TargetTooLong => {
-                (StatusCode::URI_TOO_LONG, "InvalidURI", "The request target is longer than this server accepts.")
-            }
-            Self::TooManyFields => (
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "RequestHeaderSectionTooLarge",
-                "The request has more header fields than this server accepts.",
-            ),
-            Self::Panicked => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "An internal error occurred. Please try again.")
-            }
-        }
-    }
 }
 
 impl<H: Handler> Service<H> {
@@ -73,19 +45,19 @@ impl<H: Handler> Service<H> {
             head.extensions.remove::<OnUpgrade>();
             let request_id = RequestId::generate();
             let mut facts = AnswerFacts::of(&head, framing);
-            let refusal = refusal(&head, &self.limits);
+            let framing = match oversize(&head, &self.limits) {
+                Some(oversize) if framing == Framing::Clear => Framing::Oversized(oversize),
+                _ => framing,
+            };
             let arrival = Arrival { request_id: request_id.clone(), received, connection, framing, head, body };
-            let response = match refusal {
-                Some(own) => own_response(own, &request_id),
-                None => match AssertUnwindSafe(self.call(arrival)).catch_unwind().await {
-                    Ok(response) => response.map(EdgeBody::handler),
-                    Err(_panic) => {
-                        // The panic hook has told what happened; this tells to whom.
-                        tracing::error!(request_id = %request_id, "request handler panicked");
-                        facts.close = true;
-                        own_response(OwnAnswer::Panicked, &request_id)
-                    }
-                },
+            let response = match AssertUnwindSafe(self.call(arrival)).catch_unwind().await {
+                Ok(response) => response.map(EdgeBody::handler),
+                Err(_panic) => {
+                    // The panic hook has told what happened; this tells to whom.
+                    tracing::error!(request_id = %request_id, "request handler panicked");
+                    facts.close = true;
+                    own_response(&request_id)
+                }
             };
             let response = facts.fit(response, &request_id);
             Ok(match stream {
@@ -123,7 +95,7 @@ impl AnswerFacts {
         let status = response.status();
         if status.is_informational() || (self.connect && status.is_success()) {
             tracing::error!(request_id = %request_id, %status, "handler gave an answer that would end HTTP");
-            response = own_response(OwnAnswer::Panicked, request_id);
+            response = own_response(request_id);
         }
         if self.close && self.http1 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -132,27 +104,28 @@ impl AnswerFacts {
     }
 }
 
-/// Why the handler does not get to see this head.
-fn refusal(head: &Parts, limits: &ConnectionLimits) -> Option<OwnAnswer> {
+/// What of a head is larger than allowed.
+fn oversize(head: &Parts, limits: &ConnectionLimits) -> Option<Oversize> {
     let authority = head.uri.authority().filter(|_| head.version < Version::HTTP_2);
     let target_bytes =
         head.uri.path_and_query().map_or(0, |path| path.as_str().len()) + authority.map_or(0, |a| a.as_str().len());
     if target_bytes > limits.max_target_bytes {
-        return Some(OwnAnswer::TargetTooLong);
+        return Some(Oversize::Target);
     }
-    (head.headers.len() > limits.max_headers).then_some(OwnAnswer::TooManyFields)
+    (head.headers.len() > limits.max_headers).then_some(Oversize::Fields)
 }
 
-fn own_response<B>(answer: OwnAnswer, request_id: &RequestId) -> Response<EdgeBody<B>> {
+/// The answer in place of a handler's that panicked, or that cannot be sent.
+fn own_response<B>(request_id: &RequestId) -> Response<EdgeBody<B>> {
     const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
-    let (status, code, message) = answer.parts();
     // Nothing of it comes from the client, so nothing has to be escaped.
     let xml = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
-         <Error><Code>{code}</Code><Message>{message}</Message><RequestId>{request_id}</RequestId></Error>"
+         <Error><Code>InternalError</Code><Message>An internal error occurred. Please try again.</Message>\
+         <RequestId>{request_id}</RequestId></Error>"
     );
     let mut response = Response::new(EdgeBody::own(xml));
-    *response.status_mut() = status;
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     if let Ok(id) = HeaderValue::from_str(request_id.as_str()) {

@@ -140,11 +140,23 @@ fn is_text_type(declared: &str) -> bool {
         )
 }
 
-/// No NUL and no other control byte that text does not have; UTF-16 with a byte order mark counts as text.
+/// No NUL and no other control byte that text does not have; UTF-16 is read by its byte order mark.
 fn is_text(first: &[u8]) -> bool {
-    if first.starts_with(&[0xff, 0xfe]) || first.starts_with(&[0xfe, 0xff]) {
-        return true;
+    match first {
+        [0xff, 0xfe, units @ ..] => is_utf16_text(units, u16::from_le_bytes),
+        [0xfe, 0xff, units @ ..] => is_utf16_text(units, u16::from_be_bytes),
+        _ => is_narrow_text(first),
     }
+}
+
+/// Whole units, none of them a control character that text does not have. An odd length is an object's own: [`WINDOW`] is even.
+fn is_utf16_text(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> bool {
+    let (units, rest) = bytes.as_chunks::<2>();
+    let plain = |unit: u16| !matches!(unit, 0..0x20 | 0x7f..0xa0) || matches!(unit, 0x09 | 0x0a | 0x0c | 0x0d);
+    rest.is_empty() && units.iter().all(|bytes| plain(unit(*bytes)))
+}
+
+fn is_narrow_text(first: &[u8]) -> bool {
     first.iter().all(|byte| *byte >= 0x20 || matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c | 0x1b))
 }
 
@@ -206,6 +218,9 @@ mod tests {
             ("application/x-own", b"\x01\x02"),
             ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", ZIP),
             ("image/png", b""),
+            ("text/plain", b"\xff\xfeh\0i\0\r\0\n\0"),
+            ("text/plain", b"\xfe\xff\0h\0\t\0i\x4e\x01"),
+            ("text/plain", b"\xff\xfe"),
         ] {
             assert_eq!(check(Some(declared), first), Ok(()), "{declared}");
         }
@@ -228,6 +243,12 @@ mod tests {
             ("application/pdf", b"MZ\x90\0\x03\0\0\0"),
             ("image/svg+xml", b"\x01\x02\x03"),
             ("text/csv", ZIP),
+            ("text/plain", b"\xff\xfeMZ\x90\0"),
+            ("text/plain", b"\xff\xfeM\0Z\0\x90\0"),
+            ("text/plain", b"\xff\xfeh\0i"),
+            ("text/plain", b"\xff\xfeh\0\x01\0"),
+            ("text/plain", b"\xfe\xff\0h\0\0"),
+            ("text/plain", b"\xfe\xffh\0i\0\x07"),
             ("application/x-own", b"<html>"),
         ] {
             assert!(check(Some(declared), first).is_err(), "{declared} {first:?}");

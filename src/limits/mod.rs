@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use http::HeaderName;
+use http::header::CONTENT_ENCODING;
 
 use crate::rules::{Permit, Terms};
 use crate::s3::upload::MediaType;
@@ -41,6 +42,9 @@ pub enum LimitError {
     /// The rule wants a media type and none is declared.
     #[error("the rule wants a content type and none is declared")]
     ContentTypeMissing,
+    /// The rule compares the object's bytes with its type, and the object is encoded (`gzip`, `br`, …).
+    #[error("the rule compares the content with its type and takes no content encoding, but {0} is declared")]
+    ContentEncoding(String),
     /// The name's extension is not one the rule accepts.
     #[error("the file name extension is not one of those the rule allows")]
     Extension,
@@ -63,6 +67,7 @@ impl Admission {
         // The properties of an object are declared with its creation; its parts have none.
         if matches!(call.operation, Operation::PutObject | Operation::CreateMultipartUpload) {
             check_type(call, terms)?;
+            check_encoding(call, terms)?;
             check_headers(call, terms)?;
         }
         Ok(Self { permit })
@@ -135,6 +140,20 @@ fn check_type(call: &S3Call, terms: &Terms) -> Result<(), LimitError> {
         }
     }
     Ok(())
+}
+
+/// A reader takes the encoding off before it looks at the bytes, so the bytes here would say nothing about what it sees.
+fn check_encoding(call: &S3Call, terms: &Terms) -> Result<(), LimitError> {
+    let declared = match &call.upload {
+        // Without `aws-chunked`, which is framing.
+        Some(upload) => upload.content_encoding.as_deref(),
+        None => call.headers.pass.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()),
+    };
+    let mut codings = declared.unwrap_or_default().split(',').map(str::trim);
+    match codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")) {
+        Some(coding) if terms.check_bytes => Err(LimitError::ContentEncoding(coding.to_owned())),
+        _ => Ok(()),
+    }
 }
 
 fn check_headers(call: &S3Call, terms: &Terms) -> Result<(), LimitError> {

@@ -44,12 +44,13 @@ const PASSED_AMZ: &[&str] = &[
     "x-amz-version-id",
 ];
 
-/// The headers for the client out of a store's headers.
+/// The headers for the client out of a store's headers. A value that is not visible ASCII is left out: clients read it differently.
 pub fn for_client(upstream: &HeaderMap) -> HeaderMap {
     let passes = |name: &HeaderName| {
         PASSED.contains(name) || PASSED_AMZ.contains(&name.as_str()) || name.as_str().starts_with("x-amz-meta-")
     };
-    upstream.iter().filter(|(name, _)| passes(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    let passed = upstream.iter().filter(|(name, value)| passes(name) && value.to_str().is_ok());
+    passed.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// What an answer with an object's bytes or properties gets besides: no type guessing by browsers, no shared caching across callers.
@@ -62,6 +63,17 @@ pub fn protect_object(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_that_are_not_plain_text_are_left_out() {
+        let mut upstream = HeaderMap::new();
+        for (name, value) in [("x-amz-meta-a", &b"\xc3\xa9"[..]), ("x-amz-meta-b", b"\x80"), ("x-amz-meta-c", b"c\td")]
+        {
+            upstream.insert(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
+        }
+        let passed = for_client(&upstream);
+        assert_eq!((passed.len(), &passed["x-amz-meta-c"]), (1, &HeaderValue::from_static("c\td")));
+    }
 
     #[test]
     fn g07_only_headers_of_the_object_pass() {

@@ -7,6 +7,7 @@ use http::StatusCode;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue};
 
+use crate::arrival::Oversize;
 use crate::auth::AuthError;
 use crate::base::RequestId;
 use crate::body::Fault;
@@ -137,6 +138,18 @@ fn sentence(text: &str) -> String {
 /// The text behind every 403, so that nothing tells a missing bucket from a forbidden one.
 const DENIED: &str = "Access Denied";
 
+impl From<Oversize> for Refusal {
+    fn from(error: Oversize) -> Self {
+        match error {
+            // S3 has no code of its own for it.
+            Oversize::Target => {
+                Self { status: StatusCode::URI_TOO_LONG, ..Self::client(S3ErrorCode::InvalidURI, &error) }
+            }
+            Oversize::Fields => Self::client(S3ErrorCode::RequestHeaderSectionTooLarge, &error),
+        }
+    }
+}
+
 impl From<AuthError> for Refusal {
     fn from(error: AuthError) -> Self {
         let auth = |code, message: &str| Self::new(code, RefusalKind::Auth, message, &error);
@@ -239,9 +252,10 @@ impl From<LimitError> for Refusal {
         match &error {
             LimitError::TooLarge { .. } => refuse(S3ErrorCode::EntityTooLarge, RefusalKind::Limited),
             LimitError::TooSmall { .. } => refuse(S3ErrorCode::EntityTooSmall, RefusalKind::Limited),
-            LimitError::ContentType(_) | LimitError::ContentTypeMissing | LimitError::Extension => {
-                refuse(S3ErrorCode::AccessDenied, RefusalKind::Blocked)
-            }
+            LimitError::ContentType(_)
+            | LimitError::ContentTypeMissing
+            | LimitError::ContentEncoding(_)
+            | LimitError::Extension => refuse(S3ErrorCode::AccessDenied, RefusalKind::Blocked),
             LimitError::HeaderMissing(_) => refuse(S3ErrorCode::AccessDenied, RefusalKind::Denied),
         }
     }

@@ -12,6 +12,7 @@ use crate::base::RuleId;
 use crate::rules::listing::{ListRights, ListScope};
 use crate::rules::permit::{Permit, Scope};
 use crate::rules::settings::{Client, Effect, RuleSettings, Terms, Who};
+use crate::rules::template::PrefixTemplate;
 use crate::s3::listing::{ListError, ListRequest};
 use crate::s3::{Bucket, Buckets, Operation, Resource, S3Call};
 
@@ -178,22 +179,30 @@ impl RuleSet {
 }
 
 impl Rule {
-    /// Every prefix of the bucket that the rule is about, for this caller.
+    fn templates_in(&self, bucket: &Bucket) -> impl Iterator<Item = &PrefixTemplate> {
+        self.settings.places.iter().filter(|place| place.bucket == bucket.name).map(|place| &place.prefix)
+    }
+
+    /// The prefixes of the bucket that the rule is about, for this caller: all that it denies, or the first that it allows.
     fn prefixes_in(&self, caller: &Caller, bucket: &Bucket) -> Vec<String> {
-        let places = self.settings.places.iter().filter(|place| place.bucket == bucket.name);
-        places.flat_map(|place| place.prefix.render(caller.attributes())).collect()
+        let render = match self.settings.effect {
+            Effect::Deny => PrefixTemplate::render_all,
+            Effect::Allow => PrefixTemplate::render,
+        };
+        self.templates_in(bucket).flat_map(|template| render(template, caller.attributes())).collect()
     }
 
     /// Length of the longest prefix of the rule that covers the place.
     fn matched_length(&self, caller: &Caller, place: Place<'_>) -> Option<usize> {
-        let (bucket, covers): (&Bucket, &dyn Fn(&str) -> bool) = match place {
-            Place::Key(bucket, key) => (bucket, &move |prefix: &str| key.starts_with(prefix)),
-            Place::Bucket(bucket) if self.settings.effect == Effect::Deny => {
-                (bucket, &|prefix: &str| prefix.is_empty())
+        match (place, self.settings.effect) {
+            (Place::Key(bucket, key), _) => {
+                self.templates_in(bucket).filter_map(|template| template.covers(caller.attributes(), key)).max()
             }
-            Place::Bucket(bucket) => (bucket, &|_: &str| true),
-        };
-        self.prefixes_in(caller, bucket).iter().filter(|prefix| covers(prefix)).map(String::len).max()
+            (Place::Bucket(bucket), Effect::Deny) => {
+                self.templates_in(bucket).any(PrefixTemplate::is_empty).then_some(0)
+            }
+            (Place::Bucket(bucket), Effect::Allow) => self.prefixes_in(caller, bucket).iter().map(String::len).max(),
+        }
     }
 }
 

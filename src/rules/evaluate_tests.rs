@@ -2,7 +2,6 @@ use super::*;
 use crate::base::RouteId;
 use crate::rules::action::ActionSet;
 use crate::rules::settings::Place as RulePlace;
-use crate::rules::template::PrefixTemplate;
 use crate::s3::{OddKeys, identify};
 
 fn buckets() -> Buckets {
@@ -106,6 +105,29 @@ fn templates_take_the_callers_attributes() {
     assert!(decide(rules(), "alice", "GET", "/bkt/home/bob/x").is_err());
     assert!(decide(rules(), "alice", "GET", "/bkt/teams/ops/x").is_ok());
     assert!(decide(rules(), "../b", "GET", "/bkt/home/b/x").is_err());
+}
+
+#[test]
+fn a_deny_holds_for_the_last_of_many_groups() {
+    let groups: Vec<String> = (0..300).map(|n| format!("g{n}")).collect();
+    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+    let caller = || Caller::for_test(Scheme::AppToken, "a", &[("groups", &groups)]);
+    let set = RuleSet::new(vec![
+        rule("all", Effect::Allow, Who::default(), &["bkt/"], &["read"]),
+        rule("own-locked", Effect::Deny, Who::default(), &["bkt/{groups}/locked/"], &["read"]),
+    ]);
+    let ask = |target: &str| set.authorise(caller(), call("GET", target, &[]), &buckets());
+    for group in ["g0", "g299"] {
+        let denied = |action| Some(Denied::ByRule { rule: RuleId::new("own-locked"), action });
+        assert_eq!(ask(&format!("/bkt/{group}/locked/x")).err(), denied("s3:GetObject"), "{group}");
+        assert!(ask(&format!("/bkt/{group}/open/x")).is_ok());
+        let listing = format!("/bkt?list-type=2&prefix={group}/locked/");
+        assert_eq!(ask(&listing).err(), denied("s3:ListBucket"), "{group}");
+    }
+    assert!(ask("/bkt/g300/locked/x").is_ok());
+    let permit = ask("/bkt?list-type=2").unwrap();
+    let Scope::Listing(scope) = permit.scope() else { panic!("{:?}", permit.scope()) };
+    assert_eq!(scope.denied_prefix_of("g299/locked/x"), Some("g299/locked/"));
 }
 
 #[test]

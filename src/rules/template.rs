@@ -3,6 +3,8 @@
 //! Attributes are put in after parsing and never read as patterns. A value that is not a plain name makes the place match
 //! nothing, so that a subject such as `../b` or `a/b` cannot leave its prefix.
 
+use std::collections::BTreeSet;
+
 use crate::auth::Attributes;
 
 /// A prefix of object keys, with `{attribute}` parts.
@@ -79,30 +81,61 @@ impl PrefixTemplate {
             .collect()
     }
 
+    /// The first [`MAX_PREFIXES`] prefixes the template stands for, for a caller with these attributes. For allowing only: what is cut
+    /// off here would be missing from a denial.
+    pub fn render(&self, attributes: &Attributes) -> Vec<String> {
+        self.render_up_to(attributes, MAX_PREFIXES)
+    }
+
     /// Every prefix the template stands for, for a caller with these attributes.
     ///
     /// An attribute with several values (groups) gives several prefixes; a missing one, or one without a plain value, gives
-    /// none. The number of prefixes is bounded by [`MAX_PREFIXES`].
-    pub fn render(&self, attributes: &Attributes) -> Vec<String> {
+    /// none. What a caller can have is bounded by the size of its token.
+    pub fn render_all(&self, attributes: &Attributes) -> Vec<String> {
+        self.render_up_to(attributes, usize::MAX)
+    }
+
+    fn render_up_to(&self, attributes: &Attributes, limit: usize) -> Vec<String> {
         let mut prefixes = vec![String::new()];
         for part in &self.0 {
             prefixes = match part {
                 Part::Literal(text) => prefixes.into_iter().map(|prefix| prefix + text).collect(),
-                Part::Attribute(name) => {
-                    let values = attributes.get(name).map_or(&[][..], Vec::as_slice);
-                    let plain = values.iter().filter(|value| is_plain_name(value));
-                    plain
-                        .flat_map(|value| prefixes.iter().map(move |prefix| format!("{prefix}{value}")))
-                        .take(MAX_PREFIXES)
-                        .collect()
-                }
+                Part::Attribute(name) => plain_values(attributes, name)
+                    .flat_map(|value| prefixes.iter().map(move |prefix| format!("{prefix}{value}")))
+                    .take(limit)
+                    .collect(),
             };
         }
         prefixes
     }
+
+    /// Length in bytes of the longest prefix the template stands for that the key begins with, whatever their number.
+    ///
+    /// Returns `None` if there is none: as with [`render_all`](Self::render_all), a missing attribute or a value that is not a plain
+    /// name stands for nothing. The work is bounded by the key's length times the caller's values.
+    pub fn covers(&self, attributes: &Attributes, key: &str) -> Option<usize> {
+        // Where in the key the parts so far may end. More than one place only if values begin with one another.
+        let mut ends = BTreeSet::from([0]);
+        for part in &self.0 {
+            let after = |text: &str| {
+                let fits = ends.iter().filter(|end| key[**end..].starts_with(text));
+                fits.map(|end| end + text.len()).collect::<Vec<_>>()
+            };
+            ends = match part {
+                Part::Literal(text) => after(text).into_iter().collect(),
+                Part::Attribute(name) => plain_values(attributes, name).flat_map(|value| after(value)).collect(),
+            };
+        }
+        ends.last().copied()
+    }
 }
 
-/// Most prefixes that one place of a rule stands for. A caller with more groups than this sees the first ones only.
+fn plain_values<'a>(attributes: &'a Attributes, name: &str) -> impl Iterator<Item = &'a String> {
+    attributes.get(name).into_iter().flatten().filter(|value| is_plain_name(value))
+}
+
+/// Most prefixes of one allowing place that a listing looks into. A caller with more groups than this sees the first ones only; keys are
+/// matched without a bound.
 pub const MAX_PREFIXES: usize = 256;
 
 /// Whether an attribute value may stand in a key prefix: 1 to 128 letters, digits, `-`, `_`, `.`, `@`, `+`, `=`, `,`, `:` or `|`,
@@ -114,6 +147,8 @@ pub fn is_plain_name(value: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn attributes(name: &str, values: &[&str]) -> Attributes {
@@ -135,6 +170,46 @@ mod tests {
         }
         assert!(template.render(&Attributes::new()).is_empty());
         assert_eq!(template.render(&attributes("sub", &["auth0|62f-9"])), ["u/auth0|62f-9/"]);
+    }
+
+    #[test]
+    fn values_behind_the_cap_still_cover_keys() {
+        let template = PrefixTemplate::parse("teams/{groups}/").unwrap();
+        let values: Vec<String> = (0..300).map(|n| format!("g{n}")).collect();
+        let attributes = Attributes::from([("groups".to_owned(), values)]);
+        assert_eq!(template.render(&attributes).len(), MAX_PREFIXES);
+        assert_eq!(template.render_all(&attributes).len(), 300);
+        assert_eq!(template.covers(&attributes, "teams/g299/x"), Some("teams/g299/".len()));
+        assert_eq!(template.covers(&attributes, "teams/g300/x"), None);
+        assert_eq!(template.covers(&attributes, "teams/g299"), None);
+    }
+
+    #[test]
+    fn i15_keys_are_covered_by_plain_names_only() {
+        let template = PrefixTemplate::parse("u/{sub}/").unwrap();
+        for (value, key) in [("../b", "u/../b/x"), ("a/b", "u/a/b/x"), ("", "u//x"), ("..", "u/../x"), ("é", "u/é/x")]
+        {
+            assert_eq!(template.covers(&attributes("sub", &[value]), key), None, "{value:?}");
+        }
+        assert_eq!(template.covers(&Attributes::new(), "u/a/x"), None);
+        assert_eq!(template.covers(&attributes("sub", &["a"]), "u/a/é"), Some(4));
+        assert_eq!(PrefixTemplate::default().covers(&Attributes::new(), "x"), Some(0));
+    }
+
+    proptest! {
+        #[test]
+        fn covers_agrees_with_the_rendered_prefixes(
+            template in "(a|b|/|é|\\{s\\}|\\{g\\}){0,5}",
+            sub in "[ab./]{0,2}",
+            groups in proptest::collection::vec("[ab./é]{0,2}", 0..4),
+            key in "[ab./é]{0,8}",
+        ) {
+            let template = PrefixTemplate::parse(&template).unwrap();
+            let attributes = Attributes::from([("s".to_owned(), vec![sub]), ("g".to_owned(), groups)]);
+            let rendered = template.render_all(&attributes);
+            let expected = rendered.iter().filter(|prefix| key.starts_with(prefix.as_str())).map(String::len).max();
+            prop_assert_eq!(template.covers(&attributes, &key), expected);
+        }
     }
 
     #[test]

@@ -90,6 +90,8 @@ codes! {
     NotImplemented = 501,
     /// A condition of the request does not hold.
     PreconditionFailed = 412,
+    /// The head has too many fields.
+    RequestHeaderSectionTooLarge = 431,
     /// The upload was too slow.
     RequestTimeout = 400,
     /// The declared SHA-256 does not fit the body.

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::s3::checksum::ChecksumAlgorithm;
 use crate::s3::operation::OperationSpec;
+use crate::sigv4::canonical::collapse_blanks;
 
 /// What becomes of one header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +127,7 @@ pub enum HeaderError {
 const MAX_METADATA_BYTES: usize = 2 * 1024;
 
 impl SortedHeaders {
-    /// Sorts the headers of a request for the operation.
+    /// Sorts the headers of a request for the operation. Values pass as SigV4 signs them, see [`collapse_blanks`].
     ///
     /// # Errors
     /// [`HeaderError`] for the first header that is not accepted.
@@ -142,13 +143,11 @@ impl SortedHeaders {
                 Disposition::NeedsAction(action) => sorted.needs_actions.push((action, name.clone())),
                 Disposition::NeedsAllow => sorted.needs_allow.push(name.clone()),
             }
-            if value.to_str().is_err() {
-                return Err(HeaderError::NotText(name.clone()));
-            }
+            let value = canonical_value(name, value)?;
             if let Some(meta) = name.as_str().strip_prefix("x-amz-meta-") {
                 metadata_bytes += meta.len() + value.len();
             }
-            if sorted.pass.insert(name.clone(), value.clone()).is_some() {
+            if sorted.pass.insert(name.clone(), value).is_some() {
                 return Err(HeaderError::Duplicate(name.clone()));
             }
         }
@@ -157,6 +156,13 @@ impl SortedHeaders {
         }
         Ok(sorted)
     }
+}
+
+/// The value in the form that is signed for the store: rules read, and the store gets, what the signature covers.
+fn canonical_value(name: &HeaderName, value: &HeaderValue) -> Result<HeaderValue, HeaderError> {
+    let not_text = || HeaderError::NotText(name.clone());
+    let text = value.to_str().map_err(|_| not_text())?;
+    HeaderValue::from_str(&collapse_blanks(text)).map_err(|_| not_text())
 }
 
 /// `Connection` may name hop-by-hop headers only: naming another one would make it vanish on one of two hops (K16).
@@ -243,6 +249,22 @@ mod tests {
             );
         }
         assert!(sort(Operation::PutObject, &[("connection", "Keep-Alive, TE")]).is_ok());
+    }
+
+    #[test]
+    fn inner_runs_of_blanks_pass_as_one_blank() {
+        for (sent, passed) in [
+            ("a   b\t c", "a b c"),
+            ("\ta \t", "a"),
+            ("text/plain;   charset=\"a  b\"", "text/plain; charset=\"a b\""),
+            ("a b", "a b"),
+            (" \t ", ""),
+        ] {
+            let sorted = sort(Operation::PutObject, &[("x-amz-meta-a", sent)]).unwrap();
+            assert_eq!(sorted.pass["x-amz-meta-a"], passed, "{sent:?}");
+        }
+        let blanks = format!("a{}b", " ".repeat(4096));
+        assert!(sort(Operation::PutObject, &[("x-amz-meta-a", &blanks)]).is_ok(), "counted as it is stored");
     }
 
     #[test]

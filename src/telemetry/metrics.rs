@@ -22,6 +22,7 @@ pub struct Metrics {
     connections: IntCounter,
     handshakes_failed: IntCounter,
     connections_stalled: IntCounter,
+    unreadable_heads: IntCounter,
 }
 
 /// What the edge has counted since the start.
@@ -35,6 +36,8 @@ pub struct ConnectionCounts {
     pub handshakes_failed: u64,
     /// Cut because the client did not take its bytes.
     pub stalled: u64,
+    /// HTTP/1.1 heads that could not be read.
+    pub unreadable: u64,
 }
 
 /// Buckets from a cached small object to a slow large one, in seconds.
@@ -87,7 +90,7 @@ impl Metrics {
             )?,
             audit_dropped: IntCounter::new(
                 "countersign_audit_records_dropped_total",
-                "Audit records lost because the sink could not keep up.",
+                "Audit records lost because the sink could not keep up or failed.",
             )?,
             connections_open: IntGauge::new("countersign_connections_open", "Client connections that are open.")?,
             connections: IntCounter::new("countersign_connections_total", "Client connections accepted.")?,
@@ -98,6 +101,10 @@ impl Metrics {
             connections_stalled: IntCounter::new(
                 "countersign_connections_stalled_total",
                 "Client connections cut because the client did not take its bytes.",
+            )?,
+            unreadable_heads: IntCounter::new(
+                "countersign_unreadable_heads_total",
+                "HTTP/1.1 request heads that could not be read; they have no audit record.",
             )?,
             registry,
         };
@@ -114,6 +121,7 @@ impl Metrics {
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.handshakes_failed.clone()))?;
         registry.register(Box::new(metrics.connections_stalled.clone()))?;
+        registry.register(Box::new(metrics.unreadable_heads.clone()))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(metrics)
@@ -159,6 +167,7 @@ impl Metrics {
         catch_up(&self.connections, connections.accepted);
         catch_up(&self.handshakes_failed, connections.handshakes_failed);
         catch_up(&self.connections_stalled, connections.stalled);
+        catch_up(&self.unreadable_heads, connections.unreadable);
         for (issuer, age) in jwks_ages {
             let age = age.map_or(f64::INFINITY, |age| age.as_secs_f64());
             self.jwks_age.with_label_values(&[issuer.as_str()]).set(age);
@@ -178,7 +187,7 @@ mod tests {
         metrics.request_ended("PutObject", "ok", Duration::from_millis(3), 10, 0);
         metrics.refused("denied", "AccessDenied");
         let text = metrics.render(
-            ConnectionCounts { open: 2, accepted: 7, ..ConnectionCounts::default() },
+            ConnectionCounts { open: 2, accepted: 7, unreadable: 3, ..ConnectionCounts::default() },
             [("corp".to_owned(), Some(Duration::from_secs(5)))],
         );
         for line in [
@@ -189,6 +198,7 @@ mod tests {
             "countersign_jwks_age_seconds{issuer=\"corp\"} 5",
             "countersign_connections_open 2",
             "countersign_connections_total 7",
+            "countersign_unreadable_heads_total 3",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

@@ -103,12 +103,19 @@ async fn l10_a_refused_request_is_recorded_with_who_asked_and_why_not() {
             "GET /other/a/x",
             String::new(),
             "",
-            (None, None, None, None),
+            (None, Some("a/x"), None, None),
             (403, "AccessDenied"),
             "`other` is not configured",
         ),
-        ("GET /bkt/a/../x", String::new(), "", (None, None, None, None), (400, "InvalidURI"), "segment"),
-        ("GET /bkt/a/x?acl", String::new(), "", (None, None, None, None), (501, "NotImplemented"), "GetObjectAcl"),
+        ("GET /bkt/a/../x", String::new(), "", (None, Some("a/../x"), None, None), (400, "InvalidURI"), "segment"),
+        (
+            "GET /bkt/a/x?acl",
+            String::new(),
+            "",
+            (Some("GetObjectAcl"), Some("a/x"), None, None),
+            (501, "NotImplemented"),
+            "GetObjectAcl",
+        ),
         (
             "GET /bkt?list-type=2&prefix=b/",
             String::new(),
@@ -200,6 +207,61 @@ async fn l10_who_is_not_known_is_not_named() {
         assert_eq!(decision(&record), (None, None, None, None, None), "{credential}");
         assert_eq!(end(&record), (Outcome::Refused, Some(status), Some(code)), "{credential}");
         assert!(record.reason.as_deref().is_some_and(|text| text.contains(reason)), "{credential}: {record:?}");
+    }
+}
+
+#[tokio::test]
+async fn l10_a_request_that_was_not_understood_is_recorded_with_what_its_target_says() {
+    let wire = Wire::start().await;
+    let long = "k".repeat(2000);
+    let copy = "x-amz-copy-source: /bkt/a/y\r\n";
+    for (n, (line, fields, operation, bucket, key)) in [
+        ("PUT /bkt/a/x", copy, Some("CopyObject"), Some("bkt"), Some("a/x")),
+        ("GET /bkt?acl", "", Some("GetBucketAcl"), Some("bkt"), None),
+        ("GET /other/a/%C3%BC", "", None, Some("other"), Some("a/ü")),
+        ("GET /bkt/a/x?a=1&a=2", "", None, Some("bkt"), Some("a/x")),
+        ("GET //a/x", "", None, None, Some("a/x")),
+        ("GET /bkt/a/%zz", "", None, None, None),
+        (&format!("GET /bkt/{long}"), "", None, Some("bkt"), Some(&long[..1024])),
+        (&format!("GET /{long}"), "", Some("ListObjects"), Some(&long[..1024]), None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        wire.ask(wire.head(line, &format!("connection: close\r\n{fields}"))).await;
+        let record = wire.gateway.record(n + 1).await;
+        assert_eq!((record.operation, record.bucket.as_deref(), record.key.as_deref()), (operation, bucket, key));
+        assert_eq!((record.outcome, record.decision), (Outcome::Refused, None), "{line}");
+    }
+    let metrics = wire.gateway.ask_admin("/metrics").await.text();
+    assert!(metrics.contains("operation=\"CopyObject\",outcome=\"refused\"") && !metrics.contains("other"));
+}
+
+#[tokio::test]
+async fn l10_a_target_that_is_too_long_is_recorded() {
+    let wire = Wire::start().await;
+    let reply = wire.ask(wire.head(&format!("GET /bkt/a/{}", "k".repeat(8 << 10)), "connection: close\r\n")).await;
+    assert!(reply.status == 414 && reply.text.contains("<Code>InvalidURI</Code>"), "{reply:?}");
+    let record = wire.gateway.record(1).await;
+    assert_eq!(end(&record), (Outcome::Refused, Some(414), Some("InvalidURI")));
+    assert!(record.reason.is_some_and(|reason| reason.contains("longer")));
+    assert!(reply.text.contains(&record.request_id) && wire.recorder.is_silent());
+}
+
+#[tokio::test]
+async fn l10_a_reason_never_holds_more_than_a_line_of_what_the_client_sent() {
+    let wire = Wire::start().await;
+    let long = "k".repeat(7000);
+    for (n, (line, fields)) in [
+        (format!("GET /bkt/a/x?{long}"), String::new()),
+        ("GET /bkt/a/x".to_owned(), format!("connection: {long}\r\n{long}: 1\r\n")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        wire.ask(wire.head(&line, &fields)).await;
+        let record = wire.gateway.record(n + 1).await;
+        assert!(record.reason.as_ref().is_some_and(|reason| reason.chars().count() == 256), "{record:?}");
     }
 }
 

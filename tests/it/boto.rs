@@ -77,6 +77,11 @@ async fn boto3_streams_large_files_with_every_checksum() {
 }
 
 #[tokio::test]
+async fn boto3_transfers_large_files_in_parts() {
+    everywhere("transfers").await;
+}
+
+#[tokio::test]
 async fn boto3_is_told_why_it_was_refused_and_does_not_try_again() {
     everywhere("refusals").await;
 }

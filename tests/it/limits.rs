@@ -1,6 +1,6 @@
 //! The terms of a rule, from its text to what the store gets: sizes, types, names, headers.
 
-use super::support::{Answer, Gateway, Recorder, Response, Setup, eventually, raw};
+use super::support::{Answer, Gateway, Recorder, Response, Setup, Store, StoreKind, eventually, raw};
 
 /// A rule for tenant `a` with these terms.
 fn rule(terms: &str) -> String {
@@ -166,6 +166,48 @@ async fn h14_the_first_bytes_must_fit_the_declared_type() {
         assert_eq!(put(&gateway, "x", &headers, &framed).await, refused(403, "AccessDenied"), "{declared} {body:?}");
     }
     assert_eq!(recorder.requests().len(), before);
+}
+
+#[tokio::test]
+async fn h14_an_encoded_object_is_refused_where_its_bytes_are_checked() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let gateway = start(&recorder, "content: { check_bytes: true }").await;
+    let streaming = [
+        ("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"),
+        ("x-amz-decoded-content-length", "1"),
+        ("content-encoding", "aws-chunked"),
+    ];
+    assert_eq!(put(&gateway, "x", &streaming, b"1\r\nx\r\n0\r\n\r\n").await, stored());
+    for good in ["identity", "Identity", ""] {
+        assert_eq!(put(&gateway, "x", &[("content-encoding", good)], b"x").await, stored(), "{good}");
+    }
+    let before = recorder.requests().len();
+    for wrong in ["gzip", "br", "x-own", "identity, gzip", "identity;q=1"] {
+        let encoded = [("content-encoding", wrong)];
+        assert_eq!(put(&gateway, "x", &encoded, b"x").await, refused(403, "AccessDenied"), "{wrong}");
+        let create = gateway.a.send("POST", "/bkt/a/x?uploads", &encoded, "").await;
+        assert_eq!(create.outcome(), refused(403, "AccessDenied"), "{wrong}");
+    }
+    let framed = [streaming[0], streaming[1], ("content-encoding", "gzip,aws-chunked")];
+    let answer = put(&gateway, "x", &framed, b"1\r\nx\r\n0\r\n\r\n").await;
+    assert_eq!(answer, refused(403, "AccessDenied"));
+    assert_eq!(recorder.requests().len(), before);
+    let unchecked = start(&recorder, "limits: {}").await;
+    assert_eq!(put(&unchecked, "x", &[("content-encoding", "gzip")], b"x").await, stored());
+}
+
+#[tokio::test]
+async fn runs_of_blanks_in_headers_are_stored_as_one_blank() {
+    for kind in StoreKind::REAL {
+        let Some(store) = Store::get(kind).await else { continue };
+        let gateway = store.setup().start().await;
+        let headers = [("content-type", "text/plain;   charset=\"a  b\""), ("x-amz-meta-a", "a   b\t c")];
+        let put = gateway.a.put("/bkt/a/blanks", &headers, "x").await;
+        assert_eq!(put.status, 200, "{kind:?}: {}", put.text());
+        let got = gateway.a.get("/bkt/a/blanks").await;
+        assert_eq!((got.status.as_u16(), got.header("x-amz-meta-a")), (200, "a b c"), "{kind:?}");
+        assert_eq!(got.header("content-type"), "text/plain; charset=\"a b\"", "{kind:?}");
+    }
 }
 
 #[tokio::test]

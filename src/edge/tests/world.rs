@@ -76,6 +76,9 @@ impl Handler for Probe {
         let Arrival { head, framing, body, .. } = arrival;
         let path = head.uri.path().to_owned();
         self.tell(Event::Arrived(head.method.clone(), head.uri.to_string(), framing));
+        if let Framing::Oversized(_) = framing {
+            return answer(StatusCode::PAYLOAD_TOO_LARGE, "oversized");
+        }
         if framing != Framing::Clear && path != "/switch" && head.method != Method::CONNECT {
             return answer(StatusCode::BAD_REQUEST, "ambiguous");
         }

@@ -7,9 +7,13 @@ Exits with 0 if everything came out as the scenario says; otherwise the tracebac
 import hashlib
 import io
 import json
+import pathlib
 import sys
+import tempfile
 
 import boto3
+from boto3.exceptions import S3UploadFailedError
+from boto3.s3.transfer import TransferConfig
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -104,6 +108,33 @@ def uploads(world):
     assert s3.get_object(Bucket=bucket, Key=prefix + "empty")["Body"].read() == b""
 
 
+def transfers(world):
+    """What `aws s3 cp` and most programs do with a large file: parts side by side, in threads."""
+    s3, bucket, key = connect(world), world["bucket"], world["prefix"] + "large"
+    large = content((30 << 20) + 7)
+    settings = TransferConfig(multipart_threshold=8 << 20, multipart_chunksize=8 << 20, max_concurrency=4)
+    extra = {"ContentType": "text/x-test", "Metadata": {"note": "n 1"}}
+    with tempfile.TemporaryDirectory() as folder:
+        source, copy = pathlib.Path(folder, "source"), pathlib.Path(folder, "copy")
+        source.write_bytes(large)
+        s3.upload_file(str(source), bucket, key, ExtraArgs=extra, Config=settings)
+        head = s3.head_object(Bucket=bucket, Key=key)
+        assert head["ETag"].endswith('-4"'), f"four parts: {head}"
+        assert (head["ContentType"], head["Metadata"]) == ("text/x-test", {"note": "n 1"}), head
+        s3.download_file(bucket, key, str(copy), Config=settings)
+        assert copy.read_bytes() == large
+    # Larger than the rule allows, which is known only in the middle of it.
+    try:
+        s3.upload_fileobj(io.BytesIO(content(41 << 20)), bucket, key, Config=settings)
+    except S3UploadFailedError as error:
+        assert "EntityTooLarge" in str(error), error
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == "EntityTooLarge", error
+    else:
+        raise AssertionError("41 MiB in parts were not refused")
+    assert s3.head_object(Bucket=bucket, Key=key)["ContentLength"] == len(large), "the first object was touched"
+
+
 def one(world):
     connect(world).put_object(Bucket=world["bucket"], Key=world["key"], Body=io.BytesIO(b"hello"))
 
@@ -122,7 +153,8 @@ def refusals(world):
         refused("EntityTooLarge", 400, s3.put_object, Bucket=bucket, Key=prefix + "x", Body=io.BytesIO(content(33 << 20))),
         refused("BadDigest", 400, s3.put_object, Bucket=bucket, Key=prefix + "x", Body=content(9 << 20), ChecksumCRC32="AAAAAA=="),
         refused("NotImplemented", 501, s3.get_bucket_acl, Bucket=bucket),
-        refused("NotImplemented", 501, s3.create_multipart_upload, Bucket=bucket, Key=prefix + "x"),
+        refused("AccessDenied", 403, s3.create_multipart_upload, Bucket=bucket, Key="b/x"),
+        refused("NoSuchUpload", 404, s3.upload_part, Bucket=bucket, Key=prefix + "x", UploadId="made-up", PartNumber=1, Body=b"x"),
         refused("InvalidToken", 401, connect(world, "csn_nobody").get_object, Bucket=bucket, Key=prefix + "x"),
         refused("InvalidToken", 401, connect(world, "csn_nobody").put_object, Bucket=bucket, Key=prefix + "x", Body=content(2 << 20)),
     ]
@@ -141,4 +173,5 @@ def outage(world):
 
 
 if __name__ == "__main__":
-    {"objects": objects, "uploads": uploads, "one": one, "refusals": refusals, "outage": outage}[sys.argv[1]](json.load(sys.stdin))
+    scenarios = [objects, uploads, transfers, one, refusals, outage]
+    {scenario.__name__: scenario for scenario in scenarios}[sys.argv[1]](json.load(sys.stdin))

@@ -268,20 +268,22 @@ async fn read_body(
     let declared: usize = log.lock().unwrap()[index].header("content-length").parse().unwrap_or(0);
     let wanted = declared.min(limit);
     let mut buffer = vec![0; 64 * 1024];
-    let mut body: Vec<u8> = rest.drain(..rest.len().min(wanted)).collect();
-    while body.len() < wanted {
-        let room = buffer.len().min(wanted - body.len());
+    let first: Vec<u8> = rest.drain(..rest.len().min(wanted)).collect();
+    let mut seen = first.len();
+    log.lock().unwrap()[index].body = first;
+    while seen < wanted {
+        let room = buffer.len().min(wanted - seen);
         match stream.read(&mut buffer[..room]).await {
             Ok(0) => break,
             Err(_) => {
                 log.lock().unwrap()[index].reset = true;
                 break;
             }
-            Ok(length) => body.extend_from_slice(&buffer[..length]),
+            Ok(length) => {
+                log.lock().unwrap()[index].body.extend_from_slice(&buffer[..length]);
+                seen += length;
+            }
         }
-        log.lock().unwrap()[index].body = body.clone();
     }
-    let mut log = log.lock().unwrap();
-    log[index].complete = body.len() == declared;
-    log[index].body = body;
+    log.lock().unwrap()[index].complete = seen == declared;
 }
