@@ -6,6 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::Value;
 
 use super::support::certs::write;
+use super::support::oidc::OwnIssuer;
 use super::support::process::{Process, Served, run};
 use super::support::{Answer, Client, Recorder, Setup};
 
@@ -240,4 +241,39 @@ async fn an_audit_record_is_written_at_once_while_other_requests_keep_coming() {
         let written = served.process.stdout.json().len();
         assert!(written + 10 >= number, "{written} records after {number} requests");
     }
+}
+
+#[tokio::test]
+async fn a_full_disk_costs_audit_records_and_no_request() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let mut served = Served::start(&Setup::before(&recorder), "audit: { file: /dev/full }\n", &[]).await;
+    // Some are kept, as the disk could have room again.
+    for _ in 0..200 {
+        assert_eq!(served.a.get("/bkt/a/x").await.status, 200);
+    }
+    let metrics = served.ask_admin("/metrics").await.text();
+    let lost = metrics.lines().find_map(|line| line.strip_prefix("countersign_audit_records_dropped_total "));
+    assert!(lost.unwrap().parse::<u32>().unwrap() > 0, "{metrics}");
+    assert!(served.process.stderr.text().contains("audit record lost"), "{}", served.process.stderr.text());
+    served.process.signal("TERM");
+    assert_eq!(served.process.end().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn k25_proxies_of_the_environment_are_not_used() {
+    let (recorder, proxy) = (Recorder::start(Answer::ok()).await, Recorder::start(Answer::ok()).await);
+    let own = OwnIssuer::start().await;
+    let (endpoint, names) = (proxy.endpoint(), ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "ALL_PROXY"]);
+    let env = names.map(|name| (name, endpoint.as_str()));
+    let served = Served::start(&Setup::before(&recorder).issuers(&own.entry()), "", &env).await;
+    assert_eq!(served.a.put("/bkt/a/x", &[("proxy", &endpoint)], "body").await.status, 200);
+    for _ in 0..1000 {
+        if served.ask_admin("/readyz").await.status == 200 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(served.ask_admin("/readyz").await.status, 200, "the keys of the issuer were fetched");
+    assert_eq!(recorder.requests().len(), 1);
+    assert!(proxy.is_silent(), "{:?}", proxy.requests());
 }

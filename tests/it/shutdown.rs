@@ -82,8 +82,8 @@ async fn what_is_not_done_at_the_drain_deadline_is_cut_and_commits_nothing() {
     let recorder = Recorder::start(Answer::ok()).await;
     let mut served = Served::start(&setup(&recorder, "300ms"), "", &[]).await;
     let mut stream = half_an_upload(&served, &recorder).await;
-    served.process.signal("TERM");
     let signalled = Instant::now();
+    served.process.signal("TERM");
     assert_eq!(served.process.end().await.code(), Some(0));
     let took = signalled.elapsed();
     assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(10), "{took:?}");
