@@ -160,3 +160,15 @@ async fn readiness_waits_for_the_upstream_credentials() {
     assert_eq!(gateway.a.get("/bkt/a/x").await.status, 200);
     assert!(recorder.only().header("authorization").contains("Credential=MOUNTED-LATER/"));
 }
+
+#[tokio::test]
+async fn virtual_host_addressing_puts_the_bucket_into_the_host() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let mut setup = Setup::before(&recorder).upstream("addressing: virtual-host");
+    setup.endpoint = format!("http://localhost:{}", recorder.address.port());
+    let gateway = setup.start().await;
+    assert_eq!(gateway.a.put("/bkt/a/x", &[], "body").await.status, 200);
+    let sent = recorder.only();
+    assert_eq!(sent.request_line(), "PUT /a/x");
+    assert_eq!(sent.header("host"), format!("up-bkt.localhost:{}", recorder.address.port()));
+}
