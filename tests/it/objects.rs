@@ -168,3 +168,17 @@ async fn the_list_of_buckets_is_filtered_and_paged() {
     }
     assert!(recorder.is_silent());
 }
+
+#[tokio::test]
+async fn a_store_is_addressed_by_virtual_host_too() {
+    for kind in StoreKind::REAL {
+        let Some(store) = Store::get(kind).await else { continue };
+        let mut setup = store.setup().upstream("addressing: virtual-host");
+        setup.endpoint = store.endpoint.replace("127.0.0.1", "localhost");
+        let gateway = setup.start().await;
+        assert_eq!(gateway.a.put("/bkt/a/x%20y", &[], "body").await.status, 200, "{kind:?}");
+        assert_eq!(store.read("a/x y").await.unwrap(), b"body", "{kind:?}");
+        assert_eq!(gateway.a.get("/bkt/a/x%20y").await.body, b"body", "{kind:?}");
+        assert_eq!(gateway.a.get("/bkt?list-type=2").await.elements("Key"), ["a/x y"], "{kind:?}");
+    }
+}

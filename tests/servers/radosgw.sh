@@ -62,7 +62,7 @@ osd class default list = *
 [client.rgw]
 rgw frontends = beast endpoint=127.0.0.1:$rgw
 rgw data = .
-rgw dns name = ${S3_DOMAIN:-s3.localhost}
+rgw dns name = ${S3_DOMAIN:-localhost}
 rgw thread pool size = 64
 rgw crypt require ssl = false
 rgw enable usage log = false

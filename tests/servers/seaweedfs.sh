@@ -37,6 +37,6 @@ JSON
     -volume.port="${p[2]}" -volume.port.grpc="${p[3]}" -volume.max=500 -volume.preStopSeconds=0 \
     -filer -filer.port="${p[4]}" -filer.port.grpc="${p[5]}" -filer.localSocket=filer.sock \
     -s3 -s3.port="${p[6]}" -s3.port.grpc="${p[7]}" -s3.localSocket=s3.sock -s3.config=s3.json \
-    -s3.domainName="${S3_DOMAIN:-s3.localhost}" -s3.port.iceberg=0 -s3.port.lance=0 "${tls[@]}"
+    -s3.domainName="${S3_DOMAIN:-localhost}" -s3.port.iceberg=0 -s3.port.lance=0 "${tls[@]}"
 }
 serve "$DIR"
