@@ -20,7 +20,7 @@ use crate::body::{BodyLimits, Fault, UploadBody, UploadWatch, linger};
 use crate::bounded::{self, CollectError};
 use crate::limits::{Admission, BodyTerms};
 use crate::listing;
-use crate::multipart::{Carrier, calls, unknown_length};
+use crate::multipart::{Carrier, calls, copy, unknown_length};
 use crate::respond::{Refusal, RefusalKind, Reply, local, relay};
 use crate::rules::{Denied, RuleSet, Scope};
 use crate::s3::complete_upload::MAX_DOCUMENT_BYTES;
@@ -85,20 +85,28 @@ impl Gateway {
             self.rules.authorise(caller, call, &self.buckets).inspect_err(|denied| note_denial(ticket, denied))?;
         ticket.note_decision(Decision::Allow, Some(permit.rule()));
         let admission = Admission::admit(permit)?;
-        self.answer(admission, remains, ticket).await
+        self.answer(admission, head.uri.path(), remains, ticket).await
     }
 
-    /// For a caller without any right in it, a bucket that exists is like one that does not.
+    /// For a caller without any right in it, a bucket that exists is like one that does not. A copy has two.
     fn hide_bucket(&self, error: IdentifyError, caller: &Caller) -> IdentifyError {
         match error {
-            IdentifyError::Within(bucket, error) if self.rules.shows(caller, &bucket) => *error,
+            IdentifyError::Within(bucket, error) if self.rules.shows(caller, &bucket) => {
+                self.hide_bucket(*error, caller)
+            }
             IdentifyError::Within(bucket, _) => IdentifyError::UnknownBucket(bucket.name.clone()),
             other => other,
         }
     }
 
     /// Answers an admitted call: from what the gateway knows, by listing what is permitted, or by forwarding.
-    async fn answer(&self, admission: Admission, remains: &mut Remains, ticket: &mut Ticket) -> Result<Reply, Refusal> {
+    async fn answer(
+        &self,
+        admission: Admission,
+        resource: &str,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<Reply, Refusal> {
         let permit = admission.permit();
         match (permit.scope(), permit.call().resource.bucket()) {
             (Scope::Buckets(visible), _) => {
@@ -128,14 +136,21 @@ impl Gateway {
                     bucket: Arc::clone(bucket),
                     admission: Arc::new(admission),
                 };
-                self.carry_out(carrier, remains, ticket).await
+                self.carry_out(carrier, resource, remains, ticket).await
             }
             (Scope::Whole | Scope::Listing(_), None) => Err(internal("a permit without a bucket")),
         }
     }
 
-    /// Carries out a call on a bucket or key: forwards it, or does what a part of an object needs.
-    async fn carry_out(&self, carrier: Carrier, remains: &mut Remains, ticket: &mut Ticket) -> Result<Reply, Refusal> {
+    /// Carries out a call on a bucket or key: forwards it, or does what a part or a copy of an object needs. `resource` is its path, for
+    /// an error that comes after the answer has begun.
+    async fn carry_out(
+        &self,
+        carrier: Carrier,
+        resource: &str,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<Reply, Refusal> {
         let (admission, call) = (Arc::clone(&carrier.admission), carrier.admission.permit().call());
         match call.operation {
             Operation::CreateMultipartUpload => calls::create(&carrier, ticket).await,
@@ -145,8 +160,10 @@ impl Gateway {
             }
             Operation::CompleteMultipartUpload => {
                 let body = self.collect(remains).await?;
-                calls::complete(&carrier, &body, ticket).await
+                calls::complete(&carrier, &body, resource, ticket).await
             }
+            Operation::CopyObject => copy::object(&carrier, resource, ticket).await,
+            Operation::UploadPartCopy => copy::part(&carrier, resource, ticket).await,
             Operation::AbortMultipartUpload => calls::abort(&carrier, ticket).await,
             Operation::ListParts => calls::list(&carrier, ticket).await,
             _ if has_unknown_length(call) => {

@@ -25,6 +25,9 @@ pub struct Record {
     pub bucket: Option<String>,
     /// Public key, or the prefix of a listing.
     pub key: Option<String>,
+    /// What a copy reads, as `bucket/key` in public terms; left out of other records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// What the rules said; `null` if they were not asked.
     pub decision: Option<Decision>,
     /// The rule that decided.

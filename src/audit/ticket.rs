@@ -79,6 +79,8 @@ impl Ticket {
             Resource::Object(_, key) => Some(key.as_str().to_owned()),
             Resource::Bucket(_) | Resource::Service => call.parameter("prefix").map(str::to_owned),
         };
+        self.record.source =
+            call.source.as_ref().map(|source| format!("{}/{}", source.bucket.name, source.key.as_str()));
     }
 
     /// What of a request that was not understood can be named all the same. Bucket and key are the client's words, decoded once.
@@ -106,6 +108,11 @@ impl Ticket {
         self.record.upstream = Some(name.to_owned());
         self.record.upstream_status = Some(status);
         self.record.upstream_ms = Some(milliseconds(first_byte));
+    }
+
+    /// The request's id.
+    pub fn request_id(&self) -> &str {
+        &self.record.request_id
     }
 
     /// That the request is refused, and why.

@@ -85,12 +85,7 @@ impl Refusal {
 
     /// The answer. `resource` is the path as the client sent it; `close` ends the connection behind it.
     pub fn render(&self, resource: &str, request_id: &RequestId, head_only: bool, close: bool) -> Reply {
-        let mut xml = XmlWriter::new("Error", false);
-        xml.text("Code", self.code.as_str())
-            .text("Message", &self.message)
-            .text("Resource", resource)
-            .text("RequestId", request_id.as_str());
-        let document = xml.finish();
+        let document = self.document(resource, request_id.as_str());
         let length = document.len();
         let body =
             if head_only || self.status == StatusCode::NOT_MODIFIED { Vec::new() } else { document.into_bytes() };
@@ -103,6 +98,16 @@ impl Refusal {
         }
         self.add_headers(headers, close);
         reply
+    }
+
+    /// The error document of S3.
+    pub fn document(&self, resource: &str, request_id: &str) -> String {
+        let mut xml = XmlWriter::new("Error", false);
+        xml.text("Code", self.code.as_str())
+            .text("Message", &self.message)
+            .text("Resource", resource)
+            .text("RequestId", request_id);
+        xml.finish()
     }
 
     fn add_headers(&self, headers: &mut HeaderMap, close: bool) {
@@ -187,6 +192,7 @@ impl From<IdentifyError> for Refusal {
             IdentifyError::Method(_) => Self::client(Code::MethodNotAllowed, &error),
             IdentifyError::UnknownParameter(_) => Self::client(Code::InvalidArgument, &error),
             IdentifyError::Headers(header) => Self::client(header_code(header), &error),
+            IdentifyError::CopySource(_) => Self::client(Code::InvalidArgument, &error),
             IdentifyError::Upload(upload) => Self::client(upload_code(upload), &error),
             IdentifyError::Expectation => Self::client(Code::ExpectationFailed, &error),
             IdentifyError::NotServed(_) => Self::client(Code::NotImplemented, &error),

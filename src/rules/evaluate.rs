@@ -14,7 +14,7 @@ use crate::rules::permit::{Permit, Scope};
 use crate::rules::settings::{Client, Effect, RuleSettings, Terms, Who};
 use crate::rules::template::PrefixTemplate;
 use crate::s3::listing::{ListError, ListRequest};
-use crate::s3::{Bucket, Buckets, Operation, Resource, S3Call};
+use crate::s3::{Bucket, Buckets, CopySource, Operation, Resource, S3Call};
 
 /// All rules of one configuration.
 #[derive(Debug)]
@@ -107,12 +107,24 @@ impl RuleSet {
                 for (extra, _) in &call.headers.needs_actions {
                     self.decide(&caller, place, extra)?;
                 }
+                if let Some(source) = &call.source {
+                    self.decide(&caller, source_place(source), source_action(source))?;
+                }
                 (self.decide(&caller, place, action)?.id.clone(), Scope::Whole)
             }
         };
         let terms = self.terms_of(&rule);
         check_terms(&rule, &terms, &call)?;
-        Ok(Permit::new(caller, call, rule, terms, scope))
+        let may_copy_tags = self.may_copy_tags(&caller, &call);
+        Ok(Permit::new(caller, call, rule, terms, scope).with_tag_copying(may_copy_tags))
+    }
+
+    /// Whether a copy may take the tags of its source along: whoever may not read them there and write them here would do both by it.
+    fn may_copy_tags(&self, caller: &Caller, call: &S3Call) -> bool {
+        let (Some(source), Resource::Object(bucket, key)) = (&call.source, &call.resource) else { return false };
+        let read = if source.version_id.is_some() { "s3:GetObjectVersionTagging" } else { "s3:GetObjectTagging" };
+        self.decide(caller, source_place(source), read).is_ok()
+            && self.decide(caller, Place::Key(bucket, key.as_str()), "s3:PutObjectTagging").is_ok()
     }
 
     fn decide<'a>(&'a self, caller: &'a Caller, place: Place<'_>, action: &'static str) -> Result<&'a Rule, Denied> {
@@ -213,6 +225,15 @@ fn required_action(call: &S3Call) -> &'static str {
         (Operation::DeleteObject, true) => "s3:DeleteObjectVersion",
         (operation, _) => operation.spec().action,
     }
+}
+
+fn source_place(source: &CopySource) -> Place<'_> {
+    Place::Key(&source.bucket, source.key.as_str())
+}
+
+/// Reading the source of a copy is a read of its own.
+fn source_action(source: &CopySource) -> &'static str {
+    if source.version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" }
 }
 
 fn check_terms(rule: &RuleId, terms: &Terms, call: &S3Call) -> Result<(), Denied> {

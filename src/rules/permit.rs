@@ -16,6 +16,7 @@ pub struct Permit {
     rule: RuleId,
     terms: Arc<Terms>,
     scope: Scope,
+    may_copy_tags: bool,
 }
 
 /// How much of what the call names is permitted.
@@ -31,7 +32,16 @@ pub enum Scope {
 
 impl Permit {
     pub(in crate::rules) fn new(caller: Caller, call: S3Call, rule: RuleId, terms: Arc<Terms>, scope: Scope) -> Self {
-        Self { caller, call, rule, terms, scope }
+        Self { caller, call, rule, terms, scope, may_copy_tags: false }
+    }
+
+    pub(in crate::rules) fn with_tag_copying(self, may_copy_tags: bool) -> Self {
+        Self { may_copy_tags, ..self }
+    }
+
+    /// Whether a copy may take the tags of its source along.
+    pub fn may_copy_tags(&self) -> bool {
+        self.may_copy_tags
     }
 
     /// Who is permitted.

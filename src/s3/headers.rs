@@ -63,7 +63,16 @@ fn known_amz(name: &str, value: &HeaderValue) -> Disposition {
         "x-amz-checksum-mode" | "x-amz-object-attributes" | "x-amz-max-parts" | "x-amz-part-number-marker" => {
             Disposition::Pass
         }
-        "x-amz-copy-source" => Disposition::Pass,
+        // Read into `CopySource`, a target of its own, and written anew.
+        "x-amz-copy-source" | "x-amz-copy-source-range" => Disposition::Drop,
+        "x-amz-copy-source-if-match"
+        | "x-amz-copy-source-if-none-match"
+        | "x-amz-copy-source-if-modified-since"
+        | "x-amz-copy-source-if-unmodified-since" => Disposition::Pass,
+        "x-amz-metadata-directive" | "x-amz-tagging-directive" if value == "COPY" || value == "REPLACE" => {
+            Disposition::Pass
+        }
+        "x-amz-metadata-directive" | "x-amz-tagging-directive" => Disposition::Refuse,
         "x-amz-tagging" => Disposition::NeedsAction("s3:PutObjectTagging"),
         // The canned ACL that every object has anyway; rclone and s3cmd send it by default.
         "x-amz-acl" if value == "private" => Disposition::Drop,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use crate::s3::buckets::{Bucket, Buckets};
+use crate::s3::copy_source::{self, CopySource, CopySourceError};
 use crate::s3::headers::{HeaderError, SortedHeaders};
 use crate::s3::names::{KeyError, ObjectKey};
 use crate::s3::operation::{Body, Level, Operation, OperationSpec};
@@ -28,6 +29,8 @@ pub struct S3Call {
     pub headers: SortedHeaders,
     /// What the head says of the object's bytes, if the operation carries any.
     pub upload: Option<UploadHead>,
+    /// What a copy reads.
+    pub source: Option<CopySource>,
 }
 
 /// What an operation touches, in public terms.
@@ -96,6 +99,9 @@ pub enum IdentifyError {
     /// What the head says of the body is not acceptable.
     #[error(transparent)]
     Upload(#[from] UploadError),
+    /// The source of a copy is not acceptable.
+    #[error(transparent)]
+    CopySource(#[from] CopySourceError),
     /// An operation without a body came with one.
     #[error("{0} takes no request body")]
     UnexpectedBody(&'static str),
@@ -114,6 +120,7 @@ pub enum IdentifyError {
 pub const SERVED: &[Operation] = &[
     Operation::AbortMultipartUpload,
     Operation::CompleteMultipartUpload,
+    Operation::CopyObject,
     Operation::CreateMultipartUpload,
     Operation::DeleteObject,
     Operation::GetBucketLocation,
@@ -125,6 +132,7 @@ pub const SERVED: &[Operation] = &[
     Operation::ListParts,
     Operation::PutObject,
     Operation::UploadPart,
+    Operation::UploadPartCopy,
 ];
 
 /// Understands a request head.
@@ -149,7 +157,7 @@ pub fn identify(head: &Parts, buckets: &Buckets) -> Result<S3Call, IdentifyError
     }
     let bucket = find_bucket(buckets, bucket)?;
     let within = bucket.clone();
-    understand(head, spec, query, bucket, key).map_err(|error| match within {
+    understand(head, spec, query, bucket, key, buckets).map_err(|error| match within {
         Some(bucket) => IdentifyError::Within(bucket, Box::new(error)),
         None => error,
     })
@@ -162,6 +170,7 @@ fn understand(
     query: Vec<(String, String)>,
     bucket: Option<Arc<Bucket>>,
     key: Option<String>,
+    buckets: &Buckets,
 ) -> Result<S3Call, IdentifyError> {
     let resource = match (bucket, key) {
         (None, _) => Resource::Service,
@@ -172,12 +181,14 @@ fn understand(
         }
     };
     let headers = SortedHeaders::sort(spec, &head.headers)?;
+    let copies = spec.required_headers.contains(&copy_source::HEADER);
+    let source = copies.then(|| CopySource::parse(&head.headers, buckets)).transpose()?;
     let upload = match spec.body {
         Body::Object => Some(UploadHead::parse(&head.headers, head.version)?),
         Body::Xml => None,
         Body::None => check_no_body(head, spec).map(|()| None)?,
     };
-    Ok(S3Call { operation: spec.operation, resource, query, headers, upload })
+    Ok(S3Call { operation: spec.operation, resource, query, headers, upload, source })
 }
 
 /// Finds the one operation that fits: the candidate with the most requirements met.

@@ -3,6 +3,7 @@
 pub mod buckets;
 pub mod checksum;
 pub mod complete_upload;
+pub mod copy_source;
 pub mod error_code;
 pub mod headers;
 pub mod identify;
@@ -16,6 +17,7 @@ pub mod xml;
 
 pub use buckets::{Bucket, Buckets, OddKeys};
 pub use checksum::ChecksumAlgorithm;
+pub use copy_source::CopySource;
 pub use error_code::S3ErrorCode;
 pub use identify::{IdentifyError, Resource, S3Call, identify};
 pub use names::ObjectKey;

@@ -14,6 +14,7 @@ mod boto;
 mod clients;
 mod commit_point;
 mod confused_deputy;
+mod copies;
 mod demo;
 mod forged_tokens;
 mod hostile;
