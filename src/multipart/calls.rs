@@ -32,7 +32,7 @@ pub async fn create(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Ref
     let permit = carrier.admission.permit();
     let seal = UploadSeal {
         upload_id: root.text_of("UploadId").to_owned(),
-        rule: permit.rule().to_string(),
+        rule: Some(permit.rule().to_string()),
         media_type: declared_type(&permit.call().headers.pass),
     };
     if seal.upload_id.is_empty() {
@@ -46,14 +46,21 @@ pub async fn create(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Ref
     Ok(document(xml, &head.headers))
 }
 
-/// Opens the upload id of a call.
+/// Opens the upload id of a call that adds to the upload.
 ///
 /// # Errors
-/// [`Refusal`] if it is not one of this caller for this key.
+/// [`Refusal`] if it is not of an upload that this caller began for this key.
 pub fn open(carrier: &Carrier) -> Result<UploadSeal, Refusal> {
     let permit = carrier.admission.permit();
     let sealed = permit.call().parameter("uploadId").unwrap_or_default();
     Ok(UploadSeal::open(sealed, &carrier.sealer()?, permit)?)
+}
+
+/// Opens the upload id of a call that adds nothing; it may come from a list.
+fn open_any(carrier: &Carrier) -> Result<UploadSeal, Refusal> {
+    let permit = carrier.admission.permit();
+    let sealed = permit.call().parameter("uploadId").unwrap_or_default();
+    Ok(UploadSeal::open_any(sealed, &carrier.sealer()?, permit)?)
 }
 
 /// What the body of an UploadPart must keep to, and its query in the store's terms.
@@ -92,7 +99,7 @@ pub fn part_query(number: u32, upload_id: String) -> Vec<(String, String)> {
 /// # Errors
 /// [`Refusal`] if the upload id is not acceptable or the store fails.
 pub async fn abort(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Refusal> {
-    let seal = open(carrier)?;
+    let seal = open_any(carrier)?;
     let reply = carrier.send(MultipartStep::Abort { upload_id: &seal.upload_id }).await?;
     ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
     if !reply.head.status.is_success() {
@@ -115,7 +122,7 @@ pub async fn list(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Refus
         Some(_) => Err(bad_number(parameter)),
     };
     let (after, max_parts) = (number("part-number-marker", 0)?, number("max-parts", PAGE)?.min(PAGE));
-    let seal = open(carrier)?;
+    let seal = open_any(carrier)?;
     let (head, root) =
         carrier.send_for_document(MultipartStep::List { upload_id: &seal.upload_id, after, max_parts }, ticket).await?;
     let mut xml = XmlWriter::new("ListPartsResult", true);

@@ -11,14 +11,15 @@ use http::StatusCode;
 use http::response::Parts;
 
 use crate::audit::Ticket;
-use crate::base::{Sealer, Secret};
+use crate::base::Sealer;
 use crate::bounded;
 use crate::limits::Admission;
 use crate::respond::late::UpstreamNote;
 use crate::respond::{Refusal, RefusalKind, relay};
+use crate::rules::UploadSeal;
 use crate::s3::xml::Element;
 use crate::s3::{Bucket, S3ErrorCode};
-use crate::sign::{MultipartStep, Outbound, SignError, Signer};
+use crate::sign::{MultipartStep, Outbound, Signer};
 use crate::upstream::{UpstreamReply, Upstreams};
 
 /// Largest document read from a store. A page of 1,000 parts has about 300 KB.
@@ -84,9 +85,7 @@ impl Carrier {
 
     /// Seals and opens upload ids. The key comes from the upstream's secret, so every replica with the same secret has it.
     fn sealer(&self) -> Result<Sealer, Refusal> {
-        let route = self.signer.route(self.bucket.route);
-        let credentials = route.credentials.current().ok_or_else(|| SignError::NoCredentials(route.name.clone()))?;
-        Ok(Sealer::derive(&Secret::new(credentials.secret_access_key()), "countersign upload id v1"))
+        Ok(self.signer.sealer(&self.bucket, UploadSeal::PURPOSE)?)
     }
 }
 

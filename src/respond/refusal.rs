@@ -235,11 +235,13 @@ impl From<Denied> for Refusal {
                 denied(format!("The parameter {parameter} is not allowed here."))
             }
             Denied::List(list) => match list {
-                ListError::MaxKeys
+                ListError::Max(_)
                 | ListError::EncodingType
                 | ListError::Prefix(_)
                 | ListError::Delimiter(_)
-                | ListError::StartAfter(_)
+                | ListError::StartAfter(..)
+                | ListError::VersionMarker
+                | ListError::UploadMarker
                 | ListError::Token => Self::client(S3ErrorCode::InvalidArgument, &error),
             },
         }
@@ -285,6 +287,10 @@ impl From<SealError> for Refusal {
         match error {
             SealError::Foreign | SealError::OtherRule => {
                 Self::new(S3ErrorCode::NoSuchUpload, RefusalKind::Denied, "The upload does not exist.", error)
+            }
+            SealError::Listed => {
+                let message = "An upload id out of a list is good for AbortMultipartUpload and ListParts only.";
+                Self::new(S3ErrorCode::AccessDenied, RefusalKind::Denied, message, error)
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::rules::listing::{ListRights, ListScope};
 use crate::rules::permit::{Permit, Scope};
 use crate::rules::settings::{Client, Effect, RuleSettings, Terms, Who};
 use crate::rules::template::PrefixTemplate;
-use crate::s3::listing::{ListError, ListRequest};
+use crate::s3::listing::{ListError, ListKind, ListRequest};
 use crate::s3::{Bucket, Buckets, CopySource, Operation, Resource, S3Call};
 
 /// All rules of one configuration.
@@ -93,10 +93,10 @@ impl RuleSet {
     /// [`Denied`] with the rule, or the lack of one, that decided.
     pub fn authorise(&self, caller: Caller, call: S3Call, buckets: &Buckets) -> Result<Permit, Denied> {
         let action = required_action(&call);
-        let (rule, scope) = match (&call.resource, call.operation) {
+        let (rule, scope) = match (&call.resource, ListKind::of(call.operation)) {
             (Resource::Service, _) => (self.visible_rule(), Scope::Buckets(self.visible_buckets(&caller, buckets))),
-            (Resource::Bucket(bucket), Operation::ListObjectsV2) => {
-                let scope = self.list_scope(&caller, bucket, &call)?;
+            (Resource::Bucket(bucket), Some(kind)) => {
+                let scope = self.list_scope(&caller, bucket, kind, &call)?;
                 (scope.rule.clone(), Scope::Listing(scope))
             }
             (Resource::Bucket(bucket), _) => {
@@ -147,10 +147,10 @@ impl RuleSet {
     }
 
     /// What the caller may list of a bucket, cut down to what was asked for.
-    fn list_scope(&self, caller: &Caller, bucket: &Bucket, call: &S3Call) -> Result<ListScope, Denied> {
-        const ACTION: &str = "s3:ListBucket";
+    fn list_scope(&self, caller: &Caller, bucket: &Bucket, kind: ListKind, call: &S3Call) -> Result<ListScope, Denied> {
+        let action = required_action(call);
         let mut rights = ListRights::default();
-        for rule in self.matching(caller, ACTION) {
+        for rule in self.matching(caller, action) {
             let prefixes = rule.prefixes_in(caller, bucket);
             match rule.settings.effect {
                 Effect::Deny => rights.denied.extend(prefixes.into_iter().map(|prefix| (prefix, rule.id.clone()))),
@@ -159,11 +159,11 @@ impl RuleSet {
         }
         if rights.allowed.is_empty() {
             // Before the parameters are read: what is wrong with them is for those who may list.
-            return Err(Denied::NoRule { action: ACTION });
+            return Err(Denied::NoRule { action });
         }
-        rights.narrow(&ListRequest::parse(call)?).map_err(|denying| match denying {
-            Some(rule) => Denied::ByRule { rule, action: ACTION },
-            None => Denied::NoRule { action: ACTION },
+        rights.narrow(&ListRequest::parse(kind, call)?).map_err(|denying| match denying {
+            Some(rule) => Denied::ByRule { rule, action },
+            None => Denied::NoRule { action },
         })
     }
 

@@ -10,7 +10,7 @@ pub mod upload_seal;
 
 pub use action::{Action, ActionSet};
 pub use evaluate::{Denied, RuleSet};
-pub use listing::ListScope;
+pub use listing::{ListPart, ListScope};
 pub use permit::{Permit, Scope};
 pub use settings::{Effect, RuleSettings, Terms};
 pub use upload_seal::{SealError, UploadSeal};

@@ -39,6 +39,10 @@ fn served_operations_are_recognised() {
         ("HEAD", "/bkt", Operation::HeadBucket),
         ("GET", "/bkt?location", Operation::GetBucketLocation),
         ("GET", "/bkt/?list-type=2&prefix=a/&delimiter=/", Operation::ListObjectsV2),
+        ("GET", "/bkt", Operation::ListObjects),
+        ("GET", "/bkt?marker=a/x&prefix=a/", Operation::ListObjects),
+        ("GET", "/bkt?versions", Operation::ListObjectVersions),
+        ("GET", "/bkt?uploads&max-uploads=3", Operation::ListMultipartUploads),
         ("GET", "/bkt/a/x", Operation::GetObject),
         ("GET", "/bkt/a/x?x-id=GetObject&versionId=7", Operation::GetObject),
         ("HEAD", "/bkt/a/x?partNumber=1", Operation::HeadObject),
@@ -71,11 +75,8 @@ fn every_operation_of_the_model_is_recognised_by_its_own_request() {
 #[test]
 fn operations_that_are_not_served_are_refused_by_name() {
     for (method, target, name) in [
-        ("GET", "/bkt", "ListObjects"),
-        ("GET", "/bkt?versions", "ListObjectVersions"),
         ("PUT", "/bkt", "CreateBucket"),
         ("POST", "/bkt?delete", "DeleteObjects"),
-        ("GET", "/bkt?uploads", "ListMultipartUploads"),
         ("PUT", "/bkt/a/x?acl", "PutObjectAcl"),
         ("GET", "/bkt/a/x?tagging", "GetObjectTagging"),
     ] {
@@ -97,7 +98,17 @@ fn d20_unknown_query_parameters_are_refused() {
         "/bkt/a/x?;acl",
         "/bkt/a/x??acl",
         "/bkt/a/x?append",
+        "/bkt?list-type=1",
         "/bkt?list-type=3",
+        "/bkt?list-type=",
+        "/bkt?start-after=a",
+        "/bkt?prefix%5B%5D=a/",
+        "/bkt?Marker=a",
+        "/bkt?versions&marker=a",
+        "/bkt?versions&max-uploads=1",
+        "/bkt?uploads&max-keys=1",
+        "/bkt?uploads&PREFIX=b/",
+        "/bkt?list-type=2&marker=a",
         "/bkt?list-type=2&PREFIX=b/",
         "/bkt?list-type=2&prefix%5B%5D=",
     ] {

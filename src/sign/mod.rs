@@ -16,7 +16,7 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 
-use crate::base::{Clock, RouteId, Secret};
+use crate::base::{Clock, RouteId, Sealer, Secret};
 use crate::body::{ChunkEncode, UploadBody};
 use crate::limits::Admission;
 use crate::rules::Terms;
@@ -100,12 +100,23 @@ impl Signer {
         }
     }
 
+    /// Seals and opens what clients carry for the gateway. The key comes from the upstream's secret, so every replica with the same secret
+    /// has it.
+    ///
+    /// # Errors
+    /// [`SignError`] if the upstream has no credentials.
+    pub fn sealer(&self, bucket: &Bucket, purpose: &str) -> Result<Sealer, SignError> {
+        let route = self.route(bucket.route);
+        let credentials = route.credentials.current().ok_or_else(|| SignError::NoCredentials(route.name.clone()))?;
+        Ok(Sealer::derive(&Secret::new(credentials.secret_access_key()), purpose))
+    }
+
     /// Prepares one listing of keys under a prefix in upstream terms.
     ///
     /// # Errors
     /// [`SignError`] if the upstream has no credentials.
-    pub fn prepare_listing(&self, bucket: &Bucket, parameters: &[(&str, &str)]) -> Result<Outbound, SignError> {
-        let query = canonical_query(parameters.iter().copied());
+    pub fn prepare_listing(&self, bucket: &Bucket, parameters: &[(&str, String)]) -> Result<Outbound, SignError> {
+        let query = canonical_query(parameters.iter().map(|(name, value)| (*name, value.as_str())));
         self.sign_empty(Draft { method: Method::GET, bucket, key: None, query, headers: HeaderMap::new() })
     }
 

@@ -1,6 +1,7 @@
 //! boto3 with a bearer token, in clear text and over TLS, where it frames its uploads with a trailing checksum.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -12,18 +13,22 @@ use super::support::{Answer, Gateway, Recorder, Setup, Store, StoreKind};
 const RULES: &str = "
   - { name: own, who: { tokens: [a] }, where: bkt/a/, what: [read, write, delete], limits: { max_size: 32MiB } }";
 
-/// Runs a scenario of `clients/boto.py`; panics with its output if something came out differently. False if boto3 is missing.
 async fn boto(scenario: &'static str, world: Value) -> bool {
+    python("boto.py", scenario, world).await
+}
+
+/// Runs a scenario of a program in `clients/`; panics with its output if something came out differently. False if boto3 is missing.
+pub async fn python(program: &'static str, scenario: &'static str, world: Value) -> bool {
     let python = tools().join("venv/bin/python");
     if !python.exists() {
         missing("boto3");
         return false;
     }
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/clients/boto.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients").join(program);
     let run = move || {
         // Without the environment: it may name proxies, credentials and authorities.
         let mut child = Command::new(python)
-            .args([script, scenario])
+            .args([script.as_os_str(), scenario.as_ref()])
             .env_clear()
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("AWS_EC2_METADATA_DISABLED", "true")

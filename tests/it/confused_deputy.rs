@@ -134,7 +134,6 @@ async fn d20_unknown_query_keys_are_refused_and_not_taken_for_the_plain_object()
         "renameObject",
         "append",
         "delete",
-        "versions",
     ];
     let odd = [
         "foo",
