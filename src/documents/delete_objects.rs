@@ -28,7 +28,7 @@ enum StoreResult {
 /// # Errors
 /// [`Refusal`] if the store fails as a whole, or answers for something it was not asked for.
 pub async fn delete(errand: &Errand<'_>, scope: &BatchScope, ticket: &mut Ticket) -> Result<Reply, Refusal> {
-    ticket.note_batch(record(scope, None));
+    ticket.note_batch(record(scope, &[]));
     let permitted: Vec<&ObjectVersion> = scope.permitted().collect();
     let mut results = Vec::new();
     if !permitted.is_empty() {
@@ -37,20 +37,21 @@ pub async fn delete(errand: &Errand<'_>, scope: &BatchScope, ticket: &mut Ticket
         let outbound = errand.signer.prepare_document(errand.admission, errand.bucket, document)?;
         let (_, root) = errand.send_for_document(outbound, MAX_ANSWER_BYTES, ticket).await?;
         results = read_results(&root, &permitted, prefix).map_err(|fault| bad_answer(&fault))?;
-        ticket.note_batch(record(scope, Some(&results)));
+        ticket.note_batch(record(scope, &results));
     }
     Ok(local::document(render(scope, &results)))
 }
 
 /// For the audit record: what became of each object. Without results it is not known of those that the store is asked for.
-fn record(scope: &BatchScope, results: Option<&[StoreResult]>) -> BatchRecord {
-    let mut results = results.map(<[_]>::iter);
+fn record(scope: &BatchScope, results: &[StoreResult]) -> BatchRecord {
+    let mut results = results.iter();
     BatchRecord::collect(scope.verdicts().map(|(object, verdict)| {
-        let fate = match (verdict, results.as_mut().map(Iterator::next)) {
-            (Err(denied), _) => return (object, Fate::Denied(denying_rule(denied).map(ToString::to_string))),
-            (Ok(_), Some(Some(StoreResult::Deleted { .. }))) => Fate::Deleted,
-            (Ok(_), Some(Some(StoreResult::Failed(code)))) => Fate::Failed(code.as_str()),
-            (Ok(_), Some(None) | None) => Fate::Unknown,
+        // Results are of permitted objects only.
+        let fate = match verdict.as_ref().map(|_| results.next()) {
+            Err(denied) => Fate::Denied(denying_rule(denied).map(ToString::to_string)),
+            Ok(Some(StoreResult::Deleted { .. })) => Fate::Deleted,
+            Ok(Some(StoreResult::Failed(code))) => Fate::Failed(code.as_str()),
+            Ok(None) => Fate::Unknown,
         };
         (object, fate)
     }))
@@ -82,7 +83,8 @@ fn read_results(root: &Element, asked: &[&ObjectVersion], prefix: &str) -> Resul
         };
         let key = element.text_of("Key").strip_prefix(prefix).ok_or("a key outside of the bucket's prefix")?;
         let candidates = by_key.get(key).ok_or("a key that was not asked for")?;
-        let index = choose(asked, candidates, element.text_of("VersionId")).ok_or("a version that was not asked for")?;
+        let index =
+            choose(asked, candidates, element.text_of("VersionId")).ok_or("a version that was not asked for")?;
         if results[index].replace(result).is_some() {
             return Err("two results for one object");
         }
@@ -93,9 +95,8 @@ fn read_results(root: &Element, asked: &[&ObjectVersion], prefix: &str) -> Resul
 /// Which of the objects of one key a result is about. Stores name a version where none was asked for (the one they made), and leave it out
 /// where one was.
 fn choose(asked: &[&ObjectVersion], candidates: &[usize], version_id: &str) -> Option<usize> {
-    let find = |wanted: Option<&str>| {
-        candidates.iter().copied().find(|index| asked[*index].version_id.as_deref() == wanted)
-    };
+    let find =
+        |wanted: Option<&str>| candidates.iter().copied().find(|index| asked[*index].version_id.as_deref() == wanted);
     let named = Some(version_id).filter(|version_id| !version_id.is_empty());
     match (named, candidates) {
         (None, [only]) => Some(*only),

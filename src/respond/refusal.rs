@@ -197,7 +197,9 @@ impl From<IdentifyError> for Refusal {
             IdentifyError::Range(RangeError::Both) | IdentifyError::NoDigest(_) => {
                 Self::client(Code::InvalidRequest, &error)
             }
-            IdentifyError::Attributes(_) | IdentifyError::EncodedDocument(_) => Self::client(Code::InvalidArgument, &error),
+            IdentifyError::Attributes(_) | IdentifyError::EncodedDocument(_) => {
+                Self::client(Code::InvalidArgument, &error)
+            }
             IdentifyError::Expectation => Self::client(Code::ExpectationFailed, &error),
             IdentifyError::NotServed(_) => Self::client(Code::NotImplemented, &error),
         }

@@ -36,8 +36,7 @@ pub fn check(headers: &HeaderMap) -> Result<(), AttributesError> {
         }
         seen.push(name);
     }
-    let is_number =
-        |value: &str| (1..=9).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = |value: &str| (1..=9).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_digit());
     let numbers = [text("x-amz-max-parts"), text("x-amz-part-number-marker")];
     if numbers.into_iter().flatten().all(is_number) { Ok(()) } else { Err(AttributesError::Number) }
 }

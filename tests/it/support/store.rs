@@ -123,6 +123,13 @@ impl Store {
         panic!("{:?} still has uploads: {:?}", self.kind, self.uploads().await);
     }
 
+    /// Keeps the versions of objects in its bucket from now on.
+    pub async fn keep_versions(&self) {
+        let enabled = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>Enabled</Status></VersioningConfiguration>";
+        let answer = self.send("PUT", "", "versioning=", enabled.as_bytes()).await;
+        assert!(answer.status.is_success(), "{:?} keeps versions: {}", self.kind, answer.text());
+    }
+
     async fn send(&self, method: &str, key: &str, query: &str, body: &[u8]) -> Response {
         let path = format!(
             "/{}{}{}",
