@@ -144,3 +144,43 @@ fn k27_bombs_are_refused() {
         assert!(matches!(read(body.as_bytes()), Err(DeleteError::Document(_))), "{body:.40}");
     }
 }
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// What the rules decide about is what the store reads: no key changes between reading and writing.
+        #[test]
+        fn d13_whatever_is_read_is_what_is_written(
+            keys in prop::collection::vec("[ -~\u{a0}-\u{2ff}\u{feff}-\u{10ffff}]{1,40}", 1..8),
+            version in prop::option::of("[!-~]{1,20}"),
+        ) {
+            let mut xml = XmlWriter::new("Delete", true);
+            for key in &keys {
+                xml.open("Object").text("Key", key);
+                if let Some(version) = &version {
+                    xml.text("VersionId", version);
+                }
+                xml.close();
+            }
+            let Ok(request) = parse(xml.finish().as_bytes(), &bucket(OddKeys::Pass)) else { return Ok(()) };
+            prop_assert!(request.objects.iter().all(|object| keys.iter().any(|key| key == object.key.as_str())));
+            let store = Bucket { upstream_prefix: String::new(), ..bucket(OddKeys::Pass) };
+            let written = parse(render(request.objects.iter(), "gw/").as_bytes(), &store).unwrap();
+            let read = |request: &DeleteRequest, prefix: &str| {
+                let object = |o: &ObjectVersion| (format!("{prefix}{}", o.key.as_str()), o.version_id.clone());
+                request.objects.iter().map(object).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(read(&written, ""), read(&request, "gw/"));
+        }
+
+        /// No bytes make the reader panic.
+        #[test]
+        fn k27_any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..200), text in "[<>/&;a-zA-Z \"='!\\[\\]-]{0,120}") {
+            let _any = read(&body);
+            let _likely = delete(&text);
+        }
+    }
+}
