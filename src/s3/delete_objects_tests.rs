@@ -140,6 +140,8 @@ fn k27_bombs_are_refused() {
         "<!DOCTYPE a SYSTEM \"file:///etc/passwd\"><Delete/>".to_owned(),
         "<Delete>".repeat(100_000),
         format!("<Delete {}/>", "a='b' ".repeat(100_000)),
+        format!("<Delete>{}</Delete>", "<Object/>".repeat(200_000)),
+        format!("<Delete><Object>{}</Object></Delete>", "<Key/>".repeat(200_000)),
     ] {
         assert!(matches!(read(body.as_bytes()), Err(DeleteError::Document(_))), "{body:.40}");
     }

@@ -5,6 +5,9 @@
 
 use crate::s3::xml::{Element, XmlError, is_carried};
 
+/// A DeleteObjects of 1,000 objects with everything that can be said of them has 6,002.
+const MAX_ELEMENTS: usize = 10_000;
+
 /// Why a document was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
@@ -38,7 +41,7 @@ impl DocumentError {
 /// [`DocumentError`] if it is not one.
 pub fn root(document: &[u8], name: &str) -> Result<Element, DocumentError> {
     let text = std::str::from_utf8(document).map_err(|_| DocumentError::NotText)?;
-    let root = Element::parse(text)?;
+    let root = Element::parse_at_most(text, MAX_ELEMENTS)?;
     if root.name == name { Ok(root) } else { Err(DocumentError::element(&root.name)) }
 }
 

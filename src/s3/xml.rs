@@ -31,10 +31,17 @@ pub enum XmlError {
     /// Nested deeper than any S3 document.
     #[error("the XML is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
+    /// More elements than any S3 document of its kind.
+    #[error("the XML has more than {0} elements")]
+    TooMany(usize),
 }
 
 /// S3 documents are at most 8 levels deep.
 const MAX_DEPTH: usize = 20;
+
+/// The largest document of S3 is a CompleteMultipartUpload: 10,000 parts with a checksum. An element takes thirty times the memory of the
+/// four bytes it can be written in.
+const MAX_ELEMENTS: usize = 100_000;
 
 /// Most namespaces that an element declares; some serialisers add those of XML Schema.
 const MAX_NAMESPACES: usize = 4;
@@ -45,11 +52,24 @@ impl Element {
     /// # Errors
     /// [`XmlError`] with the first thing wrong.
     pub fn parse(document: &str) -> Result<Self, XmlError> {
+        Self::parse_at_most(document, MAX_ELEMENTS)
+    }
+
+    /// Reads a document of so many elements.
+    ///
+    /// # Errors
+    /// [`XmlError`] with the first thing wrong.
+    pub fn parse_at_most(document: &str, limit: usize) -> Result<Self, XmlError> {
         let mut reader = Reader::from_str(document);
+        let mut elements = 0;
         let mut open: Vec<Element> = Vec::new();
         let mut root = None;
         loop {
             let event = reader.read_event().map_err(|_| XmlError::Malformed)?;
+            elements += usize::from(matches!(event, Event::Start(_) | Event::Empty(_)));
+            if elements > limit {
+                return Err(XmlError::TooMany(limit));
+            }
             match event {
                 Event::Start(start) => {
                     if open.len() == MAX_DEPTH {
@@ -239,6 +259,14 @@ mod tests {
         for text in ["", "<a>", "<a></b>", "<a/><b/>", "text", "<a/>x", "</a>", "<a>&#x0;</a>"] {
             assert!(Element::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn k27_the_number_of_elements_is_bounded() {
+        let document = |count: usize| format!("<a>{}</a>", "<b/>".repeat(count - 1));
+        assert!(Element::parse(&document(100_000)).is_ok());
+        assert_eq!(Element::parse(&document(100_001)), Err(XmlError::TooMany(100_000)));
+        assert_eq!(Element::parse_at_most(&document(6), 5), Err(XmlError::TooMany(5)));
     }
 
     #[test]

@@ -102,6 +102,26 @@ async fn d12_a_batch_deletes_what_is_permitted_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn d14_a_thousand_long_keys_are_one_request() {
+    for kind in StoreKind::REAL {
+        let Some(store) = Store::get(kind).await else { continue };
+        let gateway = store.setup().rules(RULES).start().await;
+        // SeaweedFS keeps a segment as the name of a file, of at most 255 bytes.
+        let key = |n: usize| format!("a/{n:0>250}/{n:0>250}/{n:0>250}");
+        for n in [0, 500, 999] {
+            store.put(&key(n), b"x").await;
+        }
+        let answer = delete(&gateway.a, &(0..1000).map(|n| object(&key(n))).collect::<String>()).await;
+        assert_eq!((answer.status.as_u16(), answer.elements("Deleted").len()), (200, 1000), "{kind:?}");
+        assert!(answer.elements("Key").into_iter().eq((0..1000).map(key)), "{kind:?}: in the order of the request");
+        assert!(store.keys("").await.is_empty(), "{kind:?}");
+        let record = gateway.record(1).await;
+        let batch = record.batch.unwrap();
+        assert_eq!((record.outcome, batch.deleted, batch.left_out > 900), (Outcome::Ok, 1000, true), "{kind:?}");
+    }
+}
+
+#[tokio::test]
 async fn d07_versions_in_a_batch_need_their_own_right() {
     for kind in StoreKind::REAL {
         let Some(store) = Store::get(kind).await else { continue };
@@ -261,6 +281,7 @@ async fn d13_k27_documents_with_two_readings_never_reach_the_store() {
         format!("<!DOCTYPE Delete SYSTEM \"http://{}/\">{}", recorder.address, document(&object("a/1"))),
         "<Delete>".repeat(100_000),
         document(&format!("<Object {}/>", "a='b' ".repeat(100_000))),
+        document(&"<Object/>".repeat(100_000)),
         document(&(0..1001).map(|n| object(&format!("a/{n}"))).collect::<String>()),
         String::new(),
     ] {
@@ -317,7 +338,15 @@ async fn d14_length_digest_and_framing_are_checked() {
     assert_eq!(send(&trailer, &framed).await.status, 200);
     assert_eq!(send(&[("content-md5", &md5)], &body).await.status, 200);
     assert_eq!(send(&trailer, &framed.replace(&crc32, "AAAAAA==")).await.outcome(), (400, "BadDigest".into()));
-    assert_eq!(recorder.requests().len(), 2);
+    let chunked = format!(
+        "POST /bkt?delete HTTP/1.1\r\nhost: gw\r\nauthorization: Bearer {}\r\ncontent-md5: {md5}\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+        gateway.a.token,
+        body.len()
+    );
+    // Twice on one connection, which is left in order behind each.
+    let answers = raw::exchange(gateway.address, chunked.repeat(2).as_bytes()).await;
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
+    assert_eq!(recorder.requests().len(), 4);
 }
 
 #[tokio::test]
