@@ -4,8 +4,10 @@ use serde::Serialize;
 
 use crate::s3::ObjectVersion;
 
-/// Most bytes of keys and versions in one record. Thousands of records may wait for a slow disk.
+/// Most memory of the list in one record. Thousands of records may wait for a slow disk.
 const MAX_LIST_BYTES: usize = 16 * 1024;
+/// What an object takes beside its texts.
+const OBJECT_BYTES: usize = size_of::<ObjectRecord>();
 
 /// The objects of a DeleteObjects, by what became of them.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -70,7 +72,8 @@ impl BatchRecord {
         }
         let mut room = MAX_LIST_BYTES;
         for (object, result, because) in spared.into_iter().chain(deleted) {
-            let bytes = object.key.as_str().len() + object.version_id.as_ref().map_or(0, String::len);
+            let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+            let bytes = OBJECT_BYTES + object.key.as_str().len() + length(&object.version_id) + length(&because);
             if bytes > room {
                 // Of those that follow a shorter one could fit; the list would then be neither the first nor all of them.
                 room = 0;
@@ -111,7 +114,7 @@ mod tests {
         };
         let record = BatchRecord::collect(objects.iter().enumerate().map(|(n, object)| (object, fate(n))));
         assert_eq!((record.asked, record.deleted, record.denied, record.failed, record.unknown), (1000, 997, 1, 1, 1));
-        assert_eq!((record.objects.len(), record.left_out, record.is_complete()), (163, 837, false));
+        assert_eq!((record.objects.len(), record.left_out, record.is_complete()), (87, 913, false));
         let first: Vec<_> = record.objects.iter().take(4).map(|o| (o.result, o.because.as_deref())).collect();
         let expected =
             [("denied", Some("lock")), ("failed", Some("NoSuchVersion")), ("unknown", None), ("deleted", None)];
