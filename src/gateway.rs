@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::request::Parts;
 use hyper::body::Incoming;
@@ -18,14 +18,15 @@ use crate::auth::{Authenticators, Caller, Claim};
 use crate::base::{RequestId, UtcInstant};
 use crate::body::{BodyLimits, Fault, UploadBody, UploadWatch, linger};
 use crate::bounded::{self, CollectError};
+use crate::documents::{Errand, attributes, delete_objects, tagging};
 use crate::limits::{Admission, BodyTerms};
 use crate::listing;
 use crate::multipart::{Carrier, calls, copy, unknown_length};
 use crate::respond::{Refusal, RefusalKind, Reply, local, relay};
-use crate::rules::{Denied, RuleSet, Scope};
+use crate::rules::{BatchScope, Denied, RuleSet, Scope};
 use crate::s3::complete_upload::MAX_DOCUMENT_BYTES;
 use crate::s3::target::Target;
-use crate::s3::{Bucket, Buckets, IdentifyError, Operation, S3Call, S3ErrorCode, identify};
+use crate::s3::{self, Bucket, Buckets, IdentifyError, Operation, S3Call, S3ErrorCode, UploadHead, identify};
 use crate::sign::Signer;
 use crate::upstream::Upstreams;
 
@@ -81,11 +82,30 @@ impl Gateway {
             .inspect_err(|error| note_unidentified(ticket, head, error))
             .map_err(|error| self.hide_bucket(error, &caller))?;
         ticket.note_call(&call);
+        let call = self.complete(call, &caller, remains, ticket).await?;
         let permit =
             self.rules.authorise(caller, call, &self.buckets).inspect_err(|denied| note_denial(ticket, denied))?;
         ticket.note_decision(Decision::Allow, Some(permit.rule()));
         let admission = Admission::admit(permit)?;
         self.answer(admission, head.uri.path(), remains, ticket).await
+    }
+
+    /// Reads what a DeleteObjects deletes, since the rules decide about each object. Nothing is read of a caller who may not delete
+    /// anything in the bucket.
+    async fn complete(
+        &self,
+        mut call: S3Call,
+        caller: &Caller,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<S3Call, Refusal> {
+        if let (Operation::DeleteObjects, Some(bucket)) = (call.operation, call.resource.bucket()) {
+            self.rules.admit_batch(caller, bucket).inspect_err(|denied| note_denial(ticket, denied))?;
+            let limit = s3::delete_objects::MAX_DOCUMENT_BYTES;
+            let body = self.read_document(call.document.as_ref(), limit, remains, ticket).await?;
+            call.batch = Some(Arc::new(s3::delete_objects::parse(&body, bucket)?));
+        }
+        Ok(call)
     }
 
     /// For a caller without any right in it, a bucket that exists is like one that does not. A copy has two.
@@ -126,6 +146,10 @@ impl Gateway {
                 .await?;
                 Ok(local::document(page))
             }
+            (Scope::Batch(scope), Some(bucket)) => {
+                note_verdicts(ticket, scope);
+                delete_objects::delete(&self.errand(&admission, bucket), scope, ticket).await
+            }
             (Scope::Whole, Some(bucket)) if permit.call().operation == Operation::GetBucketLocation => {
                 Ok(local::bucket_location(&self.signer.route(bucket.route).region))
             }
@@ -138,7 +162,7 @@ impl Gateway {
                 };
                 self.carry_out(carrier, resource, remains, ticket).await
             }
-            (Scope::Whole | Scope::Listing(_), None) => Err(internal("a permit without a bucket")),
+            (Scope::Whole | Scope::Listing(_) | Scope::Batch(_), None) => Err(internal("a permit without a bucket")),
         }
     }
 
@@ -166,6 +190,14 @@ impl Gateway {
             Operation::UploadPartCopy => copy::part(&carrier, resource, ticket).await,
             Operation::AbortMultipartUpload => calls::abort(&carrier, ticket).await,
             Operation::ListParts => calls::list(&carrier, ticket).await,
+            Operation::GetObjectAttributes => attributes::get(&self.errand(&admission, &carrier.bucket), ticket).await,
+            Operation::GetObjectTagging => tagging::get(&self.errand(&admission, &carrier.bucket), ticket).await,
+            Operation::PutObjectTagging => {
+                let limit = s3::tagging::MAX_DOCUMENT_BYTES;
+                let body = self.read_document(call.document.as_ref(), limit, remains, ticket).await?;
+                tagging::put(&self.errand(&admission, &carrier.bucket), &body, ticket).await
+            }
+            Operation::DeleteObjectTagging => tagging::delete(&self.errand(&admission, &carrier.bucket), ticket).await,
             _ if has_unknown_length(call) => {
                 let slot = unknown_length::reserve(&self.upstreams, &carrier.bucket)?;
                 let body = self.attach(&admission, admission.body_terms(), remains, ticket).await?;
@@ -173,6 +205,10 @@ impl Gateway {
             }
             _ => self.forward(&carrier, admission.body_terms(), &call.query, remains, ticket).await,
         }
+    }
+
+    fn errand<'a>(&'a self, admission: &'a Admission, bucket: &'a Bucket) -> Errand<'a> {
+        Errand { signer: &self.signer, upstreams: &self.upstreams, admission, bucket }
     }
 
     async fn forward(
@@ -212,6 +248,35 @@ impl Gateway {
                 ))
             }
             Ok(Err(CollectError::Body(_))) => Err(Fault::ClientGone.into()),
+        }
+    }
+
+    /// Reads the document of a call with the checks of an upload: digests, framing, pace, and never past a limit.
+    async fn read_document(
+        &self,
+        head: Option<&UploadHead>,
+        limit: u64,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<Bytes, Refusal> {
+        let head = head.ok_or_else(|| internal("a document without its head"))?;
+        if head.length.is_some_and(|length| length > limit) {
+            return Err(too_long(limit));
+        }
+        let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
+        let terms = BodyTerms { min_size: 0, max_size: Some(limit), check_type: None };
+        let mut body = UploadBody::attach(head, terms, source, self.body_limits);
+        let watch = Arc::clone(body.watch());
+        remains.upload = Some(Arc::clone(&watch));
+        ticket.note_upload(Arc::new(move || watch.client_bytes()));
+        let mut document = BytesMut::new();
+        loop {
+            match body.next_checked().await {
+                Ok(Some(piece)) => document.extend_from_slice(&piece),
+                Ok(None) => return Ok(document.freeze()),
+                Err(Fault::TooLarge { max }) => return Err(too_long(max)),
+                Err(fault) => return Err(fault.into()),
+            }
         }
     }
 
@@ -317,6 +382,21 @@ fn note_denial(ticket: &mut Ticket, denied: &Denied) {
         Denied::NoRule { .. } | Denied::List(_) => None,
     };
     ticket.note_decision(Decision::Deny, rule);
+}
+
+/// Of a batch of which nothing is permitted, the record says that it was refused, though each object has its own error in a 200.
+fn note_verdicts(ticket: &mut Ticket, scope: &BatchScope) {
+    if let (None, Some(denied)) = (scope.rule(), scope.denial()) {
+        note_denial(ticket, denied);
+        let reason = format!("none of the objects may be deleted, the first because {denied}");
+        ticket.note_refusal(RefusalKind::Denied.as_str(), S3ErrorCode::AccessDenied.as_str(), reason);
+    }
+}
+
+fn too_long(limit: u64) -> Refusal {
+    let message = "The document is longer than any of its kind.";
+    let reason = format!("the document has more than {limit} bytes");
+    Refusal::new(S3ErrorCode::MaxMessageLengthExceeded, RefusalKind::Client, message, reason)
 }
 
 fn internal(reason: &str) -> Refusal {

@@ -41,6 +41,8 @@ pub mod listing;
 
 pub mod multipart;
 
+pub mod documents;
+
 pub mod gateway;
 
 // Around it.

@@ -20,7 +20,7 @@ const RANKS: &[&[&str]] = &[
     &["sign"],
     &["upstream"],
     &["respond"],
-    &["listing", "multipart"],
+    &["listing", "multipart", "documents"],
     &["gateway"],
     &["edge"],
     &["config"],

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::arrival::Arrival;
+use crate::audit::batch::BatchRecord;
 use crate::audit::record::{Decision, Outcome, Record};
 use crate::audit::sink::AuditSink;
 use crate::base::{Clock, PrincipalId, RuleId};
@@ -97,6 +98,11 @@ impl Ticket {
         self.record.rule = rule.map(ToString::to_string);
     }
 
+    /// What became of the objects of a request about many; the last word counts.
+    pub fn note_batch(&mut self, batch: BatchRecord) {
+        self.record.batch = Some(Box::new(batch));
+    }
+
     /// Where the count of body bytes from the client is found at the end.
     pub fn note_upload(&mut self, bytes_in: BytesIn) {
         self.bytes_in = Some(bytes_in);
@@ -142,6 +148,7 @@ impl Ticket {
         self.record.outcome = match self.record.code {
             _ if self.client_gone => Outcome::Aborted,
             Some(_) => Outcome::Refused,
+            None if self.record.batch.as_ref().is_some_and(|batch| !batch.is_complete()) => Outcome::Partial,
             None => Outcome::Ok,
         };
     }

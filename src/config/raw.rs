@@ -278,7 +278,7 @@ pub struct RawRule {
     /// (`home/{sub}/`), at most one in a segment. A caller without that attribute is not covered. Required.
     #[serde(rename = "where")]
     pub places: Option<OneOrMany>,
-    /// Actions: `read`, `list`, `write`, `delete`, an IAM action (`s3:PutObject`) or a pattern (`s3:Get*`). Required.
+    /// Actions: `read`, `list`, `write`, `delete`, `tag`, `read-versions`, an IAM action (`s3:PutObject`) or a pattern (`s3:Get*`). Required.
     pub what: Option<OneOrMany>,
     /// Sizes of written objects. Allow rules only, as is everything below.
     pub limits: Option<RawSizes>,

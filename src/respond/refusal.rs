@@ -15,9 +15,12 @@ use crate::limits::LimitError;
 use crate::respond::body::{AnswerBody, Reply, Source};
 use crate::rules::{Denied, SealError};
 use crate::s3::complete_upload::CompleteError;
+use crate::s3::delete_objects::DeleteError;
 use crate::s3::headers::HeaderError;
 use crate::s3::listing::ListError;
 use crate::s3::names::KeyError;
+use crate::s3::range::RangeError;
+use crate::s3::tagging::TaggingError;
 use crate::s3::upload::UploadError;
 use crate::s3::xml::XmlWriter;
 use crate::s3::{IdentifyError, S3ErrorCode};
@@ -194,6 +197,15 @@ impl From<IdentifyError> for Refusal {
             IdentifyError::Headers(header) => Self::client(header_code(header), &error),
             IdentifyError::CopySource(_) => Self::client(Code::InvalidArgument, &error),
             IdentifyError::Upload(upload) => Self::client(upload_code(upload), &error),
+            IdentifyError::Range(RangeError::NotOne | RangeError::PartNumber) => {
+                Self::client(Code::InvalidArgument, &error)
+            }
+            IdentifyError::Range(RangeError::Both) | IdentifyError::NoDigest(_) => {
+                Self::client(Code::InvalidRequest, &error)
+            }
+            IdentifyError::Attributes(_) | IdentifyError::EncodedDocument(_) => {
+                Self::client(Code::InvalidArgument, &error)
+            }
             IdentifyError::Expectation => Self::client(Code::ExpectationFailed, &error),
             IdentifyError::NotServed(_) => Self::client(Code::NotImplemented, &error),
         }
@@ -278,6 +290,27 @@ impl From<CompleteError> for Refusal {
             | CompleteError::Element(_)
             | CompleteError::Number
             | CompleteError::Count => Self::client(S3ErrorCode::MalformedXML, &error),
+        }
+    }
+}
+
+impl From<DeleteError> for Refusal {
+    fn from(error: DeleteError) -> Self {
+        match &error {
+            DeleteError::Document(_) | DeleteError::Count | DeleteError::Key(_) | DeleteError::Doubled => {
+                Self::client(S3ErrorCode::MalformedXML, &error)
+            }
+        }
+    }
+}
+
+impl From<TaggingError> for Refusal {
+    fn from(error: TaggingError) -> Self {
+        match &error {
+            TaggingError::Document(_) => Self::client(S3ErrorCode::MalformedXML, &error),
+            TaggingError::Count | TaggingError::Length | TaggingError::Doubled => {
+                Self::client(S3ErrorCode::InvalidTag, &error)
+            }
         }
     }
 }

@@ -113,7 +113,11 @@ fn translate(status: StatusCode, code: Option<&str>, call: &S3Call, reason: Stri
         (
             400,
             Some(
-                code @ (Code::InvalidArgument | Code::InvalidRequest | Code::KeyTooLongError | Code::MetadataTooLarge),
+                code @ (Code::InvalidArgument
+                | Code::InvalidRequest
+                | Code::InvalidTag
+                | Code::KeyTooLongError
+                | Code::MetadataTooLarge),
             ),
         ) => upstream(code, "The store did not accept the request."),
         // A HEAD has no document that tells more.

@@ -9,6 +9,7 @@ use http::HeaderName;
 
 use crate::auth::{Caller, Scheme};
 use crate::base::RuleId;
+use crate::rules::batch::BatchScope;
 use crate::rules::listing::{ListRights, ListScope};
 use crate::rules::permit::{Permit, Scope};
 use crate::rules::settings::{Client, Effect, RuleSettings, Terms, Who};
@@ -99,12 +100,16 @@ impl RuleSet {
                 let scope = self.list_scope(&caller, bucket, kind, &call)?;
                 (scope.rule.clone(), Scope::Listing(scope))
             }
+            (Resource::Bucket(bucket), None) if call.operation == Operation::DeleteObjects => {
+                let scope = self.batch_scope(&caller, bucket, &call)?;
+                (scope.rule().cloned().unwrap_or_else(nothing_permitted), Scope::Batch(scope))
+            }
             (Resource::Bucket(bucket), _) => {
                 (self.decide(&caller, Place::Bucket(bucket), action)?.id.clone(), Scope::Whole)
             }
             (Resource::Object(bucket, key), _) => {
                 let place = Place::Key(bucket, key.as_str());
-                for (extra, _) in &call.headers.needs_actions {
+                for extra in extra_actions(&call) {
                     self.decide(&caller, place, extra)?;
                 }
                 if let Some(source) = &call.source {
@@ -128,16 +133,34 @@ impl RuleSet {
     }
 
     fn decide<'a>(&'a self, caller: &'a Caller, place: Place<'_>, action: &'static str) -> Result<&'a Rule, Denied> {
-        let mut best: Option<(usize, &Rule)> = None;
-        for rule in self.matching(caller, action) {
-            let Some(length) = rule.matched_length(caller, place) else { continue };
-            match rule.settings.effect {
-                Effect::Deny => return Err(Denied::ByRule { rule: rule.id.clone(), action }),
-                Effect::Allow if best.is_none_or(|(longest, _)| length > longest) => best = Some((length, rule)),
-                Effect::Allow => {}
-            }
-        }
-        best.map(|(_, rule)| rule).ok_or(Denied::NoRule { action })
+        decide_among(self.matching(caller, action), caller, place, action)
+    }
+
+    /// Whether the body of a DeleteObjects is worth reading: the caller may delete something in the bucket.
+    ///
+    /// # Errors
+    /// [`Denied`] if nothing that the body could say would be permitted.
+    pub fn admit_batch(&self, caller: &Caller, bucket: &Bucket) -> Result<(), Denied> {
+        let may = |action| self.decide(caller, Place::Bucket(bucket), action).map(|_| ());
+        may(DELETE).or_else(|denied| may(DELETE_VERSION).map_err(|_| denied))
+    }
+
+    /// Decides about each object of a DeleteObjects: for the right to delete it, and for what the headers need besides.
+    fn batch_scope(&self, caller: &Caller, bucket: &Bucket, call: &S3Call) -> Result<BatchScope, Denied> {
+        let request = call.batch.as_ref().ok_or(Denied::NoRule { action: DELETE })?;
+        self.admit_batch(caller, bucket)?;
+        // Looked up once: a request has up to a thousand objects.
+        let rules_for = |action| (action, self.matching(caller, action).collect::<Vec<_>>());
+        let (plain, versioned) = (rules_for(DELETE), rules_for(DELETE_VERSION));
+        let extras: Vec<_> = extra_actions(call).map(rules_for).collect();
+        Ok(BatchScope::decide(request, |object| {
+            let place = Place::Key(bucket, object.key.as_str());
+            let decide = |(action, rules): &(&'static str, Vec<&Rule>)| {
+                decide_among(rules.iter().copied(), caller, place, action).map(|rule| rule.id.clone())
+            };
+            extras.iter().try_for_each(|extra| decide(extra).map(drop))?;
+            decide(if object.version_id.is_some() { &versioned } else { &plain })
+        }))
     }
 
     fn matching<'a>(&'a self, caller: &'a Caller, action: &'a str) -> impl Iterator<Item = &'a Rule> {
@@ -218,11 +241,18 @@ impl Rule {
     }
 }
 
+const DELETE: &str = "s3:DeleteObject";
+const DELETE_VERSION: &str = "s3:DeleteObjectVersion";
+
 /// The IAM action of a call; naming a version is a right of its own (D07).
 fn required_action(call: &S3Call) -> &'static str {
     match (call.operation, call.parameter("versionId").is_some()) {
         (Operation::GetObject | Operation::HeadObject, true) => "s3:GetObjectVersion",
-        (Operation::DeleteObject, true) => "s3:DeleteObjectVersion",
+        (Operation::GetObjectAttributes, true) => "s3:GetObjectVersionAttributes",
+        (Operation::GetObjectTagging, true) => "s3:GetObjectVersionTagging",
+        (Operation::PutObjectTagging, true) => "s3:PutObjectVersionTagging",
+        (Operation::DeleteObjectTagging, true) => "s3:DeleteObjectVersionTagging",
+        (Operation::DeleteObject, true) => DELETE_VERSION,
         (operation, _) => operation.spec().action,
     }
 }
@@ -234,6 +264,39 @@ fn source_place(source: &CopySource) -> Place<'_> {
 /// Reading the source of a copy is a read of its own.
 fn source_action(source: &CopySource) -> &'static str {
     if source.version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" }
+}
+
+/// What a call needs besides: headers with consequences of their own, and the object itself where S3 wants its right too.
+fn extra_actions(call: &S3Call) -> impl Iterator<Item = &'static str> + '_ {
+    let object = match (call.operation, call.parameter("versionId").is_some()) {
+        (Operation::GetObjectAttributes, false) => Some("s3:GetObject"),
+        (Operation::GetObjectAttributes, true) => Some("s3:GetObjectVersion"),
+        _ => None,
+    };
+    call.headers.needs_actions.iter().map(|(action, _)| *action).chain(object)
+}
+
+/// Stands in the permit of a batch of which nothing is permitted. It still has an answer: an error for each object.
+fn nothing_permitted() -> RuleId {
+    RuleId::new("(no object permitted)")
+}
+
+fn decide_among<'a>(
+    rules: impl Iterator<Item = &'a Rule>,
+    caller: &Caller,
+    place: Place<'_>,
+    action: &'static str,
+) -> Result<&'a Rule, Denied> {
+    let mut best: Option<(usize, &Rule)> = None;
+    for rule in rules {
+        let Some(length) = rule.matched_length(caller, place) else { continue };
+        match rule.settings.effect {
+            Effect::Deny => return Err(Denied::ByRule { rule: rule.id.clone(), action }),
+            Effect::Allow if best.is_none_or(|(longest, _)| length > longest) => best = Some((length, rule)),
+            Effect::Allow => {}
+        }
+    }
+    best.map(|(_, rule)| rule).ok_or(Denied::NoRule { action })
 }
 
 fn check_terms(rule: &RuleId, terms: &Terms, call: &S3Call) -> Result<(), Denied> {

@@ -164,6 +164,103 @@ fn d07_d24_versions_and_tags_need_rights_of_their_own() {
     assert!(matches!(with("x-amz-storage-class").unwrap_err(), Denied::Header { .. }));
 }
 
+/// A call whose batch has these objects.
+fn batch_call(headers: &[(&str, &str)], objects: &[(&str, Option<&str>)]) -> S3Call {
+    let mut all = vec![("content-length", "1"), ("content-md5", "XUFAKrxLKna5cZ2REBfFkg==")];
+    all.extend(headers);
+    let object = |(key, version): &(&str, Option<&str>)| crate::s3::ObjectVersion {
+        key: crate::s3::ObjectKey::check((*key).to_owned(), "", OddKeys::Refuse).unwrap(),
+        version_id: version.map(str::to_owned),
+        conditions: Vec::new(),
+    };
+    let objects = objects.iter().map(object).collect();
+    let batch = Some(Arc::new(crate::s3::DeleteRequest { objects, quiet: false }));
+    S3Call { batch, ..call("POST", "/bkt?delete", &all) }
+}
+
+fn permitted(rules: Vec<RuleSettings>, call: S3Call) -> Result<Vec<String>, Denied> {
+    let permit = RuleSet::new(rules).authorise(caller("a"), call, &buckets())?;
+    let Scope::Batch(scope) = permit.scope() else { panic!("{:?}", permit.scope()) };
+    Ok(scope.permitted().map(|object| object.key.as_str().to_owned()).collect())
+}
+
+#[test]
+fn d12_every_object_of_a_batch_is_decided_on_its_own() {
+    let rules = || {
+        vec![
+            rule("own", Effect::Allow, token("a"), &["bkt/a/"], &["delete"]),
+            rule("lock", Effect::Deny, Who::default(), &["bkt/a/locked/"], &["s3:Delete*"]),
+            rule("versions", Effect::Allow, token("a"), &["bkt/v/"], &["s3:DeleteObjectVersion"]),
+        ]
+    };
+    let objects = [
+        ("a/1", None),
+        ("b/secret", None),
+        ("a/locked/2", None),
+        ("a/3", Some("1")),
+        ("v/4", Some("1")),
+        ("v/5", None),
+        ("ab/6", None),
+    ];
+    assert_eq!(permitted(rules(), batch_call(&[], &objects)).unwrap(), ["a/1", "v/4"]);
+    let set = RuleSet::new(rules());
+    let permit = set.authorise(caller("a"), batch_call(&[], &[("b/1", None)]), &buckets()).unwrap();
+    assert_eq!(permit.rule().as_str(), "(no object permitted)");
+}
+
+#[test]
+fn d12_a_batch_is_refused_whole_if_nothing_in_the_bucket_may_be_deleted() {
+    let reader = || vec![rule("r", Effect::Allow, Who::default(), &["bkt/"], &["read", "write"])];
+    let denied = Denied::NoRule { action: "s3:DeleteObject" };
+    assert_eq!(permitted(reader(), batch_call(&[], &[("a", None)])), Err(denied.clone()));
+    let bkt = buckets().get("bkt").cloned().unwrap();
+    assert_eq!(RuleSet::new(reader()).admit_batch(&caller("a"), &bkt), Err(denied));
+    let versions = || vec![rule("v", Effect::Allow, token("a"), &["bkt/v/"], &["s3:DeleteObjectVersion"])];
+    assert_eq!(RuleSet::new(versions()).admit_batch(&caller("a"), &bkt), Ok(()));
+    assert!(RuleSet::new(versions()).admit_batch(&caller("b"), &bkt).is_err());
+    // Without its body there is nothing to decide about.
+    let unread = S3Call { batch: None, ..batch_call(&[], &[("v/1", None)]) };
+    assert!(permitted(versions(), unread).is_err());
+}
+
+#[test]
+fn d15_bypassing_retention_needs_its_right_for_every_object() {
+    let rules = vec![
+        rule("delete", Effect::Allow, token("a"), &["bkt/"], &["delete"]),
+        rule("bypass", Effect::Allow, token("a"), &["bkt/b/"], &["s3:BypassGovernanceRetention"]),
+    ];
+    let bypass = [("x-amz-bypass-governance-retention", "true")];
+    let objects = [("a/1", None), ("b/2", None)];
+    assert_eq!(permitted(rules.clone(), batch_call(&bypass, &objects)).unwrap(), ["b/2"]);
+    assert_eq!(permitted(rules, batch_call(&[], &objects)).unwrap(), ["a/1", "b/2"]);
+}
+
+#[test]
+fn d07_tags_and_attributes_of_a_version_need_rights_of_their_own() {
+    let all = |words: &[&str]| vec![rule("r", Effect::Allow, Who::default(), &["bkt/"], words)];
+    let needs = |words: &[&str], method: &str, target: &str| {
+        let headers = [("content-md5", "XUFAKrxLKna5cZ2REBfFkg=="), ("x-amz-object-attributes", "ETag")];
+        let headers = if target.contains("attributes") { &headers[1..] } else { &headers[..1] };
+        RuleSet::new(all(words)).authorise(caller("a"), call(method, target, headers), &buckets()).err()
+    };
+    let plain = ["s3:GetObject", "s3:GetObjectTagging", "s3:PutObjectTagging", "s3:DeleteObjectTagging"];
+    for (method, target, action) in [
+        ("GET", "/bkt/x?tagging&versionId=1", "s3:GetObjectVersionTagging"),
+        ("PUT", "/bkt/x?tagging&versionId=1", "s3:PutObjectVersionTagging"),
+        ("DELETE", "/bkt/x?tagging&versionId=1", "s3:DeleteObjectVersionTagging"),
+        ("GET", "/bkt/x?attributes", "s3:GetObjectAttributes"),
+        ("GET", "/bkt/x?attributes&versionId=1", "s3:GetObjectVersion"),
+    ] {
+        assert_eq!(needs(&plain, method, target), Some(Denied::NoRule { action }), "{method} {target}");
+    }
+    assert_eq!(needs(&plain, "PUT", "/bkt/x?tagging"), None);
+    let object = Denied::NoRule { action: "s3:GetObject" };
+    assert_eq!(needs(&["s3:GetObjectAttributes"], "GET", "/bkt/x?attributes"), Some(object));
+    assert_eq!(needs(&["read"], "GET", "/bkt/x?attributes"), None);
+    let versions = ["s3:GetObjectVersion", "s3:GetObjectVersionAttributes"];
+    assert_eq!(needs(&versions, "GET", "/bkt/x?attributes&versionId=1"), None);
+}
+
 #[test]
 fn g01_response_overrides_need_the_rules_consent() {
     let mut allowed = rule("r", Effect::Allow, Who::default(), &["bkt/"], &["read"]);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::auth::Caller;
 use crate::base::RuleId;
+use crate::rules::batch::BatchScope;
 use crate::rules::listing::ListScope;
 use crate::rules::settings::Terms;
 use crate::s3::{Bucket, S3Call};
@@ -26,6 +27,8 @@ pub enum Scope {
     Whole,
     /// Parts of a listing.
     Listing(ListScope),
+    /// Some of the objects of a DeleteObjects.
+    Batch(BatchScope),
     /// These buckets of the list of buckets.
     Buckets(Vec<Arc<Bucket>>),
 }

@@ -64,6 +64,8 @@ codes! {
     InvalidRange = 416,
     /// The request is not acceptable as a whole.
     InvalidRequest = 400,
+    /// A tag is not acceptable.
+    InvalidTag = 400,
     /// The credential was not accepted.
     InvalidToken = 401,
     /// The target cannot be read.
@@ -72,6 +74,8 @@ codes! {
     KeyTooLongError = 400,
     /// The XML body cannot be read.
     MalformedXML = 400,
+    /// The XML body is longer than any of its kind.
+    MaxMessageLengthExceeded = 400,
     /// User metadata is larger than 2 KB.
     MetadataTooLarge = 400,
     /// The method does not go with the target.

@@ -40,6 +40,10 @@ const OWN: &[&str] = &[
 /// What becomes of a request header of the operation; `name` in lower case.
 pub fn disposition(spec: &OperationSpec, name: &str, value: &HeaderValue) -> Disposition {
     let known = spec.headers.binary_search(&name).is_ok();
+    let is_digest = name == "content-md5" || ChecksumAlgorithm::of_header(name).is_some();
+    if is_digest && spec.has_checked_document() {
+        return Disposition::Drop;
+    }
     if !name.starts_with("x-amz-") {
         return if known { Disposition::Pass } else { Disposition::Drop };
     }

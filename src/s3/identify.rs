@@ -10,11 +10,14 @@ use http::request::Parts;
 
 use crate::s3::buckets::{Bucket, Buckets};
 use crate::s3::copy_source::{self, CopySource, CopySourceError};
+use crate::s3::delete_objects::DeleteRequest;
 use crate::s3::headers::{HeaderError, SortedHeaders};
 use crate::s3::names::{KeyError, ObjectKey};
+use crate::s3::object_attributes::{self, AttributesError};
 use crate::s3::operation::{Body, Level, Operation, OperationSpec};
+use crate::s3::range::{self, RangeError};
 use crate::s3::target::{Target, TargetError};
-use crate::s3::upload::{UploadError, UploadHead};
+use crate::s3::upload::{BodyFraming, UploadError, UploadHead};
 
 /// An S3 request as understood: one operation, what it touches, what it carries.
 #[derive(Debug, Clone)]
@@ -31,6 +34,10 @@ pub struct S3Call {
     pub upload: Option<UploadHead>,
     /// What a copy reads.
     pub source: Option<CopySource>,
+    /// What the head says of an XML body, if the operation wants a digest of it.
+    pub document: Option<UploadHead>,
+    /// What a DeleteObjects deletes, once its body was read.
+    pub batch: Option<Arc<DeleteRequest>>,
 }
 
 /// What an operation touches, in public terms.
@@ -102,6 +109,18 @@ pub enum IdentifyError {
     /// The source of a copy is not acceptable.
     #[error(transparent)]
     CopySource(#[from] CopySourceError),
+    /// What part of an object is asked for cannot be read.
+    #[error(transparent)]
+    Range(#[from] RangeError),
+    /// Which attributes of an object are asked for cannot be read.
+    #[error(transparent)]
+    Attributes(#[from] AttributesError),
+    /// A body that must have a digest came without.
+    #[error("a Content-MD5 or x-amz-checksum header is missing, which {0} needs")]
+    NoDigest(&'static str),
+    /// A document in a content encoding, which would be another document once it was decoded.
+    #[error("the body of {0} cannot have a content encoding")]
+    EncodedDocument(&'static str),
     /// An operation without a body came with one.
     #[error("{0} takes no request body")]
     UnexpectedBody(&'static str),
@@ -123,8 +142,12 @@ pub const SERVED: &[Operation] = &[
     Operation::CopyObject,
     Operation::CreateMultipartUpload,
     Operation::DeleteObject,
+    Operation::DeleteObjectTagging,
+    Operation::DeleteObjects,
     Operation::GetBucketLocation,
     Operation::GetObject,
+    Operation::GetObjectAttributes,
+    Operation::GetObjectTagging,
     Operation::HeadBucket,
     Operation::HeadObject,
     Operation::ListBuckets,
@@ -134,6 +157,7 @@ pub const SERVED: &[Operation] = &[
     Operation::ListObjectsV2,
     Operation::ListParts,
     Operation::PutObject,
+    Operation::PutObjectTagging,
     Operation::UploadPart,
     Operation::UploadPartCopy,
 ];
@@ -183,15 +207,39 @@ fn understand(
             Resource::Object(bucket, key)
         }
     };
-    let headers = SortedHeaders::sort(spec, &head.headers)?;
+    let mut headers = SortedHeaders::sort(spec, &head.headers)?;
+    let (mut upload, mut document) = (None, None);
+    match spec.body {
+        Body::Object => upload = Some(UploadHead::parse(&head.headers, head.version)?),
+        Body::Xml if spec.has_checked_document() => document = Some(document_head(head, spec)?),
+        Body::Xml => {}
+        Body::None => check_no_body(head, spec)?,
+    }
+    match spec.operation {
+        Operation::GetObject | Operation::HeadObject => {
+            range::drop_conditional(&head.headers, &mut headers.pass);
+            let part_number = query.iter().find(|(name, _)| name == "partNumber").map(|(_, number)| number.as_str());
+            range::check(&headers.pass, part_number)?;
+        }
+        Operation::GetObjectAttributes => object_attributes::check(&headers.pass)?,
+        _ => {}
+    }
     let copies = spec.required_headers.contains(&copy_source::HEADER);
     let source = copies.then(|| CopySource::parse(&head.headers, buckets)).transpose()?;
-    let upload = match spec.body {
-        Body::Object => Some(UploadHead::parse(&head.headers, head.version)?),
-        Body::Xml => None,
-        Body::None => check_no_body(head, spec).map(|()| None)?,
-    };
-    Ok(S3Call { operation: spec.operation, resource, query, headers, upload, source })
+    Ok(S3Call { operation: spec.operation, resource, query, headers, upload, source, document, batch: None })
+}
+
+/// What the head says of a document: a digest of it at least, as S3 wants it for everything that deletes or configures.
+fn document_head(head: &Parts, spec: &OperationSpec) -> Result<UploadHead, IdentifyError> {
+    let document = UploadHead::parse(&head.headers, head.version)?;
+    let trailing = matches!(document.framing, BodyFraming::AwsChunked { trailer: Some(_) });
+    if document.sha256.is_none() && document.md5.is_none() && document.checksum.is_none() && !trailing {
+        return Err(IdentifyError::NoDigest(spec.name));
+    }
+    if document.content_encoding.as_ref().is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        return Err(IdentifyError::EncodedDocument(spec.name));
+    }
+    Ok(document)
 }
 
 /// Finds the one operation that fits: the candidate with the most requirements met.

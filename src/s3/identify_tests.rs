@@ -53,6 +53,8 @@ fn served_operations_are_recognised() {
         ("GET", "/bkt/a/x?uploadId=u", Operation::ListParts),
         ("POST", "/bkt/a/x?uploadId=u", Operation::CompleteMultipartUpload),
         ("DELETE", "/bkt/a/x?uploadId=u", Operation::AbortMultipartUpload),
+        ("GET", "/bkt/a/x?tagging&versionId=7", Operation::GetObjectTagging),
+        ("DELETE", "/bkt/a/x?tagging", Operation::DeleteObjectTagging),
     ] {
         assert_eq!(operation(method, target), Ok(expected), "{method} {target}");
     }
@@ -76,9 +78,8 @@ fn every_operation_of_the_model_is_recognised_by_its_own_request() {
 fn operations_that_are_not_served_are_refused_by_name() {
     for (method, target, name) in [
         ("PUT", "/bkt", "CreateBucket"),
-        ("POST", "/bkt?delete", "DeleteObjects"),
         ("PUT", "/bkt/a/x?acl", "PutObjectAcl"),
-        ("GET", "/bkt/a/x?tagging", "GetObjectTagging"),
+        ("GET", "/bkt/a/x?torrent", "GetObjectTorrent"),
     ] {
         assert_eq!(operation(method, target), Err(IdentifyError::NotServed(name)), "{method} {target}");
     }
@@ -182,4 +183,51 @@ fn k04_bodies_where_none_belongs_are_refused() {
 fn k19_only_100_continue_can_be_expected() {
     assert!(identify_with("PUT", "/bkt/x", &[("expect", "100-Continue")]).is_ok());
     assert_eq!(identify_with("PUT", "/bkt/x", &[("expect", "200-ok")]).unwrap_err(), IdentifyError::Expectation);
+}
+
+const MD5: (&str, &str) = ("content-md5", "XUFAKrxLKna5cZ2REBfFkg==");
+
+#[test]
+fn d14_documents_that_change_something_need_a_digest() {
+    for (method, target, name) in
+        [("POST", "/bkt?delete", "DeleteObjects"), ("PUT", "/bkt/a/x?tagging", "PutObjectTagging")]
+    {
+        let with = |headers: &[(&str, &str)]| {
+            let mut all = vec![("content-length", "5")];
+            all.extend(headers);
+            identify_with(method, target, &all)
+        };
+        assert_eq!(with(&[]).unwrap_err(), IdentifyError::NoDigest(name));
+        assert_eq!(with(&[("x-amz-content-sha256", "UNSIGNED-PAYLOAD")]).unwrap_err(), IdentifyError::NoDigest(name));
+        let sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+        for digest in [MD5, ("x-amz-checksum-crc32", "NhCmhg=="), ("x-amz-content-sha256", sha256)] {
+            let call = with(&[digest, ("x-amz-sdk-checksum-algorithm", "CRC32")]).unwrap();
+            assert_eq!((call.operation.name(), call.document.unwrap().length), (name, Some(5)), "{digest:?}");
+            assert!(call.headers.pass.is_empty(), "the digest is of the client's document, not of ours");
+        }
+        assert!(matches!(with(&[("content-md5", "x")]), Err(IdentifyError::Upload(UploadError::BadDigest(_)))));
+        assert!(matches!(with(&[MD5, ("x-amz-checksum-md5", "x")]), Err(IdentifyError::Headers(_))));
+        assert_eq!(with(&[MD5, ("content-encoding", "gzip")]).unwrap_err(), IdentifyError::EncodedDocument(name));
+    }
+}
+
+#[test]
+fn d15_a_second_factor_is_never_carried_into_a_batch() {
+    let with = |name: &str| identify_with("POST", "/bkt?delete", &[MD5, ("content-length", "5"), (name, "v")]);
+    for name in ["x-amz-mfa", "x-amz-expected-bucket-owner", "x-amz-request-payer", "x-amz-tagging"] {
+        assert!(matches!(with(name), Err(IdentifyError::Headers(HeaderError::Refused(_)))), "{name}");
+    }
+    let needed = with("x-amz-bypass-governance-retention").unwrap().headers.needs_actions;
+    assert_eq!(needed[0].0, "s3:BypassGovernanceRetention");
+}
+
+#[test]
+fn g10_reads_ask_for_one_part_of_an_object() {
+    let get = |target: &str, headers: &[(&str, &str)]| identify_with("GET", target, headers);
+    assert!(get("/bkt/a/x", &[("range", "bytes=0-5")]).unwrap().headers.pass.contains_key("range"));
+    assert_eq!(get("/bkt/a/x", &[("range", "bytes=0-5,7-8")]).unwrap_err(), RangeError::NotOne.into());
+    assert_eq!(get("/bkt/a/x?partNumber=0", &[]).unwrap_err(), RangeError::PartNumber.into());
+    assert_eq!(get("/bkt/a/x?partNumber=1", &[("range", "bytes=0-5")]).unwrap_err(), RangeError::Both.into());
+    let conditional = get("/bkt/a/x", &[("range", "bytes=0-5"), ("if-range", "\"e\"")]).unwrap();
+    assert!(!conditional.headers.pass.contains_key("range"));
 }

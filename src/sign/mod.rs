@@ -5,6 +5,7 @@
 
 pub mod copy;
 pub mod credentials;
+mod document;
 pub mod multipart;
 pub mod outbound;
 pub mod payload;

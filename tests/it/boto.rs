@@ -58,13 +58,17 @@ fn world(gateway: &Gateway, authority: Option<&Authority>) -> Value {
 
 /// Runs a scenario before each real store, in clear text and over TLS.
 async fn everywhere(scenario: &'static str) {
+    everywhere_under(RULES, scenario).await;
+}
+
+async fn everywhere_under(rules: &str, scenario: &'static str) {
     let authority = Authority::new();
     let identity = authority.vouch_for(&["127.0.0.1"]);
     for kind in StoreKind::REAL {
         let Some(store) = Store::get(kind).await else { continue };
-        let clear = store.setup().rules(RULES).start().await;
+        let clear = store.setup().rules(rules).start().await;
         boto(scenario, world(&clear, None)).await;
-        let tls = store.setup().rules(RULES).tls(&identity).start().await;
+        let tls = store.setup().rules(rules).tls(&identity).start().await;
         boto(scenario, world(&tls, Some(&authority))).await;
         let records = tls.records();
         assert!(!records.is_empty() && records.iter().all(|record| record.tls), "{kind:?}");
@@ -84,6 +88,19 @@ async fn boto3_streams_large_files_with_every_checksum() {
 #[tokio::test]
 async fn boto3_transfers_large_files_in_parts() {
     everywhere("transfers").await;
+}
+
+#[tokio::test]
+async fn boto3_deletes_in_batches() {
+    everywhere("batches").await;
+}
+
+#[tokio::test]
+async fn boto3_tags_objects() {
+    let rules = format!(
+        "{RULES}\n  - {{ name: tags, who: {{ tokens: [a] }}, where: bkt/a/, what: ['s3:PutObjectTagging', 's3:DeleteObjectTagging'] }}"
+    );
+    everywhere_under(&rules, "tags").await;
 }
 
 #[tokio::test]

@@ -87,10 +87,16 @@ async fn d20_operations_that_are_not_served_never_reach_the_store_whatever_the_r
         }
     }
     for served in SERVED {
-        let reply = wire.once(&request_line(served.spec()), "content-length: 0\r\n").await;
-        // The recorder's empty answer is no listing and no upload, and `1` is nobody's upload id.
+        let headers = match served {
+            Operation::GetObjectAttributes => "content-length: 0\r\nx-amz-object-attributes: ETag\r\n",
+            // The MD5 of nothing.
+            _ => "content-length: 0\r\ncontent-md5: 1B2M2Y8AsgTpgAmY7PhCfg==\r\n",
+        };
+        let reply = wire.once(&request_line(served.spec()), headers).await;
+        // The recorder's empty answer is no listing, no upload and no attributes, and `1` is nobody's upload id. Nothing is no document.
+        let is_understood = ["NoSuchUpload", "MalformedXML", "The store does not support this."];
         assert!(
-            matches!(reply.status, 200 | 502) || reply.text.contains("NoSuchUpload"),
+            matches!(reply.status, 200 | 204 | 502) || is_understood.iter().any(|word| reply.text.contains(word)),
             "{}: {reply:?}",
             served.name()
         );
@@ -165,7 +171,11 @@ async fn d20_unknown_query_keys_are_refused_and_not_taken_for_the_plain_object()
     for query in subresources.iter().chain(&odd) {
         for method in ["GET", "PUT", "POST", "DELETE", "HEAD"] {
             for target in ["/bkt", "/bkt/", "/bkt/a/x"] {
-                let reply = wire.once(&format!("{method} {target}?{query}"), "content-length: 0\r\n").await;
+                let line = format!("{method} {target}?{query}");
+                if SERVED.iter().any(|served| request_line(served.spec()) == format!("{line}=")) {
+                    continue;
+                }
+                let reply = wire.once(&line, "content-length: 0\r\n").await;
                 assert!(matches!(reply.status, 400 | 403 | 405 | 501), "{method} {target}?{query}: {reply:?}");
             }
         }

@@ -135,6 +135,44 @@ def transfers(world):
     assert s3.head_object(Bucket=bucket, Key=key)["ContentLength"] == len(large), "the first object was touched"
 
 
+def batches(world):
+    s3, bucket, prefix = connect(world), world["bucket"], world["prefix"]
+    keys = [prefix + name for name in KEYS] + [f"{prefix}{n}" for n in range(20)]
+    for key in keys:
+        s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+    objects = [{"Key": key} for key in keys]
+    done = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects[:5]})
+    assert [entry["Key"] for entry in done["Deleted"]] == keys[:5], done
+    assert "Errors" not in done, done
+    done = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects[5:10], "Quiet": True}, ChecksumAlgorithm="SHA256")
+    assert "Deleted" not in done and "Errors" not in done, done
+    done = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "b/x"}, objects[10]]})
+    assert [(entry["Key"], entry["Code"]) for entry in done["Errors"]] == [("b/x", "AccessDenied")], done
+    assert [entry["Key"] for entry in done["Deleted"]] == [keys[10]], done
+    # What programs use to empty a folder: a listing and batches of its keys.
+    listed = s3.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]
+    assert len(listed) == len(keys) - 11, listed
+    s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": entry["Key"]} for entry in listed]})
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket, Prefix=prefix)
+    refused("MalformedXML", 400, s3.delete_objects, Bucket=bucket, Delete={"Objects": [{"Key": prefix + "../x"}]})
+    refused("MalformedXML", 400, s3.delete_objects, Bucket=bucket, Delete={"Objects": objects * 40})
+
+
+def tags(world):
+    s3, bucket, key = connect(world), world["bucket"], world["prefix"] + "tagged"
+    wanted = [{"Key": "stage", "Value": "new"}, {"Key": "team", "Value": "red + blue"}]
+    s3.put_object(Bucket=bucket, Key=key, Body=b"x", Tagging="stage=old")
+    assert s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"] == [{"Key": "stage", "Value": "old"}]
+    s3.put_object_tagging(Bucket=bucket, Key=key, Tagging={"TagSet": wanted})
+    found = s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]
+    assert sorted(found, key=lambda tag: tag["Key"]) == wanted, found
+    s3.delete_object_tagging(Bucket=bucket, Key=key)
+    assert s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"] == []
+    refused("InvalidTag", 400, s3.put_object_tagging, Bucket=bucket, Key=key, Tagging={"TagSet": wanted * 2})
+    refused("AccessDenied", 403, s3.put_object_tagging, Bucket=bucket, Key="b/x", Tagging={"TagSet": wanted})
+    refused("AccessDenied", 403, s3.get_object_tagging, Bucket=bucket, Key=key, VersionId="v1")
+
+
 def one(world):
     connect(world).put_object(Bucket=world["bucket"], Key=world["key"], Body=io.BytesIO(b"hello"))
 
@@ -173,5 +211,5 @@ def outage(world):
 
 
 if __name__ == "__main__":
-    scenarios = [objects, uploads, transfers, one, refusals, outage]
+    scenarios = [objects, uploads, transfers, batches, tags, one, refusals, outage]
     {scenario.__name__: scenario for scenario in scenarios}[sys.argv[1]](json.load(sys.stdin))
