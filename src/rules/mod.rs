@@ -9,6 +9,7 @@ pub mod template;
 pub mod upload_seal;
 
 pub use action::{Action, ActionSet};
+pub use evaluate::explain;
 pub use evaluate::{Denied, RuleSet};
 pub use listing::ListScope;
 pub use permit::{Permit, Scope};
