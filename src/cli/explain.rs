@@ -16,7 +16,7 @@ use crate::config::{Config, SystemReferences, load_file};
 use crate::limits::Admission;
 use crate::respond::Refusal;
 use crate::rules::explain::{Asked, Trace, is_listing};
-use crate::rules::{Action, RuleSet};
+use crate::rules::{Action, Denied, RuleSet, RuleSettings};
 use crate::s3::operation::{Level, OperationSpec};
 use crate::s3::{Bucket, IdentifyError, identify};
 use question::{Place, Question, Wanted};
@@ -120,7 +120,7 @@ impl Answering<'_> {
         let verdict = trace.verdict.clone();
         report.add(trace);
         let rule = verdict?;
-        report.note_terms(self.config.rules.iter().find(|settings| settings.name == rule.as_str()));
+        report.note_terms(self.settings(&rule));
         Ok(rule)
     }
 
@@ -137,9 +137,14 @@ impl Answering<'_> {
             report.add(trace);
         }
         self.trace_source(report);
-        let permit = self.rules.authorise(self.question.caller.clone(), call, &self.config.buckets)?;
+        let authorised = self.rules.authorise(self.question.caller.clone(), call, &self.config.buckets);
+        let permit = authorised.inspect_err(|denied| {
+            if let Denied::Header { rule, .. } | Denied::ResponseOverride { rule, .. } = denied {
+                report.note_terms(self.settings(rule));
+            }
+        })?;
         let rule = permit.rule().clone();
-        report.note_terms(self.config.rules.iter().find(|settings| settings.name == rule.as_str()));
+        report.note_terms(self.settings(&rule));
         report.note_scope(permit.scope());
         Admission::admit(permit)?;
         Ok(rule)
@@ -167,6 +172,10 @@ impl Answering<'_> {
         if !report.has(&trace) {
             report.add(trace);
         }
+    }
+
+    fn settings(&self, rule: &RuleId) -> Option<&RuleSettings> {
+        self.config.rules.iter().find(|settings| settings.name == rule.as_str())
     }
 
     fn bucket(&self, place: &Place) -> Result<&Bucket, IdentifyError> {

@@ -48,8 +48,11 @@ pub struct Place {
     pub key: Option<String>,
 }
 
+/// An action, the operation it is asked of, and the parameters that make it need just this action.
+type Meaning = (&'static str, Operation, &'static [(&'static str, &'static str)]);
+
 /// Actions that an operation needs only with a certain parameter, and those whose own name is not that of the usual operation.
-const MEANINGS: &[(&str, Operation, &[(&str, &str)])] = &[
+const MEANINGS: &[Meaning] = &[
     ("s3:ListBucket", Operation::ListObjectsV2, &[]),
     ("s3:GetObjectVersion", Operation::GetObject, &[("versionId", "1")]),
     ("s3:DeleteObjectVersion", Operation::DeleteObject, &[("versionId", "1")]),

@@ -196,9 +196,11 @@ impl Report {
                     prefix: part.prefix.clone(),
                     group: part.group.clone(),
                 };
+                // Elsewhere a denied prefix has nothing to take.
+                let takes = |denied: &&String| scope.parts.iter().any(|part| denied.starts_with(&part.prefix));
                 self.listing = Some(ListingView {
                     permitted: scope.parts.iter().map(part).collect(),
-                    denied: scope.denied.clone(),
+                    denied: scope.denied.iter().filter(takes).cloned().collect(),
                 });
             }
             Scope::Buckets(buckets) => {

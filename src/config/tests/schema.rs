@@ -216,9 +216,8 @@ fn optional_leaves(full: &Json, smallest: &Json, path: &str, found: &mut Vec<Str
 /// Takes everything out of a value but what is in the smallest file, what lies on the way to the pointer, and what is required there.
 fn keep(root: &Json, schema: &Json, value: &mut Json, smallest: &Json, pointer: &str) {
     let schema = schema["$ref"].as_str().map_or(schema, |name| root.pointer(&name[1..]).unwrap());
-    let (step, rest) = match pointer.strip_prefix('/').unwrap_or(pointer) {
-        path => path.split_once('/').map_or((path, String::new()), |(step, rest)| (step, format!("/{rest}"))),
-    };
+    let path = pointer.strip_prefix('/').unwrap_or(pointer);
+    let (step, rest) = path.split_once('/').map_or((path, String::new()), |(step, rest)| (step, format!("/{rest}")));
     match value {
         Json::Object(entries) if schema["properties"].is_object() => {
             let required =
