@@ -39,6 +39,11 @@ demo: ## a gateway and a store in one process, to play with
 tour: ## the demo, showing by itself what it does
 	cargo run --locked --features demo -- demo --tour
 
+.PHONY: reference
+reference: ## write config/reference.yaml again, from the types of the configuration
+	cargo run --quiet --locked --features demo -- reference > config/reference.yaml.new
+	mv config/reference.yaml.new config/reference.yaml
+
 .PHONY: operations
 operations: tools ## write the table of S3 operations again
 	$(PYTHON) tests/tools/operations.py

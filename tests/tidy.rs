@@ -233,6 +233,13 @@ fn only_the_composition_root_and_the_commands_know_the_configuration() {
 }
 
 #[test]
+fn callers_that_nobody_authenticated_are_for_explain_only() {
+    for source in sources().iter().filter(|source| !below(source, &["auth/", "cli/"])) {
+        assert!(!source.code.contains("hypothetical"), "{} names a hypothetical caller", source.path.display());
+    }
+}
+
+#[test]
 fn tests_listen_on_free_ports_and_none_is_left_out() {
     for path in files("tests", "rs").into_iter().chain(files("src", "rs")) {
         let text = fs::read_to_string(&path).unwrap();

@@ -3,6 +3,8 @@
 //! A rule matches when its conditions on the caller hold, it names the action, and one of its places covers the key. Among the
 //! rules that allow, the one with the longest matching prefix decides and its terms apply; between equals the first in the file.
 
+pub mod explain;
+
 use std::sync::Arc;
 
 use http::HeaderName;
@@ -313,18 +315,27 @@ fn check_terms(rule: &RuleId, terms: &Terms, call: &S3Call) -> Result<(), Denied
 }
 
 fn who_matches(who: &Who, caller: &Caller) -> bool {
-    let client_matches = |client: &Client| match client {
+    client_matches(who, caller)
+        && who.attributes.iter().all(|condition| attribute_matches(condition, caller))
+        && network_matches(who, caller)
+}
+
+fn client_matches(who: &Who, caller: &Caller) -> bool {
+    let is_caller = |client: &Client| match client {
         Client::Token(name) => caller.scheme() == Scheme::AppToken && caller.source_name() == name,
         Client::Issuer(name) => caller.scheme() == Scheme::Jwt && caller.source_name() == name,
     };
-    let has_one = |(name, accepted): &(String, Vec<String>)| {
-        caller.attributes().get(name).is_some_and(|values| values.iter().any(|value| accepted.contains(value)))
-    };
+    who.clients.is_empty() || who.clients.iter().any(is_caller)
+}
+
+fn attribute_matches((name, accepted): &(String, Vec<String>), caller: &Caller) -> bool {
+    caller.attributes().get(name).is_some_and(|values| values.iter().any(|value| accepted.contains(value)))
+}
+
+fn network_matches(who: &Who, caller: &Caller) -> bool {
     // An IPv4 client of an IPv6 listener shows as ::ffff:a.b.c.d; rules are written for a.b.c.d.
     let address = caller.address().to_canonical();
-    (who.clients.is_empty() || who.clients.iter().any(client_matches))
-        && who.attributes.iter().all(has_one)
-        && (who.networks.is_empty() || who.networks.iter().any(|network| network.contains(&address)))
+    who.networks.is_empty() || who.networks.iter().any(|network| network.contains(&address))
 }
 
 #[cfg(test)]

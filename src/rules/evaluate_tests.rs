@@ -4,7 +4,7 @@ use crate::rules::action::ActionSet;
 use crate::rules::settings::Place as RulePlace;
 use crate::s3::{OddKeys, identify};
 
-fn buckets() -> Buckets {
+pub(super) fn buckets() -> Buckets {
     Buckets::new(["bkt", "other"].map(|name| Bucket {
         name: name.to_owned(),
         route: RouteId(0),
@@ -14,7 +14,7 @@ fn buckets() -> Buckets {
     }))
 }
 
-fn rule(name: &str, effect: Effect, who: Who, places: &[&str], words: &[&str]) -> RuleSettings {
+pub(super) fn rule(name: &str, effect: Effect, who: Who, places: &[&str], words: &[&str]) -> RuleSettings {
     let mut actions = ActionSet::default();
     assert!(words.iter().all(|word| actions.add(word)));
     let place = |text: &&str| {
@@ -31,15 +31,15 @@ fn rule(name: &str, effect: Effect, who: Who, places: &[&str], words: &[&str]) -
     }
 }
 
-fn token(name: &str) -> Who {
+pub(super) fn token(name: &str) -> Who {
     Who { clients: vec![Client::Token(name.to_owned())], ..Who::default() }
 }
 
-fn caller(name: &str) -> Caller {
+pub(super) fn caller(name: &str) -> Caller {
     Caller::for_test(Scheme::AppToken, name, &[("sub", &[name]), ("groups", &["dev", "ops"])])
 }
 
-fn call(method: &str, target: &str, headers: &[(&str, &str)]) -> S3Call {
+pub(super) fn call(method: &str, target: &str, headers: &[(&str, &str)]) -> S3Call {
     let mut request = http::Request::builder().method(method).uri(target).header("host", "gw");
     for (name, value) in headers {
         request = request.header(*name, *value);

@@ -11,6 +11,7 @@ pub mod upload_seal;
 
 pub use action::{Action, ActionSet};
 pub use batch::BatchScope;
+pub use evaluate::explain;
 pub use evaluate::{Denied, RuleSet};
 pub use listing::{ListPart, ListScope};
 pub use permit::{Permit, Scope};

@@ -17,6 +17,7 @@ mod commit_point;
 mod confused_deputy;
 mod copies;
 mod demo;
+mod explain;
 mod forged_tokens;
 mod hostile;
 mod limits;

@@ -102,7 +102,7 @@ fn clients_and_rules_become_settings() {
 }
 
 /// Every key there is, written once, most with another value than the default.
-const EVERYTHING: &str = r#"
+pub(super) const EVERYTHING: &str = r#"
 listen:
   - address: "[::1]:8443"
   - address: 127.0.0.1:0
