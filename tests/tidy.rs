@@ -20,7 +20,7 @@ const RANKS: &[&[&str]] = &[
     &["sign"],
     &["upstream"],
     &["respond"],
-    &["listing", "multipart"],
+    &["administration", "listing", "multipart"],
     &["gateway"],
     &["edge"],
     &["config"],

@@ -21,7 +21,8 @@ pub struct RawConfig {
     pub admin: RawAdmin,
     /// The S3 stores behind the gateway, by a name of your choice. Required, at least one.
     pub upstreams: Option<BTreeMap<String, RawUpstream>>,
-    /// The buckets that clients see, by the name that clients use. Required, at least one.
+    /// The buckets that clients see, by the name that clients use. Required, at least one. The name `"*"` puts the gateway before a whole
+    /// store: every bucket name that is not listed here is the same name there.
     pub buckets: Option<BTreeMap<String, RawBucket>>,
     /// Who can authenticate. Required: at least one token or issuer.
     pub clients: RawClients,
@@ -170,9 +171,10 @@ pub struct RawUpstreamTimeouts {
 pub struct RawBucket {
     /// Name of the upstream that stores it. May be left out if there is only one.
     pub upstream: Option<String>,
-    /// Name of the bucket there; default: the same name.
+    /// Name of the bucket there; default: the same name. Not for `"*"`.
     pub bucket: Option<String>,
-    /// Put before every key on the way to the store, such as `gw/`; default none. Ends with `/`. Clients never see it.
+    /// Put before every key on the way to the store, such as `gw/`; default none. Ends with `/`. Clients never see it. Not for
+    /// `"*"`.
     pub prefix: Option<String>,
     /// Keys with `.` or `..` segments, empty segments, a leading slash or a backslash: `refuse` (default) or `pass`. Stores read such
     /// keys differently; pass them only to a store that keeps keys byte for byte.
@@ -275,7 +277,8 @@ pub struct RawRule {
     /// Whom the rule is about: conditions, or the word `anyone` for every authenticated caller. Required.
     pub who: Option<RawWho>,
     /// What it is about: `bucket`, or `bucket/prefix/`. A prefix covers every key below it and may have attribute parts
-    /// (`home/{sub}/`), at most one in a segment. A caller without that attribute is not covered. Required.
+    /// (`home/{sub}/`), at most one in a segment. A caller without that attribute is not covered. `"*"` and `"*/prefix/"` are every bucket
+    /// of the pass-through mapping (`buckets: { "*": … }`), and none that is configured by name. Required.
     #[serde(rename = "where")]
     pub places: Option<OneOrMany>,
     /// Actions: `read`, `list`, `write`, `delete`, an IAM action (`s3:PutObject`) or a pattern (`s3:Get*`). Required.

@@ -15,6 +15,7 @@ use crate::limits::LimitError;
 use crate::respond::body::{AnswerBody, Reply, Source};
 use crate::rules::{Denied, SealError};
 use crate::s3::complete_upload::CompleteError;
+use crate::s3::document::DocumentError;
 use crate::s3::headers::HeaderError;
 use crate::s3::listing::ListError;
 use crate::s3::names::KeyError;
@@ -189,7 +190,7 @@ impl From<IdentifyError> for Refusal {
             IdentifyError::Headers(header) => Self::client(header_code(header), &error),
             IdentifyError::Upload(upload) => Self::client(upload_code(upload), &error),
             IdentifyError::Expectation => Self::client(Code::ExpectationFailed, &error),
-            IdentifyError::NotServed(_) => Self::client(Code::NotImplemented, &error),
+            IdentifyError::NotServed(_) | IdentifyError::NotServedHere(_) => Self::client(Code::NotImplemented, &error),
         }
     }
 }
@@ -270,6 +271,18 @@ impl From<CompleteError> for Refusal {
             | CompleteError::Element(_)
             | CompleteError::Number
             | CompleteError::Count => Self::client(S3ErrorCode::MalformedXML, &error),
+        }
+    }
+}
+
+impl From<DocumentError> for Refusal {
+    fn from(error: DocumentError) -> Self {
+        match &error {
+            DocumentError::NotJson => Self::client(S3ErrorCode::MalformedPolicy, &error),
+            DocumentError::Location(_) => Self::client(S3ErrorCode::IllegalLocationConstraintException, &error),
+            DocumentError::Xml(_) | DocumentError::NotText | DocumentError::Root(_) | DocumentError::Element(_) => {
+                Self::client(S3ErrorCode::MalformedXML, &error)
+            }
         }
     }
 }

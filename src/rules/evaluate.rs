@@ -14,7 +14,8 @@ use crate::rules::permit::{Permit, Scope};
 use crate::rules::settings::{Client, Effect, RuleSettings, Terms, Who};
 use crate::rules::template::PrefixTemplate;
 use crate::s3::listing::{ListError, ListRequest};
-use crate::s3::{Bucket, Buckets, Operation, Resource, S3Call};
+use crate::s3::serving::{Serving, plain_action, serving};
+use crate::s3::{Bucket, Buckets, Operation, PassThrough, Resource, S3Call};
 
 /// All rules of one configuration.
 #[derive(Debug)]
@@ -72,8 +73,17 @@ pub enum Denied {
 enum Place<'a> {
     /// One key of a bucket.
     Key(&'a Bucket, &'a str),
-    /// A bucket as a whole: any allowed prefix in it is enough, only a denial of the whole bucket counts.
+    /// Something about a bucket that touches no key: any allowed prefix in it is enough, only a denial of the whole bucket counts.
     Bucket(&'a Bucket),
+    /// A bucket with all its keys: only an allow of the whole bucket is enough. Of a change any denied prefix in it is a part.
+    Whole(&'a Bucket, Touch),
+}
+
+/// What is done to a bucket as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Touch {
+    Read,
+    Change,
 }
 
 impl RuleSet {
@@ -99,20 +109,36 @@ impl RuleSet {
                 let scope = self.list_scope(&caller, bucket, &call)?;
                 (scope.rule.clone(), Scope::Listing(scope))
             }
-            (Resource::Bucket(bucket), _) => {
-                (self.decide(&caller, Place::Bucket(bucket), action)?.id.clone(), Scope::Whole)
+            (Resource::Bucket(bucket), operation) => {
+                let place = match serving(operation) {
+                    Serving::Bucket(_) => Place::Whole(bucket, touch(operation)),
+                    Serving::Own | Serving::Key(_) | Serving::Not(_) => Place::Bucket(bucket),
+                };
+                (self.decide_all(&caller, place, &call, action)?.id.clone(), Scope::Whole)
             }
             (Resource::Object(bucket, key), _) => {
                 let place = Place::Key(bucket, key.as_str());
-                for (extra, _) in &call.headers.needs_actions {
-                    self.decide(&caller, place, extra)?;
-                }
-                (self.decide(&caller, place, action)?.id.clone(), Scope::Whole)
+                (self.decide_all(&caller, place, &call, action)?.id.clone(), Scope::Whole)
             }
         };
         let terms = self.terms_of(&rule);
         check_terms(&rule, &terms, &call)?;
         Ok(Permit::new(caller, call, rule, terms, scope))
+    }
+
+    /// Decides about the action of a call, and before it about those that its headers or the store's habits make it need.
+    fn decide_all<'a>(
+        &'a self,
+        caller: &'a Caller,
+        place: Place<'_>,
+        call: &S3Call,
+        action: &'static str,
+    ) -> Result<&'a Rule, Denied> {
+        let plain = plain_action(call.operation.spec(), call.parameter("versionId").is_some());
+        for extra in call.headers.needs_actions.iter().map(|(extra, _)| *extra).chain(plain) {
+            self.decide(caller, place, extra)?;
+        }
+        self.decide(caller, place, action)
     }
 
     fn decide<'a>(&'a self, caller: &'a Caller, place: Place<'_>, action: &'static str) -> Result<&'a Rule, Denied> {
@@ -160,12 +186,34 @@ impl RuleSet {
         buckets.iter().filter(|bucket| self.shows(caller, bucket)).cloned().collect()
     }
 
-    /// Whether some rule allows the caller something in a bucket. Others must not learn that it exists.
+    /// Whether some rule allows the caller something in a bucket that none denies. Others must not learn that it exists.
     pub fn shows(&self, caller: &Caller, bucket: &Bucket) -> bool {
-        self.rules
-            .iter()
-            .filter(|rule| rule.settings.effect == Effect::Allow && who_matches(&rule.settings.who, caller))
-            .any(|rule| !rule.prefixes_in(caller, bucket).is_empty())
+        let about_caller = |effect| {
+            self.rules
+                .iter()
+                .filter(move |rule| rule.settings.effect == effect && who_matches(&rule.settings.who, caller))
+        };
+        let denials: Vec<_> = about_caller(Effect::Deny)
+            .map(|rule| (&rule.settings.actions, rule.prefixes_in(caller, bucket)))
+            .filter(|(_, prefixes)| !prefixes.is_empty())
+            .collect();
+        let denied = |prefix: &str, action: &str| {
+            denials.iter().any(|(actions, denied)| {
+                actions.contains(action) && denied.iter().any(|denied| prefix.starts_with(denied.as_str()))
+            })
+        };
+        about_caller(Effect::Allow).any(|rule| {
+            let prefixes = rule.prefixes_in(caller, bucket);
+            prefixes.iter().any(|prefix| rule.settings.actions.iter().any(|action| !denied(prefix, action)))
+        })
+    }
+
+    /// Whether a caller may see any bucket of the pass-through mapping, so that it is worth asking the store which there are.
+    pub fn may_show_passed_through(&self, caller: &Caller, buckets: &Buckets) -> bool {
+        let is_one =
+            |name: &str| name == PassThrough::ANY || buckets.get(name).is_some_and(|bucket| bucket.passed_through);
+        let allows = |rule: &&Rule| rule.settings.effect == Effect::Allow && who_matches(&rule.settings.who, caller);
+        self.rules.iter().filter(allows).any(|rule| rule.settings.places.iter().any(|place| is_one(&place.bucket)))
     }
 
     /// ListBuckets needs no rule: it shows what the rules already allow.
@@ -180,7 +228,8 @@ impl RuleSet {
 
 impl Rule {
     fn templates_in(&self, bucket: &Bucket) -> impl Iterator<Item = &PrefixTemplate> {
-        self.settings.places.iter().filter(|place| place.bucket == bucket.name).map(|place| &place.prefix)
+        let is_about = |name: &str| name == bucket.name || (bucket.passed_through && name == PassThrough::ANY);
+        self.settings.places.iter().filter(move |place| is_about(&place.bucket)).map(|place| &place.prefix)
     }
 
     /// The prefixes of the bucket that the rule is about, for this caller: all that it denies, or the first that it allows.
@@ -198,7 +247,10 @@ impl Rule {
             (Place::Key(bucket, key), _) => {
                 self.templates_in(bucket).filter_map(|template| template.covers(caller.attributes(), key)).max()
             }
-            (Place::Bucket(bucket), Effect::Deny) => {
+            (Place::Whole(bucket, Touch::Change), Effect::Deny) => {
+                (!self.prefixes_in(caller, bucket).is_empty()).then_some(0)
+            }
+            (Place::Bucket(bucket), Effect::Deny) | (Place::Whole(bucket, _), _) => {
                 self.templates_in(bucket).any(PrefixTemplate::is_empty).then_some(0)
             }
             (Place::Bucket(bucket), Effect::Allow) => self.prefixes_in(caller, bucket).iter().map(String::len).max(),
@@ -211,8 +263,14 @@ fn required_action(call: &S3Call) -> &'static str {
     match (call.operation, call.parameter("versionId").is_some()) {
         (Operation::GetObject | Operation::HeadObject, true) => "s3:GetObjectVersion",
         (Operation::DeleteObject, true) => "s3:DeleteObjectVersion",
+        (Operation::GetObjectAcl, true) => "s3:GetObjectVersionAcl",
+        (Operation::PutObjectAcl, true) => "s3:PutObjectVersionAcl",
         (operation, _) => operation.spec().action,
     }
+}
+
+fn touch(operation: Operation) -> Touch {
+    if operation.spec().method == "GET" { Touch::Read } else { Touch::Change }
 }
 
 fn check_terms(rule: &RuleId, terms: &Terms, call: &S3Call) -> Result<(), Denied> {

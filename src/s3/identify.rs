@@ -12,8 +12,9 @@ use crate::s3::buckets::{Bucket, Buckets};
 use crate::s3::headers::{HeaderError, SortedHeaders};
 use crate::s3::names::{KeyError, ObjectKey};
 use crate::s3::operation::{Body, Level, Operation, OperationSpec};
+use crate::s3::serving::{carries_document, serving};
 use crate::s3::target::{Target, TargetError};
-use crate::s3::upload::{UploadError, UploadHead};
+use crate::s3::upload::{BodyFraming, UploadError, UploadHead};
 
 /// An S3 request as understood: one operation, what it touches, what it carries.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub struct S3Call {
     pub headers: SortedHeaders,
     /// What the head says of the object's bytes, if the operation carries any.
     pub upload: Option<UploadHead>,
+    /// What the head says of the document, if the operation is forwarded with one.
+    pub document: Option<UploadHead>,
 }
 
 /// What an operation touches, in public terms.
@@ -108,9 +111,12 @@ pub enum IdentifyError {
     /// An operation of S3 that this gateway does not serve.
     #[error("{0} is not served by this gateway")]
     NotServed(&'static str),
+    /// An operation that is not served for a bucket that is mapped like this one.
+    #[error("{0} is not served for this bucket")]
+    NotServedHere(&'static str),
 }
 
-/// The operations that are served. Each other one is answered `NotImplemented` by its name.
+/// The operations that a stage of their own serves. What becomes of the others stands in [`serving`].
 pub const SERVED: &[Operation] = &[
     Operation::AbortMultipartUpload,
     Operation::CompleteMultipartUpload,
@@ -144,7 +150,7 @@ pub fn identify(head: &Parts, buckets: &Buckets) -> Result<S3Call, IdentifyError
     let has_header = |name: &str| head.headers.contains_key(name);
     let spec = find_operation(head.method.as_str(), level, &query, has_header)?;
     let query = check_query(spec, query)?;
-    if !SERVED.contains(&spec.operation) {
+    if !SERVED.contains(&spec.operation) && serving(spec.operation).mapping().is_none() {
         return Err(IdentifyError::NotServed(spec.name));
     }
     let bucket = find_bucket(buckets, bucket)?;
@@ -163,6 +169,11 @@ fn understand(
     bucket: Option<Arc<Bucket>>,
     key: Option<String>,
 ) -> Result<S3Call, IdentifyError> {
+    if let (Some(bucket), Some(mapping)) = (&bucket, serving(spec.operation).mapping())
+        && !mapping.fits(bucket)
+    {
+        return Err(IdentifyError::NotServedHere(spec.name));
+    }
     let resource = match (bucket, key) {
         (None, _) => Resource::Service,
         (Some(bucket), None) => Resource::Bucket(bucket),
@@ -177,7 +188,17 @@ fn understand(
         Body::Xml => None,
         Body::None => check_no_body(head, spec).map(|()| None)?,
     };
-    Ok(S3Call { operation: spec.operation, resource, query, headers, upload })
+    let document = if carries_document(spec) { Some(document_head(head)?) } else { None };
+    Ok(S3Call { operation: spec.operation, resource, query, headers, upload, document })
+}
+
+/// The digests of a document, which is checked against them. Its bytes are the document: nothing frames or packs so little.
+fn document_head(head: &Parts) -> Result<UploadHead, UploadError> {
+    let document = UploadHead::parse(&head.headers, head.version)?;
+    match (document.framing, &document.content_encoding) {
+        (BodyFraming::Plain, None) => Ok(document),
+        _ => Err(UploadError::FramingContradiction),
+    }
 }
 
 /// Finds the one operation that fits: the candidate with the most requirements met.
@@ -230,7 +251,7 @@ fn find_bucket(buckets: &Buckets, name: String) -> Result<Option<Arc<Bucket>>, I
     if name.is_empty() {
         return Ok(None);
     }
-    buckets.get(&name).map(|bucket| Some(Arc::clone(bucket))).ok_or(IdentifyError::UnknownBucket(name))
+    buckets.get(&name).map(Some).ok_or(IdentifyError::UnknownBucket(name))
 }
 
 /// hyper takes requests with two Host headers, or none, or an absolute target with another authority (hyper 1.12).

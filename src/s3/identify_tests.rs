@@ -9,6 +9,7 @@ fn buckets() -> Buckets {
         upstream_bucket: format!("up-{name}"),
         upstream_prefix: "gw/".to_owned(),
         odd_keys,
+        passed_through: false,
     };
     Buckets::new([bucket("bkt", OddKeys::Refuse), bucket("flat", OddKeys::Pass)])
 }
@@ -73,10 +74,10 @@ fn operations_that_are_not_served_are_refused_by_name() {
     for (method, target, name) in [
         ("GET", "/bkt", "ListObjects"),
         ("GET", "/bkt?versions", "ListObjectVersions"),
-        ("PUT", "/bkt", "CreateBucket"),
         ("POST", "/bkt?delete", "DeleteObjects"),
         ("GET", "/bkt?uploads", "ListMultipartUploads"),
-        ("PUT", "/bkt/a/x?acl", "PutObjectAcl"),
+        ("GET", "/bkt?session", "CreateSession"),
+        ("POST", "/bkt/a/x?select&select-type=2", "SelectObjectContent"),
         ("GET", "/bkt/a/x?tagging", "GetObjectTagging"),
     ] {
         assert_eq!(operation(method, target), Err(IdentifyError::NotServed(name)), "{method} {target}");
@@ -171,4 +172,33 @@ fn k04_bodies_where_none_belongs_are_refused() {
 fn k19_only_100_continue_can_be_expected() {
     assert!(identify_with("PUT", "/bkt/x", &[("expect", "100-Continue")]).is_ok());
     assert_eq!(identify_with("PUT", "/bkt/x", &[("expect", "200-ok")]).unwrap_err(), IdentifyError::Expectation);
+}
+
+#[test]
+fn operations_on_a_whole_bucket_are_not_served_where_it_is_only_a_prefix() {
+    for (method, target, name) in [
+        ("PUT", "/bkt", "CreateBucket"),
+        ("DELETE", "/bkt", "DeleteBucket"),
+        ("GET", "/bkt?versioning", "GetBucketVersioning"),
+        ("PUT", "/bkt?policy", "PutBucketPolicy"),
+        ("GET", "/bkt/a/x?torrent", "GetObjectTorrent"),
+    ] {
+        assert_eq!(operation(method, target), Err(IdentifyError::NotServedHere(name)), "{method} {target}");
+    }
+    assert_eq!(operation("PUT", "/bkt/a/x?acl"), Ok(Operation::PutObjectAcl));
+    assert!(matches!(operation("PUT", "/unknown?policy"), Err(IdentifyError::UnknownBucket(_))));
+}
+
+#[test]
+fn documents_come_plain() {
+    let head =
+        |headers: &[(&str, &str)]| identify_with("PUT", "/bkt/a/x?acl", headers).map(|call| call.document.unwrap());
+    assert_eq!(head(&[("content-length", "2"), ("content-md5", "JfnnlDI7RTiF9RgfG2JNCw==")]).unwrap().length, Some(2));
+    let framed =
+        [("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"), ("x-amz-decoded-content-length", "2")];
+    assert!(matches!(head(&framed), Err(IdentifyError::Upload(_))));
+    assert!(matches!(head(&[("content-encoding", "gzip")]), Err(IdentifyError::Upload(_))));
+    assert!(matches!(head(&[("content-md5", "x")]), Err(IdentifyError::Upload(_))));
+    let with_checksum = identify_with("PUT", "/bkt/a/x?acl", &[("x-amz-checksum-crc32", "AAAAAA==")]).unwrap();
+    assert!(with_checksum.document.unwrap().checksum.is_some() && with_checksum.headers.pass.is_empty());
 }

@@ -3,6 +3,7 @@
 pub mod buckets;
 pub mod checksum;
 pub mod complete_upload;
+pub mod document;
 pub mod error_code;
 pub mod headers;
 pub mod identify;
@@ -10,11 +11,12 @@ pub mod listing;
 pub mod names;
 pub mod operation;
 mod operation_table;
+pub mod serving;
 pub mod target;
 pub mod upload;
 pub mod xml;
 
-pub use buckets::{Bucket, Buckets, OddKeys};
+pub use buckets::{Bucket, Buckets, OddKeys, PassThrough};
 pub use checksum::ChecksumAlgorithm;
 pub use error_code::S3ErrorCode;
 pub use identify::{IdentifyError, Resource, S3Call, identify};

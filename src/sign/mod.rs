@@ -4,6 +4,7 @@
 //! sorted list. The canonical form that is signed is what is sent.
 
 pub mod credentials;
+pub mod document;
 pub mod multipart;
 pub mod outbound;
 pub mod payload;

@@ -505,6 +505,31 @@ fn buckets() {
 }
 
 #[test]
+fn the_mapping_of_a_whole_store_has_no_name_and_no_prefix() {
+    let bucket = "team-data: { bucket: corp-team-data, prefix: gw/ }";
+    check(&[
+        (bucket, "team-data: {}\n  \"*\": { bucket: x-1 }", &[(10, "`\"*\"` has no `bucket`", "by its name")]),
+        (bucket, "team-data: {}\n  \"*\": { prefix: gw/ }", &[(10, "`\"*\"` has no `prefix`", "by its name")]),
+        (
+            bucket,
+            "team-data: {}\n  \"*\": { upstream: stor }",
+            &[(10, "no upstream of this name", "did you mean `store`?")],
+        ),
+        ("where: team-data/builds/", "where: \"*\"", &[(24, "there is no bucket `*`", "team-data")]),
+    ]);
+    let whole = edited(bucket, &format!("{bucket}\n  \"*\": {{}}"));
+    for (place, message, help) in [
+        ("corp-team-data/x/", "a configured bucket lies in this one", "reach it as `team-data`"),
+        ("Team-Data", "there is no bucket", "team-data"),
+        ("team-*", "there is no bucket", "team-data"),
+        ("xn--data", "there is no bucket", ""),
+    ] {
+        let text = whole.replace("where: team-data/builds/", &format!("where: \"{place}\""));
+        assert_problems(&text, &references(), &[(25, message, help)]);
+    }
+}
+
+#[test]
 fn rules_name_clients_that_exist() {
     check(&[
         (
