@@ -25,10 +25,10 @@ use crate::multipart::{Carrier, calls, unknown_length};
 use crate::respond::local::ListedBucket;
 use crate::respond::{Refusal, RefusalKind, Reply, local, relay};
 use crate::rules::{Denied, Permit, RuleSet, Scope};
+use crate::s3::addressing::locate_path;
 use crate::s3::complete_upload::MAX_DOCUMENT_BYTES;
 use crate::s3::document::MAX_REQUEST_BYTES;
 use crate::s3::serving::serving;
-use crate::s3::target::Target;
 use crate::s3::{Bucket, Buckets, IdentifyError, Operation, PassThrough, S3Call, S3ErrorCode, identify};
 use crate::sign::Signer;
 use crate::upstream::Upstreams;
@@ -82,7 +82,7 @@ impl Gateway {
         let caller = self.authenticators.authenticate(claim, peer).await?;
         ticket.note_caller(caller.principal(), caller.scheme().as_str());
         let call = identify(head, &self.buckets)
-            .inspect_err(|error| note_unidentified(ticket, head, error))
+            .inspect_err(|error| note_unidentified(ticket, head, &self.buckets, error))
             .map_err(|error| self.hide_bucket(error, &caller))?;
         ticket.note_call(&call);
         let permit =
@@ -325,7 +325,7 @@ fn check_framing(framing: Framing) -> Result<(), Refusal> {
 }
 
 /// For the operator, what of a request that was not understood can be named all the same.
-fn note_unidentified(ticket: &mut Ticket, head: &Parts, error: &IdentifyError) {
+fn note_unidentified(ticket: &mut Ticket, head: &Parts, buckets: &Buckets, error: &IdentifyError) {
     let cause = match error {
         IdentifyError::Within(_, cause) => cause,
         other => other,
@@ -335,7 +335,7 @@ fn note_unidentified(ticket: &mut Ticket, head: &Parts, error: &IdentifyError) {
         _ => None,
     };
     // The query has no part in it, and may be what could not be read.
-    let target = Target::parse(head.uri.path(), None).ok();
+    let target = locate_path(head, buckets.domains()).ok();
     let bucket = target.as_ref().map(|target| target.bucket.as_str()).filter(|bucket| !bucket.is_empty());
     ticket.note_unidentified(operation, bucket, target.as_ref().and_then(|target| target.key.as_deref()));
 }

@@ -98,15 +98,19 @@ async fn pass_on(
             if !expected.has_root(&root) {
                 return Err(unknown_there("another document"));
             }
-            (Some("application/xml"), told(call, &root, body, admission, region))
+            (Some("application/xml"), told(call, &root, body, admission))
         }
-        Answer::Status | Answer::Bytes => {
+        Answer::Status | Answer::Location | Answer::Bytes => {
             if let Some(root) = Element::parse(text.trim_start()).ok().filter(|root| root.name == "Error") {
                 return Err(relay::error_in_success(&root, call));
             }
             (None, Bytes::new())
         }
     };
+    if expected == Answer::Location {
+        // It exists. Clients sign for the region that the gateway is configured with, whatever the store calls its own.
+        return Ok(local::bucket_location(region));
+    }
     if let Some(content_type) = content_type {
         passed.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     }
@@ -119,13 +123,11 @@ async fn pass_on(
 }
 
 /// The document in the client's terms.
-fn told(call: &S3Call, root: &Element, body: Bytes, admission: &Admission, region: &str) -> Bytes {
+fn told(call: &S3Call, root: &Element, body: Bytes, admission: &Admission) -> Bytes {
     match call.operation {
         Operation::GetBucketAcl | Operation::GetObjectAcl => {
             Bytes::from(access_control(root, admission.permit().caller().principal().as_str()))
         }
-        // Clients sign for the region that the gateway is configured with, whatever the store says.
-        Operation::GetBucketLocation => Bytes::from(local::location_document(region)),
         _ => body,
     }
 }

@@ -17,6 +17,10 @@ use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
 pub struct RawConfig {
     /// Addresses that serve clients. Required, at least one.
     pub listen: Option<Vec<RawListener>>,
+    /// Domains of the gateway, such as `s3.example.com`: a request to `bucket.s3.example.com` is about that bucket, and its whole path is
+    /// the key. Names in lower case without port; none may lie inside another. Default none: the bucket is the first segment of the
+    /// path, as it is for every other host.
+    pub domains: Option<OneOrMany>,
     /// The address of `/healthz`, `/readyz` and `/metrics`.
     pub admin: RawAdmin,
     /// The S3 stores behind the gateway, by a name of your choice. Required, at least one.

@@ -82,17 +82,12 @@ pub fn list_buckets(caller: &Caller, call: &S3Call, buckets: &[ListedBucket]) ->
     Ok(document(xml.finish()))
 }
 
-/// GetBucketLocation: the configured region.
+/// GetBucketLocation: the configured region; empty for `us-east-1`, as S3 has it.
 pub fn bucket_location(region: &str) -> Reply {
-    document(location_document(region))
-}
-
-/// The document of GetBucketLocation; empty for `us-east-1`, as S3 has it.
-pub fn location_document(region: &str) -> String {
     let constraint = if region == "us-east-1" { "" } else { region };
     let namespace = "http://s3.amazonaws.com/doc/2006-03-01/";
     let text = quick_xml::escape::escape(constraint);
-    format!(
+    document(format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<LocationConstraint xmlns=\"{namespace}\">{text}</LocationConstraint>"
-    )
+    ))
 }

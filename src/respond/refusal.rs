@@ -14,6 +14,7 @@ use crate::body::Fault;
 use crate::limits::LimitError;
 use crate::respond::body::{AnswerBody, Reply, Source};
 use crate::rules::{Denied, SealError};
+use crate::s3::addressing::AddressError;
 use crate::s3::complete_upload::CompleteError;
 use crate::s3::document::DocumentError;
 use crate::s3::headers::HeaderError;
@@ -178,8 +179,10 @@ impl From<IdentifyError> for Refusal {
     fn from(error: IdentifyError) -> Self {
         use S3ErrorCode as Code;
         match &error {
-            IdentifyError::Target(_) => Self::client(Code::InvalidURI, &error),
-            IdentifyError::Host | IdentifyError::UnexpectedBody(_) => Self::client(Code::InvalidRequest, &error),
+            IdentifyError::Address(AddressError::Target(_)) => Self::client(Code::InvalidURI, &error),
+            IdentifyError::Address(AddressError::Host) | IdentifyError::UnexpectedBody(_) => {
+                Self::client(Code::InvalidRequest, &error)
+            }
             IdentifyError::NoBucket => Self::client(Code::InvalidBucketName, &error),
             IdentifyError::UnknownBucket(_) => Self::new(Code::AccessDenied, RefusalKind::Denied, DENIED, &error),
             IdentifyError::Within(_, error) => error.as_ref().clone().into(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::base::RouteId;
+use crate::s3::addressing::Domains;
 
 /// One public bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,18 +45,19 @@ pub enum OddKeys {
     Pass,
 }
 
-/// Every public bucket by name.
+/// Every public bucket by name, and how clients can address them.
 #[derive(Debug, Clone, Default)]
 pub struct Buckets {
     configured: BTreeMap<String, Arc<Bucket>>,
     pass_through: Option<PassThrough>,
+    domains: Domains,
 }
 
 impl Buckets {
     /// Collects buckets; a later one of the same name would replace an earlier one, so `config` refuses that.
     pub fn new(buckets: impl IntoIterator<Item = Bucket>) -> Self {
         let configured = buckets.into_iter().map(|bucket| (bucket.name.clone(), Arc::new(bucket))).collect();
-        Self { configured, pass_through: None }
+        Self { configured, pass_through: None, domains: Domains::default() }
     }
 
     /// With a pass-through mapping for every other name.
@@ -63,6 +65,18 @@ impl Buckets {
     pub fn with_pass_through(mut self, pass_through: Option<PassThrough>) -> Self {
         self.pass_through = pass_through;
         self
+    }
+
+    /// With domains before which a host name can name the bucket.
+    #[must_use]
+    pub fn with_domains(mut self, domains: Domains) -> Self {
+        self.domains = domains;
+        self
+    }
+
+    /// Domains before which a host name can name the bucket.
+    pub fn domains(&self) -> &Domains {
+        &self.domains
     }
 
     /// The bucket of exactly this name: configured, or passed through if the name is one that S3 takes.

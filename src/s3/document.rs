@@ -18,6 +18,8 @@ pub enum Answer {
     Xml(&'static str),
     /// An XML document whose root is a list of configurations; S3 and its imitators spell it differently.
     XmlList,
+    /// Where the bucket is, in a document that stores write differently and nobody needs.
+    Location,
     /// A JSON object.
     Json,
     /// Bytes that are passed on as they come.
@@ -98,7 +100,7 @@ pub fn answer(operation: Operation) -> Answer {
         Op::GetBucketIntelligentTieringConfiguration => Answer::Xml("IntelligentTieringConfiguration"),
         Op::GetBucketInventoryConfiguration => Answer::Xml("InventoryConfiguration"),
         Op::GetBucketLifecycleConfiguration => Answer::Xml("LifecycleConfiguration"),
-        Op::GetBucketLocation => Answer::Xml("LocationConstraint"),
+        Op::GetBucketLocation => Answer::Location,
         Op::GetBucketLogging => Answer::Xml("BucketLoggingStatus"),
         Op::GetBucketMetadataConfiguration => Answer::Xml("GetBucketMetadataConfigurationResult"),
         Op::GetBucketMetadataTableConfiguration => Answer::Xml("GetBucketMetadataTableConfigurationResult"),
@@ -131,7 +133,7 @@ impl Answer {
         match self {
             Self::Xml(expected) => root.name == expected,
             Self::XmlList => root.name.starts_with("List") && root.name.contains("Configuration"),
-            Self::Status | Self::Json | Self::Bytes => false,
+            Self::Status | Self::Location | Self::Json | Self::Bytes => false,
         }
     }
 }

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
+use crate::s3::addressing::{AddressError, locate};
 use crate::s3::buckets::{Bucket, Buckets};
 use crate::s3::headers::{HeaderError, SortedHeaders};
 use crate::s3::names::{KeyError, ObjectKey};
 use crate::s3::operation::{Body, Level, Operation, OperationSpec};
 use crate::s3::serving::{carries_document, serving};
-use crate::s3::target::{Target, TargetError};
+use crate::s3::target::Target;
 use crate::s3::upload::{BodyFraming, UploadError, UploadHead};
 
 /// An S3 request as understood: one operation, what it touches, what it carries.
@@ -72,12 +73,9 @@ impl S3Call {
 /// Why a request was not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdentifyError {
-    /// The target has no single reading.
+    /// Host or target have no single reading.
     #[error(transparent)]
-    Target(#[from] TargetError),
-    /// The authority of the request is missing, doubled or contradictory.
-    #[error("the Host header is missing, doubled, or differs from the target")]
-    Host,
+    Address(#[from] AddressError),
     /// The path names a key but no bucket (`//key`).
     #[error("the path has a key but no bucket")]
     NoBucket,
@@ -138,9 +136,8 @@ pub const SERVED: &[Operation] = &[
 /// # Errors
 /// [`IdentifyError`] if the request has no reading, or more than one, or is not served.
 pub fn identify(head: &Parts, buckets: &Buckets) -> Result<S3Call, IdentifyError> {
-    check_host(head)?;
+    let Target { bucket, key, query } = locate(head, buckets.domains())?;
     check_expectation(head)?;
-    let Target { bucket, key, query } = Target::parse(head.uri.path(), head.uri.query())?;
     let level = match (bucket.is_empty(), &key) {
         (true, None) => Level::Service,
         (true, Some(_)) => return Err(IdentifyError::NoBucket),
@@ -252,21 +249,6 @@ fn find_bucket(buckets: &Buckets, name: String) -> Result<Option<Arc<Bucket>>, I
         return Ok(None);
     }
     buckets.get(&name).map(Some).ok_or(IdentifyError::UnknownBucket(name))
-}
-
-/// hyper takes requests with two Host headers, or none, or an absolute target with another authority (hyper 1.12).
-fn check_host(head: &Parts) -> Result<(), IdentifyError> {
-    let mut hosts = head.headers.get_all(http::header::HOST).iter();
-    let (first, second) = (hosts.next(), hosts.next());
-    let authority = head.uri.authority().map(http::uri::Authority::as_str);
-    let agree = match (first, second, authority) {
-        (_, Some(_), _) => false,
-        (Some(host), None, Some(authority)) => host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()),
-        (Some(host), None, None) => !host.is_empty(),
-        (None, None, Some(_)) => head.version == http::Version::HTTP_2,
-        (None, None, None) => head.version == http::Version::HTTP_10,
-    };
-    if agree { Ok(()) } else { Err(IdentifyError::Host) }
 }
 
 fn check_expectation(head: &Parts) -> Result<(), IdentifyError> {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::base::RouteId;
+use crate::s3::addressing::Domains;
 use crate::s3::buckets::OddKeys;
 
 fn buckets() -> Buckets {
@@ -153,9 +154,9 @@ fn e08_only_configured_buckets_exist() {
 fn e09_the_authority_must_be_single_and_agree() {
     let with_host =
         |headers: &[(&str, &str)], target: &str| identify_with("GET", target, headers).map(|call| call.operation);
-    assert_eq!(with_host(&[("host", "a"), ("host", "b")], "/bkt/x"), Err(IdentifyError::Host));
-    assert_eq!(with_host(&[("host", "")], "/bkt/x"), Err(IdentifyError::Host));
-    assert_eq!(with_host(&[("host", "gw")], "http://evil/bkt/x"), Err(IdentifyError::Host));
+    assert_eq!(with_host(&[("host", "a"), ("host", "b")], "/bkt/x"), Err(IdentifyError::Address(AddressError::Host)));
+    assert_eq!(with_host(&[("host", "")], "/bkt/x"), Err(IdentifyError::Address(AddressError::Host)));
+    assert_eq!(with_host(&[("host", "gw")], "http://evil/bkt/x"), Err(IdentifyError::Address(AddressError::Host)));
     assert_eq!(with_host(&[("host", "GW")], "http://gw/bkt/x"), Ok(Operation::GetObject));
 }
 
@@ -201,4 +202,24 @@ fn documents_come_plain() {
     assert!(matches!(head(&[("content-md5", "x")]), Err(IdentifyError::Upload(_))));
     let with_checksum = identify_with("PUT", "/bkt/a/x?acl", &[("x-amz-checksum-crc32", "AAAAAA==")]).unwrap();
     assert!(with_checksum.document.unwrap().checksum.is_some() && with_checksum.headers.pass.is_empty());
+}
+
+#[test]
+fn e09_one_style_is_decided_by_the_host_alone() {
+    let buckets = buckets().with_domains(Domains::new(["gw.example".to_owned()]));
+    let resource = |host: &str, target: &str| {
+        let request = http::Request::builder().uri(target).header("host", host).body(()).unwrap();
+        identify(&request.into_parts().0, &buckets).map(|call| {
+            let resource = call.resource;
+            (resource.bucket().unwrap().name.clone(), resource.key().map(|key| key.as_str().to_owned()))
+        })
+    };
+    let object = |bucket: &str, key: &str| Ok((bucket.to_owned(), Some(key.to_owned())));
+    assert_eq!(resource("bkt.gw.example", "/a/x"), object("bkt", "a/x"));
+    assert_eq!(resource("bkt.gw.example", "/flat/a/x"), object("bkt", "flat/a/x"));
+    assert_eq!(resource("gw.example", "/flat/a/x"), object("flat", "a/x"));
+    assert_eq!(resource("bkt.gw.example", "/?list-type=2"), Ok(("bkt".to_owned(), None)));
+    for host in ["other.gw.example", "a.b.gw.example", "-.gw.example"] {
+        assert!(matches!(resource(host, "/bkt/a/x"), Err(IdentifyError::UnknownBucket(_))), "{host}");
+    }
 }

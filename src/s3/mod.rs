@@ -1,5 +1,6 @@
 //! The vocabulary of S3: operations, names, addresses. No I/O, no async, no clock; knows neither callers nor rules.
 
+pub mod addressing;
 pub mod buckets;
 pub mod checksum;
 pub mod complete_upload;

@@ -116,3 +116,40 @@ async fn boto3_gives_up_when_the_store_is_gone() {
         assert_eq!(gateway.records().len(), 2 * 4, "each of two calls is made once and tried again three times");
     }
 }
+
+#[tokio::test]
+async fn boto3_creates_configures_and_deletes_buckets_of_a_whole_store() {
+    for kind in StoreKind::REAL {
+        let Some(store) = Store::get(kind).await else { continue };
+        let everything = "\n  - { name: all, who: { tokens: [a] }, where: \"*\", what: \"s3:*\" }";
+        let gateway = store.setup().whole_store().rules(everything).start().await;
+        let mut world = world(&gateway, None);
+        world["store"] = json!(store.endpoint);
+        world["access_key"] = json!(store.access_key);
+        world["secret_key"] = json!(store.secret_key);
+        world["name"] = json!(format!("{}-life", store.bucket));
+        let settings = [
+            "create",
+            "put tagging",
+            "get tagging",
+            "put cors",
+            "get cors",
+            "get versioning again",
+            "get lifecycle",
+            "delete",
+        ];
+        world["known"] = json!(settings);
+        world["keeps_full_buckets"] = json!(kind == StoreKind::Rgw);
+        world["unknown"] = json!(unknown_settings(kind));
+        boto("administration", world).await;
+    }
+}
+
+/// Settings for which a store answers with something else, or with nothing.
+fn unknown_settings(kind: StoreKind) -> &'static [&'static str] {
+    match kind {
+        StoreKind::SeaweedFs => &[],
+        StoreKind::Rgw => &[],
+        StoreKind::S3sFs => unreachable!("not a real store"),
+    }
+}

@@ -178,6 +178,43 @@ async fn answers_on_http2_have_no_header_of_a_connection() {
 }
 
 #[tokio::test]
+async fn e09_e10_the_authority_of_an_http2_request_names_the_bucket_as_a_host_does() {
+    let authority = Authority::new();
+    let recorder = Recorder::start(Answer::ok()).await;
+    let setup = Setup::before(&recorder).top("domains: gw.example").tls(&authority.vouch_for(&["127.0.0.1"]));
+    let gateway = setup.start().await;
+    let mut connection = connect(&gateway, &authority, &["h2"]).await;
+    for (target, host, status) in [
+        ("https://bkt.gw.example/a/x", None, 200),
+        ("https://BKT.gw.example:8443/a/x", None, 200),
+        ("https://gw.example/bkt/a/x", None, 200),
+        ("https://elsewhere.example/bkt/a/x", None, 200),
+        ("https://bkt.gw.example/a/x", Some("bkt.gw.example"), 200),
+        ("https://other.gw.example/bkt/a/x", None, 403),
+        ("https://bkt.gw.example/bkt/a/x", None, 403),
+        ("https://u:p@bkt.gw.example/a/x", None, 400),
+        ("https://bkt.gw.example./a/x", None, 400),
+        ("https://bkt.gw.example/a/x", Some("gw.example"), 400),
+    ] {
+        let headers: Vec<_> = host.map(|host| ("host", host)).into_iter().collect();
+        let mut asked = request(&gateway.a, "GET", "/", &headers, whole(""));
+        *asked.uri_mut() = target.parse().unwrap();
+        let before = recorder.requests().len();
+        let (version, reply) = connection.send(asked).await.unwrap();
+        assert_eq!((version, reply.status.as_u16()), (Version::HTTP_2, status), "{target} {host:?}");
+        if status == 200 {
+            let sent = recorder.requests().pop().unwrap();
+            assert_eq!(
+                (sent.request_line(), sent.header("host")),
+                ("GET /up-bkt/a/x".into(), recorder.address.to_string())
+            );
+        } else {
+            assert_eq!(recorder.requests().len(), before, "{target} {host:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_http2_upload_of_undeclared_length_is_stored_whole() {
     for kind in StoreKind::REAL {
         let Some(store) = Store::get(kind).await else { continue };

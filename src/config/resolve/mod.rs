@@ -29,6 +29,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
     let edge = listen::edge(desk, raw);
     let upstreams = upstreams::upstreams(desk, raw);
     let buckets = upstreams::buckets(desk, raw, &upstreams);
+    let domains = listen::domains(desk, raw);
     let pass_through = upstreams::pass_through(desk, raw, &upstreams, &buckets);
     let (auth, known) = clients::clients(desk, raw);
     let bucket_path = Path::top().key("buckets");
@@ -64,7 +65,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
     desk.is_clean().then(|| Config {
         edge,
         auth,
-        buckets: Buckets::new(buckets).with_pass_through(pass_through),
+        buckets: Buckets::new(buckets).with_pass_through(pass_through).with_domains(domains),
         rules,
         upstreams: upstreams.into_iter().flatten().collect(),
         audit,

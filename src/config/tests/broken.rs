@@ -505,6 +505,38 @@ fn buckets() {
 }
 
 #[test]
+fn domains() {
+    let listen = "listen:\n";
+    let with = |domains: &str| format!("domains: {domains}\nlisten:\n");
+    let not = |domain: &str| {
+        assert_problems(
+            &edited(listen, &with(&format!("\"{domain}\""))),
+            &references(),
+            &[(1, "this is not a domain", "s3.example.com")],
+        );
+    };
+    let long = format!("{}.example", "a".repeat(64));
+    for domain in [
+        "S3.example.com",
+        "s3.example.com.",
+        "s3.example.com:443",
+        "*.example.com",
+        ".example.com",
+        "127.0.0.1",
+        "a..b",
+        "-a.b",
+        &long,
+    ] {
+        not(domain);
+    }
+    check(&[
+        (listen, &with("[]"), &[(1, "the list is empty", "remove the key")]),
+        (listen, &with("[s3.example.com, example.com]"), &[(1, "one lies inside the other", "keep one")]),
+        (listen, &with("[example.com, example.com]"), &[(1, "the same as the domain", "keep one")]),
+    ]);
+}
+
+#[test]
 fn the_mapping_of_a_whole_store_has_no_name_and_no_prefix() {
     let bucket = "team-data: { bucket: corp-team-data, prefix: gw/ }";
     check(&[

@@ -11,6 +11,7 @@ use crate::base::RouteId;
 use crate::config::{AuditTarget, Config, LogFormat, LogLevel, load_text};
 use crate::rules::Effect;
 use crate::rules::settings::Client;
+use crate::s3::addressing::Domains;
 use crate::s3::{Bucket, OddKeys};
 use crate::upstream::{Addressing, ChecksumMode, CredentialSettings, PayloadMode};
 
@@ -309,4 +310,15 @@ fn the_name_for_every_bucket_maps_all_that_are_not_configured() {
     let places: Vec<_> = config.rules[1].places.iter().map(|place| place.bucket.as_str()).collect();
     assert_eq!(places, ["*", "*", "some-bucket", "team-data"]);
     assert_eq!(loaded(BASE).buckets.pass_through(), None);
+}
+
+#[test]
+fn domains_are_taken_as_one_or_as_a_list() {
+    let domains = |written: &str| {
+        loaded(&edited("listen:\n", &format!("domains: {written}\nlisten:\n"))).buckets.domains().clone()
+    };
+    assert_eq!(domains("s3.example.com"), Domains::new(["s3.example.com".to_owned()]));
+    let two = Domains::new(["s3.example.com".to_owned(), "xs3.example.com".to_owned()]);
+    assert_eq!(domains("[s3.example.com, xs3.example.com]"), two);
+    assert_eq!(loaded(BASE).buckets.domains(), &Domains::default());
 }
