@@ -245,6 +245,39 @@ mod tests {
         }
     }
 
+    /// A row of the table in the documentation.
+    fn row(spec: &OperationSpec) -> String {
+        let path = match spec.level {
+            Level::Service => "/",
+            Level::Bucket => "/B",
+            Level::Object => "/B/K",
+        };
+        let parameter = |(name, value): &(&str, Option<&str>)| match value {
+            None => format!("{name}=…"),
+            Some("") => (*name).to_owned(),
+            Some(value) => format!("{name}={value}"),
+        };
+        let query = spec.required_query.iter().map(parameter).collect::<Vec<_>>().join("&");
+        let query = if query.is_empty() { query } else { format!("?{query}") };
+        let headers = spec.required_headers.join(", ");
+        let headers = if headers.is_empty() { headers } else { format!(" + {headers}") };
+        let served = serving(spec.operation).describe();
+        format!("| `{}` | `{} {path}{query}{headers}` | `{}` | {served} |", spec.name, spec.method, spec.action)
+    }
+
+    #[test]
+    fn the_documentation_has_this_table() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/OPERATIONS.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let table = text.split("## Every operation of the model").nth(1).expect("the section with the table");
+        let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| `")).collect();
+        let expected: Vec<String> = Operation::all().map(row).collect();
+        for (row, expected) in rows.iter().zip(&expected) {
+            assert_eq!(row, expected);
+        }
+        assert_eq!(rows.len(), expected.len());
+    }
+
     #[test]
     fn a_mapping_with_a_prefix_has_no_bucket_wide_operations() {
         let (prefixed, whole, passed) = (bucket("gw/", false), bucket("", false), bucket("", true));

@@ -132,6 +132,53 @@ async fn d20_operations_that_name_things_of_the_store_are_not_served_for_a_confi
 }
 
 #[tokio::test]
+async fn d20_d29_unknown_query_keys_are_refused_whatever_the_rules_say() {
+    let wire = whole_store(EVERYTHING).await;
+    for query in [
+        "foo",
+        "ACL",
+        "a%2563l",
+        ";acl",
+        "&acl",
+        "acl&",
+        "?acl",
+        "=",
+        "acl&foo",
+        "acl;tagging",
+        "policy&acl",
+        "acl&tagging",
+        "cors&policy",
+        "prefix[]=b",
+        "x-id=CopyObject",
+        "x-amz-acl=public-read",
+        "versionid=1",
+        "list-type=3",
+        "tagging&jwt=x",
+        "append",
+        "tagging&X-Amz-Credential=x",
+        "tagging&AWSAccessKeyId=x",
+        "metrics&id=1&id=2",
+        "acl&acl",
+        "%61cl&acl",
+        "acl%00",
+        "retention&x=1",
+    ] {
+        for method in ["GET", "PUT", "POST", "DELETE", "HEAD"] {
+            for target in ["/any-one", "/any-one/", "/any-one/a/x"] {
+                let reply = wire.once(&format!("{method} {target}?{query}"), "content-length: 0\r\n").await;
+                assert!(matches!(reply.status, 400 | 405 | 501), "{method} {target}?{query}: {reply:?}");
+            }
+        }
+    }
+    assert!(wire.recorder.is_silent());
+    // One spelling goes on, whatever the client wrote.
+    for query in ["acl", "acl=", "%61cl", "a%63l="] {
+        wire.once(&format!("GET /any-one?{query}"), "").await;
+        assert_eq!(wire.recorder.requests().pop().unwrap().request_line(), "GET /any-one?acl=");
+    }
+}
+
+#[tokio::test]
 async fn documents_that_no_store_should_parse_stay_here() {
     let wire = whole_store(EVERYTHING).await;
     let put = async |target: &str, headers: &[(&str, &str)], body: &[u8]| {

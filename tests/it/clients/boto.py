@@ -194,7 +194,8 @@ def administration(world):
     unknown = [step for step in wanted if seen[step] == ("NotImplemented", 501) and wanted[step] != seen[step]]
     assert sorted(unknown) == sorted(world["unknown"]), unknown
     done = [step for step in seen if isinstance(seen[step], dict)]
-    assert set(world["known"]) <= set(done), sorted(set(world["known"]) - set(done))
+    failed = {step: seen[step] for step in world["known"] if step not in done}
+    assert not failed, failed
 
 
 def life_of_a_bucket(world, s3, bucket):
@@ -208,7 +209,7 @@ def life_of_a_bucket(world, s3, bucket):
     }
     sse = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
     block = {"BlockPublicAcls": True, "IgnorePublicAcls": False, "BlockPublicPolicy": False, "RestrictPublicBuckets": False}
-    tags = {"TagSet": [{"Key": "team", "Value": "a & <b>"}]}
+    tags = {"TagSet": [{"Key": "team", "Value": "a + b@c"}]}
     b = {"Bucket": bucket}
     k = {"Bucket": bucket, "Key": "a/x"}
     steps = [
@@ -270,7 +271,7 @@ def life_of_a_bucket(world, s3, bucket):
         ("delete again", s3.delete_bucket, b),
         ("head at the end", s3.head_bucket, b),
     ]
-    return {name: outcome(call, arguments, bucket) for name, call, arguments in steps}
+    return {name: outcome(call, arguments, bucket) for name, call, arguments in steps if name not in world["skip"]}
 
 
 def outcome(call, arguments, bucket):
@@ -285,8 +286,8 @@ def outcome(call, arguments, bucket):
     for grant in answer.get("Grants", []):
         if grant["Grantee"].get("ID") == owner:
             grant["Grantee"] = {"Type": grant["Grantee"]["Type"], "ID": "owner"}
-    # What describes the object of this run, or the name of the bucket.
-    for name in ["ETag", "VersionId", "ChecksumCRC32", "ChecksumType", "DeleteMarker", "BucketRegion", "Location", "AccessPointAlias"]:
+    # What describes the object of this run, the name of the bucket, or the region, which is that of the configuration.
+    for name in ["ETag", "VersionId", "ChecksumCRC32", "ChecksumType", "DeleteMarker", "BucketRegion", "Location", "LocationConstraint", "AccessPointAlias"]:
         answer.pop(name, None)
     return json.loads(json.dumps({"status": status, **answer}, default=str).replace(bucket, "B"))
 
