@@ -168,7 +168,7 @@ async fn answers_on_http2_have_no_header_of_a_connection() {
     let recorder = Recorder::start(Answer::status(200, headers, "body")).await;
     let (gateway, authority) = gateway_before(Setup::before(&recorder)).await;
     let mut connection = connect(&gateway, &authority, &["h2"]).await;
-    for (target, status) in [("/bkt/a/x", 200), ("/bkt/b/x", 403), ("/bkt/a/x?acl", 501), ("/", 200)] {
+    for (target, status) in [("/bkt/a/x", 200), ("/bkt/b/x", 403), ("/bkt/a/x?annotation", 501), ("/", 200)] {
         let (version, answer) = connection.send(request(&gateway.a, "GET", target, &[], whole(""))).await.unwrap();
         assert_eq!((version, answer.status.as_u16()), (Version::HTTP_2, status), "{target}");
         for name in ["connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection"] {
