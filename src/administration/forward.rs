@@ -15,6 +15,7 @@ use crate::limits::Admission;
 use crate::respond::body::Source;
 use crate::respond::{AnswerBody, Refusal, RefusalKind, Reply, headers, local, relay};
 use crate::s3::document::{self, Answer};
+use crate::s3::operation::Level;
 use crate::s3::xml::Element;
 use crate::s3::{Bucket, Operation, S3Call, S3ErrorCode, UploadHead};
 use crate::sign::Signer;
@@ -43,6 +44,9 @@ pub async fn forward(
         }
         _ => signer.prepare(admission, bucket, &call.query, None)?,
     };
+    if changes_a_setting(call) {
+        ensure_known(call, bucket, signer, upstreams).await?;
+    }
     let reply = upstreams.send(outbound).await?;
     ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
     if !reply.head.status.is_success() {
@@ -51,6 +55,28 @@ pub async fn forward(
     match document::answer(call.operation) {
         Answer::Bytes => relay::relay(reply, call, region).await,
         expected => pass_on(reply, expected, admission, region).await,
+    }
+}
+
+/// Whether a call changes a bucket under the name of a sub-resource.
+fn changes_a_setting(call: &S3Call) -> bool {
+    let spec = call.operation.spec();
+    spec.level == Level::Bucket && spec.method != "GET" && !spec.required_query.is_empty()
+}
+
+/// Asks the store for the setting that is to be changed. One that does not know it would answer with a listing here, and then carry out the
+/// plain request: `DELETE /B?encryption` removes the bucket, and `PUT` reports a success that is none (Ceph RGW 16).
+async fn ensure_known(call: &S3Call, bucket: &Bucket, signer: &Signer, upstreams: &Upstreams) -> Result<(), Refusal> {
+    let parameters: Vec<_> = call.query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let reply = upstreams.send(signer.prepare_listing(bucket, &parameters)?).await?;
+    if !reply.head.status.is_success() {
+        return Ok(());
+    }
+    let body = collect_answer(reply.body).await?;
+    let root = std::str::from_utf8(&body).ok().and_then(|text| Element::parse(text.trim_start()).ok());
+    match root {
+        Some(root) if root.name == "ListBucketResult" => Err(unknown_there("a listing")),
+        _ => Ok(()),
     }
 }
 
@@ -177,7 +203,7 @@ fn answer(status: StatusCode, headers: HeaderMap, body: Bytes) -> Reply {
 }
 
 fn unknown_there(what: &str) -> Refusal {
-    let reason = format!("the store answered with {what} than the sub-resource has, so it does not know it");
+    let reason = format!("the store answered with {what}, so it does not know the sub-resource");
     Refusal::new(S3ErrorCode::NotImplemented, RefusalKind::Upstream, "The store does not support this.", reason)
 }
 
