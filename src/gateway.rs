@@ -11,6 +11,7 @@ use http::HeaderValue;
 use http::request::Parts;
 use hyper::body::Incoming;
 
+use crate::administration::{forward, list_buckets};
 use crate::arrival::{Arrival, Framing};
 use crate::audit::record::Decision;
 use crate::audit::{Auditor, Ticket};
@@ -22,11 +23,16 @@ use crate::documents::{Errand, attributes, delete_objects, tagging};
 use crate::limits::{Admission, BodyTerms};
 use crate::listing;
 use crate::multipart::{Carrier, calls, copy, unknown_length};
+use crate::respond::local::ListedBucket;
 use crate::respond::{Refusal, RefusalKind, Reply, local, relay};
-use crate::rules::{BatchScope, Denied, RuleSet, Scope};
+use crate::rules::{BatchScope, Denied, Permit, RuleSet, Scope};
+use crate::s3::addressing::locate_path;
+use crate::s3::administration::MAX_REQUEST_BYTES;
 use crate::s3::complete_upload::MAX_DOCUMENT_BYTES;
-use crate::s3::target::Target;
-use crate::s3::{self, Bucket, Buckets, IdentifyError, Operation, S3Call, S3ErrorCode, UploadHead, identify};
+use crate::s3::serving::serving;
+use crate::s3::{
+    self, Bucket, Buckets, IdentifyError, Operation, PassThrough, S3Call, S3ErrorCode, UploadHead, identify,
+};
 use crate::sign::Signer;
 use crate::upstream::Upstreams;
 
@@ -79,7 +85,7 @@ impl Gateway {
         let caller = self.authenticators.authenticate(claim, peer).await?;
         ticket.note_caller(caller.principal(), caller.scheme().as_str());
         let call = identify(head, &self.buckets)
-            .inspect_err(|error| note_unidentified(ticket, head, error))
+            .inspect_err(|error| note_unidentified(ticket, head, &self.buckets, error))
             .map_err(|error| self.hide_bucket(error, &caller))?;
         ticket.note_call(&call);
         let call = self.complete(call, &caller, remains, ticket).await?;
@@ -129,10 +135,7 @@ impl Gateway {
     ) -> Result<Reply, Refusal> {
         let permit = admission.permit();
         match (permit.scope(), permit.call().resource.bucket()) {
-            (Scope::Buckets(visible), _) => {
-                let region = |bucket: &Bucket| self.signer.route(bucket.route).region.clone();
-                local::list_buckets(permit.caller(), permit.call(), visible, region, self.since)
-            }
+            (Scope::Buckets(visible), _) => self.list_buckets(permit, visible, ticket).await,
             (Scope::Listing(scope), Some(bucket)) => {
                 let page = listing::collect(
                     scope,
@@ -150,7 +153,9 @@ impl Gateway {
                 note_verdicts(ticket, scope);
                 delete_objects::delete(&self.errand(&admission, bucket), scope, ticket).await
             }
-            (Scope::Whole, Some(bucket)) if permit.call().operation == Operation::GetBucketLocation => {
+            (Scope::Whole, Some(bucket))
+                if permit.call().operation == Operation::GetBucketLocation && !bucket.passed_through =>
+            {
                 Ok(local::bucket_location(&self.signer.route(bucket.route).region))
             }
             (Scope::Whole, Some(bucket)) => {
@@ -164,6 +169,33 @@ impl Gateway {
             }
             (Scope::Whole | Scope::Listing(_) | Scope::Batch(_), None) => Err(internal("a permit without a bucket")),
         }
+    }
+
+    /// Lists the configured buckets that are visible, and those of the store behind the pass-through mapping.
+    async fn list_buckets(
+        &self,
+        permit: &Permit,
+        visible: &[Arc<Bucket>],
+        ticket: &mut Ticket,
+    ) -> Result<Reply, Refusal> {
+        let (caller, call, created) = (permit.caller(), permit.call(), local::creation_date(self.since));
+        let listed = |bucket: &Arc<Bucket>| ListedBucket {
+            name: bucket.name.clone(),
+            created: created.clone(),
+            region: self.signer.route(bucket.route).region.clone(),
+        };
+        let mut all: Vec<_> = visible.iter().map(listed).collect();
+        let asks = |_: &&PassThrough| self.rules.may_show_passed_through(caller, &self.buckets);
+        if let Some(mapping) = self.buckets.pass_through().filter(asks) {
+            let is_visible = |name: &str| {
+                let bucket = self.buckets.get(name).filter(|bucket| bucket.passed_through);
+                bucket.is_some_and(|bucket| self.rules.shows(caller, &bucket))
+            };
+            let (signer, upstreams) = (&self.signer, &self.upstreams);
+            all.extend(list_buckets::of_store(mapping.route, call, is_visible, signer, upstreams, ticket).await?);
+            all.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        local::list_buckets(caller, call, &all)
     }
 
     /// Carries out a call on a bucket or key: forwards it, or does what a part or a copy of an object needs. `resource` is its path, for
@@ -183,7 +215,7 @@ impl Gateway {
                 self.forward(&carrier, terms, &query, remains, ticket).await
             }
             Operation::CompleteMultipartUpload => {
-                let body = self.collect(remains).await?;
+                let body = self.collect(remains, MAX_DOCUMENT_BYTES).await?;
                 calls::complete(&carrier, &body, resource, ticket).await
             }
             Operation::CopyObject => copy::object(&carrier, resource, ticket).await,
@@ -198,6 +230,16 @@ impl Gateway {
                 tagging::put(&self.errand(&admission, &carrier.bucket), &body, ticket).await
             }
             Operation::DeleteObjectTagging => tagging::delete(&self.errand(&admission, &carrier.bucket), ticket).await,
+            operation if is_administered(operation) => {
+                let document = match &call.document {
+                    Some(_) => {
+                        Some(self.read_document(call.document.as_ref(), MAX_REQUEST_BYTES, remains, ticket).await?)
+                    }
+                    None => None,
+                };
+                let (signer, upstreams) = (&carrier.signer, &carrier.upstreams);
+                forward::forward(&admission, &carrier.bucket, document, signer, upstreams, ticket).await
+            }
             _ if has_unknown_length(call) => {
                 let slot = unknown_length::reserve(&self.upstreams, &carrier.bucket)?;
                 let body = self.attach(&admission, admission.body_terms(), remains, ticket).await?;
@@ -232,14 +274,14 @@ impl Gateway {
     }
 
     /// Collects the document of a caller who is already known and permitted, never past a limit.
-    async fn collect(&self, remains: &mut Remains) -> Result<Bytes, Refusal> {
+    async fn collect(&self, remains: &mut Remains, limit: usize) -> Result<Bytes, Refusal> {
         let body = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
-        let collected = tokio::time::timeout(self.body_limits.idle, bounded::collect(body, MAX_DOCUMENT_BYTES)).await;
+        let collected = tokio::time::timeout(self.body_limits.idle, bounded::collect(body, limit)).await;
         match collected {
             Err(_) => Err(Fault::ClientIdle { seconds: self.body_limits.idle.as_secs() }.into()),
             Ok(Ok(document)) => Ok(document),
             Ok(Err(CollectError::TooLong(limit))) => {
-                let message = "The document is longer than any list of parts.";
+                let message = "The document is longer than any of its kind.";
                 Err(Refusal::new(
                     S3ErrorCode::MalformedXML,
                     RefusalKind::Client,
@@ -345,6 +387,11 @@ impl Gateway {
     }
 }
 
+/// Whether a call is forwarded with a document to or from the store. The location of a bucket is asked for only to know that it exists.
+fn is_administered(operation: Operation) -> bool {
+    operation == Operation::GetBucketLocation || serving(operation).mapping().is_some()
+}
+
 fn has_unknown_length(call: &S3Call) -> bool {
     call.upload.as_ref().is_some_and(|upload| upload.length.is_none())
 }
@@ -361,17 +408,17 @@ fn check_framing(framing: Framing) -> Result<(), Refusal> {
 }
 
 /// For the operator, what of a request that was not understood can be named all the same.
-fn note_unidentified(ticket: &mut Ticket, head: &Parts, error: &IdentifyError) {
+fn note_unidentified(ticket: &mut Ticket, head: &Parts, buckets: &Buckets, error: &IdentifyError) {
     let cause = match error {
         IdentifyError::Within(_, cause) => cause,
         other => other,
     };
     let operation = match cause {
-        IdentifyError::NotServed(name) => Some(*name),
+        IdentifyError::NotServed(name) | IdentifyError::NotServedHere(name) => Some(*name),
         _ => None,
     };
     // The query has no part in it, and may be what could not be read.
-    let target = Target::parse(head.uri.path(), None).ok();
+    let target = locate_path(head, buckets.domains()).ok();
     let bucket = target.as_ref().map(|target| target.bucket.as_str()).filter(|bucket| !bucket.is_empty());
     ticket.note_unidentified(operation, bucket, target.as_ref().and_then(|target| target.key.as_deref()));
 }

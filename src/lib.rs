@@ -37,6 +37,8 @@ pub mod upstream;
 
 pub mod respond;
 
+pub mod administration;
+
 pub mod listing;
 
 pub mod multipart;

@@ -20,7 +20,7 @@ const RANKS: &[&[&str]] = &[
     &["sign"],
     &["upstream"],
     &["respond"],
-    &["listing", "multipart", "documents"],
+    &["administration", "documents", "listing", "multipart"],
     &["gateway"],
     &["edge"],
     &["config"],

@@ -9,6 +9,7 @@ mod report;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use crate::auth::AuthError;
 use crate::base::{Clock, RuleId, SystemClock};
@@ -112,11 +113,12 @@ impl Answering<'_> {
         let Some(place) = &self.question.place else {
             return Err(IdentifyError::NoBucket.into());
         };
-        let asked = |bucket| match &place.key {
-            Some(key) => Asked::Key(bucket, key),
-            None => Asked::Bucket(bucket),
+        let bucket = self.bucket(place)?;
+        let asked = match &place.key {
+            Some(key) => Asked::Key(&bucket, key),
+            None => Asked::Bucket(&bucket),
         };
-        let trace = self.rules.trace(&self.question.caller, action.as_str(), asked(self.bucket(place)?));
+        let trace = self.rules.trace(&self.question.caller, action.as_str(), asked);
         let verdict = trace.verdict.clone();
         report.add(trace);
         let rule = verdict?;
@@ -156,9 +158,9 @@ impl Answering<'_> {
         let Ok(bucket) = self.bucket(place) else { return };
         let rest = place.key.as_deref();
         let asked = match spec.level {
-            Level::Object => Asked::Key(bucket, rest.unwrap_or_default()),
-            _ if is_listing(spec.operation) => Asked::Listing(bucket, rest.unwrap_or_default()),
-            Level::Bucket | Level::Service => Asked::Bucket(bucket),
+            Level::Object => Asked::Key(&bucket, rest.unwrap_or_default()),
+            _ if is_listing(spec.operation) => Asked::Listing(&bucket, rest.unwrap_or_default()),
+            Level::Bucket | Level::Service => Asked::Bucket(&bucket),
         };
         report.add(self.rules.trace(&self.question.caller, spec.action, asked));
         self.trace_source(report);
@@ -168,7 +170,7 @@ impl Answering<'_> {
     fn trace_source(&self, report: &mut Report) {
         let Some(source @ Place { key: Some(key), .. }) = &self.question.source else { return };
         let Ok(bucket) = self.bucket(source) else { return };
-        let trace: Trace = self.rules.trace(&self.question.caller, "s3:GetObject", Asked::Key(bucket, key));
+        let trace: Trace = self.rules.trace(&self.question.caller, "s3:GetObject", Asked::Key(&bucket, key));
         if !report.has(&trace) {
             report.add(trace);
         }
@@ -178,9 +180,9 @@ impl Answering<'_> {
         self.config.rules.iter().find(|settings| settings.name == rule.as_str())
     }
 
-    fn bucket(&self, place: &Place) -> Result<&Bucket, IdentifyError> {
+    fn bucket(&self, place: &Place) -> Result<Arc<Bucket>, IdentifyError> {
         let found = self.config.buckets.get(&place.bucket);
-        found.map(|bucket| &**bucket).ok_or_else(|| IdentifyError::UnknownBucket(place.bucket.clone()))
+        found.ok_or_else(|| IdentifyError::UnknownBucket(place.bucket.clone()))
     }
 }
 

@@ -18,11 +18,16 @@ use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
 pub struct RawConfig {
     /// Addresses that serve clients. Required, at least one.
     pub listen: Option<Vec<RawListener>>,
+    /// Domains of the gateway, such as `s3.example.com`: a request to `bucket.s3.example.com` is about that bucket, and its whole path is
+    /// the key. Names in lower case without port; none may lie inside another. Default none: the bucket is the first segment of the
+    /// path, as it is for every other host.
+    pub domains: Option<OneOrMany>,
     /// The address of `/healthz`, `/readyz` and `/metrics`.
     pub admin: RawAdmin,
     /// The S3 stores behind the gateway, by a name of your choice. Required, at least one.
     pub upstreams: Option<BTreeMap<String, RawUpstream>>,
-    /// The buckets that clients see, by the name that clients use. Required, at least one.
+    /// The buckets that clients see, by the name that clients use. Required, at least one. The name `"*"` puts the gateway before a whole
+    /// store: every bucket name that is not listed here is the same name there.
     pub buckets: Option<BTreeMap<String, RawBucket>>,
     /// Who can authenticate. Required: at least one token or issuer.
     pub clients: RawClients,
@@ -171,9 +176,10 @@ pub struct RawUpstreamTimeouts {
 pub struct RawBucket {
     /// Name of the upstream that stores it. May be left out if there is only one.
     pub upstream: Option<String>,
-    /// Name of the bucket there; default: the same name.
+    /// Name of the bucket there; default: the same name. Not for `"*"`.
     pub bucket: Option<String>,
-    /// Put before every key on the way to the store, such as `gw/`; default none. Ends with `/`. Clients never see it.
+    /// Put before every key on the way to the store, such as `gw/`; default none. Ends with `/`. Clients never see it. Not for
+    /// `"*"`.
     pub prefix: Option<String>,
     /// Keys with `.` or `..` segments, empty segments, a leading slash or a backslash: `refuse` (default) or `pass`. Stores read such
     /// keys differently; pass them only to a store that keeps keys byte for byte.
@@ -276,7 +282,8 @@ pub struct RawRule {
     /// Whom the rule is about: conditions, or the word `anyone` for every authenticated caller. Required.
     pub who: Option<RawWho>,
     /// What it is about: `bucket`, or `bucket/prefix/`. A prefix covers every key below it and may have attribute parts
-    /// (`home/{sub}/`), at most one in a segment. A caller without that attribute is not covered. Required.
+    /// (`home/{sub}/`), at most one in a segment. A caller without that attribute is not covered. `"*"` and `"*/prefix/"` are every bucket
+    /// of the pass-through mapping (`buckets: { "*": … }`), and none that is configured by name. Required.
     #[serde(rename = "where")]
     pub places: Option<OneOrMany>,
     /// Actions: `read`, `list`, `write`, `delete`, `tag`, `read-versions`, an IAM action (`s3:PutObject`) or a pattern (`s3:Get*`). Required.

@@ -20,7 +20,7 @@ const PASSED: &[HeaderName] = &[
     LAST_MODIFIED,
 ];
 
-/// `x-amz-*` headers that describe the object. Everything else of that family describes the gateway's account or the store's inside.
+/// `x-amz-*` headers that describe the object, or a setting that was asked for. Everything else of that family describes the gateway's account or the store's inside.
 const PASSED_AMZ: &[&str] = &[
     "x-amz-archive-status",
     "x-amz-checksum-crc32",
@@ -41,6 +41,7 @@ const PASSED_AMZ: &[&str] = &[
     "x-amz-server-side-encryption",
     "x-amz-storage-class",
     "x-amz-tagging-count",
+    "x-amz-transition-default-minimum-object-size",
     "x-amz-version-id",
 ];
 

@@ -14,6 +14,8 @@ use crate::body::Fault;
 use crate::limits::LimitError;
 use crate::respond::body::{AnswerBody, Reply, Source};
 use crate::rules::{Denied, SealError};
+use crate::s3::addressing::AddressError;
+use crate::s3::administration::AdministrationError;
 use crate::s3::complete_upload::CompleteError;
 use crate::s3::delete_objects::DeleteError;
 use crate::s3::headers::HeaderError;
@@ -185,8 +187,10 @@ impl From<IdentifyError> for Refusal {
     fn from(error: IdentifyError) -> Self {
         use S3ErrorCode as Code;
         match &error {
-            IdentifyError::Target(_) => Self::client(Code::InvalidURI, &error),
-            IdentifyError::Host | IdentifyError::UnexpectedBody(_) => Self::client(Code::InvalidRequest, &error),
+            IdentifyError::Address(AddressError::Target(_)) => Self::client(Code::InvalidURI, &error),
+            IdentifyError::Address(AddressError::Host) | IdentifyError::UnexpectedBody(_) => {
+                Self::client(Code::InvalidRequest, &error)
+            }
             IdentifyError::NoBucket => Self::client(Code::InvalidBucketName, &error),
             IdentifyError::UnknownBucket(_) => Self::new(Code::AccessDenied, RefusalKind::Denied, DENIED, &error),
             IdentifyError::Within(_, error) => error.as_ref().clone().into(),
@@ -207,7 +211,7 @@ impl From<IdentifyError> for Refusal {
                 Self::client(Code::InvalidArgument, &error)
             }
             IdentifyError::Expectation => Self::client(Code::ExpectationFailed, &error),
-            IdentifyError::NotServed(_) => Self::client(Code::NotImplemented, &error),
+            IdentifyError::NotServed(_) | IdentifyError::NotServedHere(_) => Self::client(Code::NotImplemented, &error),
         }
     }
 }
@@ -300,6 +304,19 @@ impl From<DeleteError> for Refusal {
             DeleteError::Document(_) | DeleteError::Count | DeleteError::Key(_) | DeleteError::Doubled => {
                 Self::client(S3ErrorCode::MalformedXML, &error)
             }
+        }
+    }
+}
+
+impl From<AdministrationError> for Refusal {
+    fn from(error: AdministrationError) -> Self {
+        match &error {
+            AdministrationError::NotJson => Self::client(S3ErrorCode::MalformedPolicy, &error),
+            AdministrationError::Location(_) => Self::client(S3ErrorCode::IllegalLocationConstraintException, &error),
+            AdministrationError::Xml(_)
+            | AdministrationError::NotText
+            | AdministrationError::Root(_)
+            | AdministrationError::Element(_) => Self::client(S3ErrorCode::MalformedXML, &error),
         }
     }
 }

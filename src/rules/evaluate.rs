@@ -17,7 +17,8 @@ use crate::rules::permit::{Permit, Scope};
 use crate::rules::settings::{Client, Effect, RuleSettings, Terms, Who};
 use crate::rules::template::PrefixTemplate;
 use crate::s3::listing::{ListError, ListKind, ListRequest};
-use crate::s3::{Bucket, Buckets, CopySource, Operation, Resource, S3Call};
+use crate::s3::serving::{Serving, plain_action, serving};
+use crate::s3::{Bucket, Buckets, CopySource, Operation, PassThrough, Resource, S3Call};
 
 /// All rules of one configuration.
 #[derive(Debug)]
@@ -75,8 +76,19 @@ pub enum Denied {
 enum Place<'a> {
     /// One key of a bucket.
     Key(&'a Bucket, &'a str),
-    /// A bucket as a whole: any allowed prefix in it is enough, only a denial of the whole bucket counts.
+    /// Something about a bucket that touches no key: any allowed prefix in it is enough, only a denial of the whole bucket counts.
     Bucket(&'a Bucket),
+    /// A bucket with all its keys: only an allow of the whole bucket is enough. Of a change any denied prefix in it is a part.
+    Whole(&'a Bucket, Touch),
+}
+
+/// What is done to a bucket as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Touch {
+    /// It is looked at.
+    Read,
+    /// It is changed.
+    Change,
 }
 
 impl RuleSet {
@@ -106,18 +118,16 @@ impl RuleSet {
                 let scope = self.batch_scope(&caller, bucket, &call)?;
                 (scope.rule().cloned().unwrap_or_else(nothing_permitted), Scope::Batch(scope))
             }
-            (Resource::Bucket(bucket), _) => {
-                (self.decide(&caller, Place::Bucket(bucket), action)?.id.clone(), Scope::Whole)
-            }
+            (Resource::Bucket(bucket), None) => (
+                self.decide_all(&caller, bucket_place(bucket, call.operation), &call, action)?.id.clone(),
+                Scope::Whole,
+            ),
             (Resource::Object(bucket, key), _) => {
-                let place = Place::Key(bucket, key.as_str());
-                for extra in extra_actions(&call) {
-                    self.decide(&caller, place, extra)?;
-                }
                 if let Some(source) = &call.source {
                     self.decide(&caller, source_place(source), source_action(source))?;
                 }
-                (self.decide(&caller, place, action)?.id.clone(), Scope::Whole)
+                let place = Place::Key(bucket, key.as_str());
+                (self.decide_all(&caller, place, &call, action)?.id.clone(), Scope::Whole)
             }
         };
         let terms = self.terms_of(&rule);
@@ -132,6 +142,20 @@ impl RuleSet {
         let read = if source.version_id.is_some() { "s3:GetObjectVersionTagging" } else { "s3:GetObjectTagging" };
         self.decide(caller, source_place(source), read).is_ok()
             && self.decide(caller, Place::Key(bucket, key.as_str()), "s3:PutObjectTagging").is_ok()
+    }
+
+    /// Decides about the action of a call, and before it about those that its headers or the store's habits make it need.
+    fn decide_all<'a>(
+        &'a self,
+        caller: &'a Caller,
+        place: Place<'_>,
+        call: &S3Call,
+        action: &'static str,
+    ) -> Result<&'a Rule, Denied> {
+        for extra in extra_actions(call) {
+            self.decide(caller, place, extra)?;
+        }
+        self.decide(caller, place, action)
     }
 
     fn decide<'a>(&'a self, caller: &'a Caller, place: Place<'_>, action: &'static str) -> Result<&'a Rule, Denied> {
@@ -197,12 +221,34 @@ impl RuleSet {
         buckets.iter().filter(|bucket| self.shows(caller, bucket)).cloned().collect()
     }
 
-    /// Whether some rule allows the caller something in a bucket. Others must not learn that it exists.
+    /// Whether some rule allows the caller something in a bucket that none denies. Others must not learn that it exists.
     pub fn shows(&self, caller: &Caller, bucket: &Bucket) -> bool {
-        self.rules
-            .iter()
-            .filter(|rule| rule.settings.effect == Effect::Allow && who_matches(&rule.settings.who, caller))
-            .any(|rule| !rule.prefixes_in(caller, bucket).is_empty())
+        let about_caller = |effect| {
+            self.rules
+                .iter()
+                .filter(move |rule| rule.settings.effect == effect && who_matches(&rule.settings.who, caller))
+        };
+        let denials: Vec<_> = about_caller(Effect::Deny)
+            .map(|rule| (&rule.settings.actions, rule.prefixes_in(caller, bucket)))
+            .filter(|(_, prefixes)| !prefixes.is_empty())
+            .collect();
+        let denied = |prefix: &str, action: &str| {
+            denials.iter().any(|(actions, denied)| {
+                actions.contains(action) && denied.iter().any(|denied| prefix.starts_with(denied.as_str()))
+            })
+        };
+        about_caller(Effect::Allow).any(|rule| {
+            let prefixes = rule.prefixes_in(caller, bucket);
+            prefixes.iter().any(|prefix| rule.settings.actions.iter().any(|action| !denied(prefix, action)))
+        })
+    }
+
+    /// Whether a caller may see any bucket of the pass-through mapping, so that it is worth asking the store which there are.
+    pub fn may_show_passed_through(&self, caller: &Caller, buckets: &Buckets) -> bool {
+        let is_one =
+            |name: &str| name == PassThrough::ANY || buckets.get(name).is_some_and(|bucket| bucket.passed_through);
+        let allows = |rule: &&Rule| rule.settings.effect == Effect::Allow && who_matches(&rule.settings.who, caller);
+        self.rules.iter().filter(allows).any(|rule| rule.settings.places.iter().any(|place| is_one(&place.bucket)))
     }
 
     /// ListBuckets needs no rule: it shows what the rules already allow.
@@ -217,7 +263,8 @@ impl RuleSet {
 
 impl Rule {
     fn templates_in(&self, bucket: &Bucket) -> impl Iterator<Item = &PrefixTemplate> {
-        self.settings.places.iter().filter(|place| place.bucket == bucket.name).map(|place| &place.prefix)
+        let is_about = |name: &str| name == bucket.name || (bucket.passed_through && name == PassThrough::ANY);
+        self.settings.places.iter().filter(move |place| is_about(&place.bucket)).map(|place| &place.prefix)
     }
 
     /// The prefixes of the bucket that the rule is about, for this caller: all that it denies, or the first that it allows.
@@ -235,7 +282,10 @@ impl Rule {
             (Place::Key(bucket, key), _) => {
                 self.templates_in(bucket).filter_map(|template| template.covers(caller.attributes(), key)).max()
             }
-            (Place::Bucket(bucket), Effect::Deny) => {
+            (Place::Whole(bucket, Touch::Change), Effect::Deny) => {
+                (!self.prefixes_in(caller, bucket).is_empty()).then_some(0)
+            }
+            (Place::Bucket(bucket), Effect::Deny) | (Place::Whole(bucket, _), _) => {
                 self.templates_in(bucket).any(PrefixTemplate::is_empty).then_some(0)
             }
             (Place::Bucket(bucket), Effect::Allow) => self.prefixes_in(caller, bucket).iter().map(String::len).max(),
@@ -255,8 +305,22 @@ fn required_action(call: &S3Call) -> &'static str {
         (Operation::PutObjectTagging, true) => "s3:PutObjectVersionTagging",
         (Operation::DeleteObjectTagging, true) => "s3:DeleteObjectVersionTagging",
         (Operation::DeleteObject, true) => DELETE_VERSION,
+        (Operation::GetObjectAcl, true) => "s3:GetObjectVersionAcl",
+        (Operation::PutObjectAcl, true) => "s3:PutObjectVersionAcl",
         (operation, _) => operation.spec().action,
     }
+}
+
+/// The bucket as an operation on it means it.
+fn bucket_place(bucket: &Bucket, operation: Operation) -> Place<'_> {
+    match serving(operation) {
+        Serving::Bucket(_) => Place::Whole(bucket, touch(operation)),
+        Serving::Own | Serving::Key(_) | Serving::Not(_) => Place::Bucket(bucket),
+    }
+}
+
+fn touch(operation: Operation) -> Touch {
+    if operation.spec().method == "GET" { Touch::Read } else { Touch::Change }
 }
 
 fn source_place(source: &CopySource) -> Place<'_> {
@@ -268,14 +332,16 @@ fn source_action(source: &CopySource) -> &'static str {
     if source.version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" }
 }
 
-/// What a call needs besides: headers with consequences of their own, and the object itself where S3 wants its right too.
+/// What a call needs besides: headers with consequences of their own, the object itself where S3 wants its right too, and
+/// the plain request that a store may carry out instead.
 fn extra_actions(call: &S3Call) -> impl Iterator<Item = &'static str> + '_ {
     let object = match (call.operation, call.parameter("versionId").is_some()) {
         (Operation::GetObjectAttributes, false) => Some("s3:GetObject"),
         (Operation::GetObjectAttributes, true) => Some("s3:GetObjectVersion"),
         _ => None,
     };
-    call.headers.needs_actions.iter().map(|(action, _)| *action).chain(object)
+    let plain = plain_action(call.operation.spec(), call.parameter("versionId").is_some());
+    call.headers.needs_actions.iter().map(|(action, _)| *action).chain(object).chain(plain)
 }
 
 /// Stands in the permit of a batch of which nothing is permitted. It still has an answer: an error for each object.

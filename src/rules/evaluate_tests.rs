@@ -11,6 +11,12 @@ pub(super) fn buckets() -> Buckets {
         upstream_bucket: name.to_owned(),
         upstream_prefix: String::new(),
         odd_keys: OddKeys::Refuse,
+        passed_through: false,
+    }))
+    .with_pass_through(Some(PassThrough {
+        route: RouteId(0),
+        odd_keys: OddKeys::Refuse,
+        hidden: ["store-side".to_owned()].into(),
     }))
 }
 
@@ -18,7 +24,7 @@ pub(super) fn rule(name: &str, effect: Effect, who: Who, places: &[&str], words:
     let mut actions = ActionSet::default();
     assert!(words.iter().all(|word| actions.add(word)));
     let place = |text: &&str| {
-        let (bucket, prefix) = text.split_once('/').unwrap();
+        let (bucket, prefix) = text.split_once('/').unwrap_or((text, ""));
         RulePlace { bucket: bucket.to_owned(), prefix: PrefixTemplate::parse(prefix).unwrap() }
     };
     RuleSettings {
@@ -213,7 +219,7 @@ fn d12_a_batch_is_refused_whole_if_nothing_in_the_bucket_may_be_deleted() {
     let reader = || vec![rule("r", Effect::Allow, Who::default(), &["bkt/"], &["read", "write"])];
     let denied = Denied::NoRule { action: "s3:DeleteObject" };
     assert_eq!(permitted(reader(), batch_call(&[], &[("a", None)])), Err(denied.clone()));
-    let bkt = buckets().get("bkt").cloned().unwrap();
+    let bkt = buckets().get("bkt").unwrap();
     assert_eq!(RuleSet::new(reader()).admit_batch(&caller("a"), &bkt), Err(denied));
     let versions = || vec![rule("v", Effect::Allow, token("a"), &["bkt/v/"], &["s3:DeleteObjectVersion"])];
     assert_eq!(RuleSet::new(versions()).admit_batch(&caller("a"), &bkt), Ok(()));
@@ -281,4 +287,108 @@ fn d17_the_list_of_buckets_shows_what_the_rules_allow() {
         }
     };
     assert_eq!((visible("a"), visible("b")), (vec!["other".to_owned()], vec![]));
+}
+
+#[test]
+fn a_rule_for_every_bucket_is_about_those_that_are_not_configured() {
+    let rules = || {
+        vec![
+            rule("all", Effect::Allow, token("a"), &["*/pub/"], &["read"]),
+            rule("one", Effect::Allow, token("a"), &["mine/"], &["read"]),
+            rule("not", Effect::Deny, token("a"), &["theirs"], &["s3:*"]),
+        ]
+    };
+    assert_eq!(decide(rules(), "a", "GET", "/any/pub/x").unwrap(), "all");
+    assert_eq!(decide(rules(), "a", "GET", "/mine/pub/x").unwrap(), "all", "the longer prefix");
+    assert_eq!(decide(rules(), "a", "GET", "/mine/x").unwrap(), "one");
+    for target in ["/any/x", "/bkt/pub/x", "/other/pub/x", "/theirs/pub/x"] {
+        assert!(decide(rules(), "a", "GET", target).is_err(), "{target}");
+    }
+    let set = RuleSet::new(rules());
+    let shows = |name: &str| set.shows(&caller("a"), &buckets().get(name).unwrap());
+    assert!(shows("any") && shows("mine") && !shows("theirs") && !shows("bkt"));
+    assert!(set.may_show_passed_through(&caller("a"), &buckets()));
+    assert!(!set.may_show_passed_through(&caller("b"), &buckets()));
+}
+
+#[test]
+fn what_is_denied_everywhere_does_not_show() {
+    let shows = |deny: &str, what: &str| {
+        let rules = vec![
+            rule("allow", Effect::Allow, token("a"), &["bkt/a/"], &["s3:GetObject", "s3:PutObject"]),
+            rule("deny", Effect::Deny, token("a"), &[deny], &[what]),
+        ];
+        RuleSet::new(rules).shows(&caller("a"), &buckets().get("bkt").unwrap())
+    };
+    assert!(!shows("bkt", "s3:*") && !shows("bkt/a/", "s3:*"));
+    assert!(shows("bkt", "s3:Get*") && shows("bkt/a/b/", "s3:*") && shows("other", "s3:*"));
+}
+
+#[test]
+fn an_operation_on_a_bucket_as_a_whole_needs_the_whole_bucket() {
+    let allow = |place: &str, what: &str| vec![rule("allow", Effect::Allow, token("a"), &[place], &[what])];
+    let versioning = |rules: Vec<RuleSettings>| decide(rules, "a", "GET", "/bkt?versioning");
+    assert_eq!(versioning(allow("bkt", "s3:GetBucketVersioning")).unwrap(), "allow");
+    assert_eq!(versioning(allow("bkt", "s3:Get*")).unwrap(), "allow");
+    for (place, what) in [("bkt/a/", "s3:*"), ("bkt", "read"), ("other", "s3:*"), ("*", "s3:*")] {
+        assert!(versioning(allow(place, what)).is_err(), "{place} {what}");
+    }
+    assert!(decide(allow("*", "s3:*"), "a", "PUT", "/new-one").is_ok());
+    assert!(decide(allow("*/a/", "s3:*"), "a", "PUT", "/new-one").is_err());
+}
+
+#[test]
+fn a_change_of_a_bucket_is_denied_by_a_denial_of_any_part_of_it() {
+    let with_deny = |place: &str, what: &str, method: &str, target: &str| {
+        let rules = vec![
+            rule("allow", Effect::Allow, token("a"), &["bkt"], &["s3:*"]),
+            rule("deny", Effect::Deny, token("a"), &[place], &[what]),
+        ];
+        decide(rules, "a", method, target)
+    };
+    assert!(with_deny("bkt/kept/", "s3:*", "PUT", "/bkt?lifecycle").is_err());
+    assert!(with_deny("bkt/kept/", "s3:*", "GET", "/bkt?lifecycle").is_ok());
+    assert!(with_deny("bkt", "s3:*", "GET", "/bkt?lifecycle").is_err());
+    assert!(with_deny("bkt/kept/", "s3:Get*", "PUT", "/bkt?lifecycle").is_ok());
+    assert!(with_deny("other/kept/", "s3:*", "PUT", "/bkt?lifecycle").is_ok());
+    assert!(with_deny("bkt/{groups}/", "s3:*", "PUT", "/bkt?lifecycle").is_err());
+    assert!(with_deny("bkt/{nobody-has-it}/", "s3:*", "PUT", "/bkt?lifecycle").is_ok());
+}
+
+#[test]
+fn d20_a_sub_resource_needs_the_right_to_the_plain_request_too() {
+    let with = |what: &[&str], method: &str, target: &str| {
+        decide(vec![rule("r", Effect::Allow, token("a"), &["bkt"], what)], "a", method, target)
+    };
+    for (own, plain, method, target) in [
+        ("s3:PutBucketTagging", "s3:DeleteBucket", "DELETE", "/bkt?tagging"),
+        ("s3:PutBucketTagging", "s3:CreateBucket", "PUT", "/bkt?tagging"),
+        ("s3:GetObjectAcl", "s3:GetObject", "GET", "/bkt/a/x?acl"),
+        ("s3:GetObjectVersionAcl", "s3:GetObjectVersion", "GET", "/bkt/a/x?acl&versionId=1"),
+        ("s3:PutObjectRetention", "s3:PutObject", "PUT", "/bkt/a/x?retention"),
+    ] {
+        assert!(with(&[own, plain], method, target).is_ok(), "{method} {target}");
+        assert!(with(&[own], method, target).is_err(), "{method} {target}");
+        assert!(with(&[plain], method, target).is_err(), "{method} {target}");
+    }
+    assert!(with(&["s3:RestoreObject"], "POST", "/bkt/a/x?restore").is_ok());
+}
+
+#[test]
+fn d22_headers_of_a_new_bucket_need_their_own_rights() {
+    let create = |what: &[&str], header: (&str, &str)| {
+        let rules = RuleSet::new(vec![rule("r", Effect::Allow, token("a"), &["*"], what)]);
+        rules.authorise(caller("a"), call("PUT", "/new-one", &[header]), &buckets()).map(drop)
+    };
+    for (header, right) in [
+        (("x-amz-acl", "public-read"), "s3:PutBucketAcl"),
+        (("x-amz-grant-read", "uri=x"), "s3:PutBucketAcl"),
+        (("x-amz-bucket-object-lock-enabled", "true"), "s3:PutBucketObjectLockConfiguration"),
+        (("x-amz-object-ownership", "ObjectWriter"), "s3:PutBucketOwnershipControls"),
+    ] {
+        assert_eq!(create(&["s3:CreateBucket"], header), Err(Denied::NoRule { action: right }), "{header:?}");
+        assert_eq!(create(&["s3:CreateBucket", right], header), Ok(()), "{header:?}");
+    }
+    assert_eq!(create(&["s3:CreateBucket"], ("x-amz-acl", "private")), Ok(()));
+    assert!(matches!(create(&["s3:*"], ("x-amz-bucket-namespace", "account-regional")), Err(Denied::Header { .. })));
 }

@@ -78,8 +78,7 @@ impl CopySource {
         if !is_plain_name(bucket) {
             return Err(CopySourceError::Form.into());
         }
-        let bucket =
-            buckets.get(bucket).map(Arc::clone).ok_or_else(|| IdentifyError::UnknownBucket(bucket.to_owned()))?;
+        let bucket = buckets.get(bucket).ok_or_else(|| IdentifyError::UnknownBucket(bucket.to_owned()))?;
         match ObjectKey::check(key.to_owned(), &bucket.upstream_prefix, bucket.odd_keys) {
             Ok(key) => Ok(Self { bucket, key, version_id: version, range }),
             Err(error) => Err(IdentifyError::Within(bucket, Box::new(error.into()))),
@@ -140,6 +139,7 @@ mod tests {
             upstream_bucket: "up".into(),
             upstream_prefix: String::new(),
             odd_keys: OddKeys::Refuse,
+            passed_through: false,
         };
         Buckets::new([bucket("bkt")])
     }

@@ -9,6 +9,7 @@ fn bucket(odd_keys: OddKeys) -> Bucket {
         upstream_bucket: "up".into(),
         upstream_prefix: "gw/".into(),
         odd_keys,
+        passed_through: false,
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
+use crate::s3::addressing::{AddressError, locate};
 use crate::s3::buckets::{Bucket, Buckets};
 use crate::s3::copy_source::{self, CopySource, CopySourceError};
 use crate::s3::delete_objects::DeleteRequest;
@@ -16,7 +17,8 @@ use crate::s3::names::{KeyError, ObjectKey};
 use crate::s3::object_attributes::{self, AttributesError};
 use crate::s3::operation::{Body, Level, Operation, OperationSpec};
 use crate::s3::range::{self, RangeError};
-use crate::s3::target::{Target, TargetError};
+use crate::s3::serving::{carries_document, serving};
+use crate::s3::target::Target;
 use crate::s3::upload::{BodyFraming, UploadError, UploadHead};
 
 /// An S3 request as understood: one operation, what it touches, what it carries.
@@ -34,7 +36,7 @@ pub struct S3Call {
     pub upload: Option<UploadHead>,
     /// What a copy reads.
     pub source: Option<CopySource>,
-    /// What the head says of an XML body, if the operation wants a digest of it.
+    /// What the head says of an XML body, or of a policy.
     pub document: Option<UploadHead>,
     /// What a DeleteObjects deletes, once its body was read.
     pub batch: Option<Arc<DeleteRequest>>,
@@ -79,12 +81,9 @@ impl S3Call {
 /// Why a request was not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdentifyError {
-    /// The target has no single reading.
+    /// Host or target have no single reading.
     #[error(transparent)]
-    Target(#[from] TargetError),
-    /// The authority of the request is missing, doubled or contradictory.
-    #[error("the Host header is missing, doubled, or differs from the target")]
-    Host,
+    Address(#[from] AddressError),
     /// The path names a key but no bucket (`//key`).
     #[error("the path has a key but no bucket")]
     NoBucket,
@@ -133,9 +132,12 @@ pub enum IdentifyError {
     /// An operation of S3 that this gateway does not serve.
     #[error("{0} is not served by this gateway")]
     NotServed(&'static str),
+    /// An operation that is not served for a bucket that is mapped like this one.
+    #[error("{0} is not served for this bucket")]
+    NotServedHere(&'static str),
 }
 
-/// The operations that are served. Each other one is answered `NotImplemented` by its name.
+/// The operations that a stage of their own serves. What becomes of the others stands in [`serving`].
 pub const SERVED: &[Operation] = &[
     Operation::AbortMultipartUpload,
     Operation::CompleteMultipartUpload,
@@ -167,9 +169,8 @@ pub const SERVED: &[Operation] = &[
 /// # Errors
 /// [`IdentifyError`] if the request has no reading, or more than one, or is not served.
 pub fn identify(head: &Parts, buckets: &Buckets) -> Result<S3Call, IdentifyError> {
-    check_host(head)?;
+    let Target { bucket, key, query } = locate(head, buckets.domains())?;
     check_expectation(head)?;
-    let Target { bucket, key, query } = Target::parse(head.uri.path(), head.uri.query())?;
     let level = match (bucket.is_empty(), &key) {
         (true, None) => Level::Service,
         (true, Some(_)) => return Err(IdentifyError::NoBucket),
@@ -179,7 +180,7 @@ pub fn identify(head: &Parts, buckets: &Buckets) -> Result<S3Call, IdentifyError
     let has_header = |name: &str| head.headers.contains_key(name);
     let spec = find_operation(head.method.as_str(), level, &query, has_header)?;
     let query = check_query(spec, query)?;
-    if !SERVED.contains(&spec.operation) {
+    if !SERVED.contains(&spec.operation) && serving(spec.operation).mapping().is_none() {
         return Err(IdentifyError::NotServed(spec.name));
     }
     let bucket = find_bucket(buckets, bucket)?;
@@ -199,6 +200,11 @@ fn understand(
     key: Option<String>,
     buckets: &Buckets,
 ) -> Result<S3Call, IdentifyError> {
+    if let (Some(bucket), Some(mapping)) = (&bucket, serving(spec.operation).mapping())
+        && !mapping.fits(bucket)
+    {
+        return Err(IdentifyError::NotServedHere(spec.name));
+    }
     let resource = match (bucket, key) {
         (None, _) => Resource::Service,
         (Some(bucket), None) => Resource::Bucket(bucket),
@@ -211,6 +217,7 @@ fn understand(
     let (mut upload, mut document) = (None, None);
     match spec.body {
         Body::Object => upload = Some(UploadHead::parse(&head.headers, head.version)?),
+        Body::Xml if carries_document(spec) => document = Some(plain_document_head(head)?),
         Body::Xml if spec.has_checked_document() => document = Some(document_head(head, spec)?),
         Body::Xml => {}
         Body::None => check_no_body(head, spec)?,
@@ -240,6 +247,15 @@ fn document_head(head: &Parts, spec: &OperationSpec) -> Result<UploadHead, Ident
         return Err(IdentifyError::EncodedDocument(spec.name));
     }
     Ok(document)
+}
+
+/// The digests of a document, which is checked against them. Its bytes are the document: nothing frames or packs so little.
+fn plain_document_head(head: &Parts) -> Result<UploadHead, UploadError> {
+    let document = UploadHead::parse(&head.headers, head.version)?;
+    match (document.framing, &document.content_encoding) {
+        (BodyFraming::Plain, None) => Ok(document),
+        _ => Err(UploadError::FramingContradiction),
+    }
 }
 
 /// Finds the one operation that fits: the candidate with the most requirements met.
@@ -292,22 +308,7 @@ fn find_bucket(buckets: &Buckets, name: String) -> Result<Option<Arc<Bucket>>, I
     if name.is_empty() {
         return Ok(None);
     }
-    buckets.get(&name).map(|bucket| Some(Arc::clone(bucket))).ok_or(IdentifyError::UnknownBucket(name))
-}
-
-/// hyper takes requests with two Host headers, or none, or an absolute target with another authority (hyper 1.12).
-fn check_host(head: &Parts) -> Result<(), IdentifyError> {
-    let mut hosts = head.headers.get_all(http::header::HOST).iter();
-    let (first, second) = (hosts.next(), hosts.next());
-    let authority = head.uri.authority().map(http::uri::Authority::as_str);
-    let agree = match (first, second, authority) {
-        (_, Some(_), _) => false,
-        (Some(host), None, Some(authority)) => host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()),
-        (Some(host), None, None) => !host.is_empty(),
-        (None, None, Some(_)) => head.version == http::Version::HTTP_2,
-        (None, None, None) => head.version == http::Version::HTTP_10,
-    };
-    if agree { Ok(()) } else { Err(IdentifyError::Host) }
+    buckets.get(&name).map(Some).ok_or(IdentifyError::UnknownBucket(name))
 }
 
 fn check_expectation(head: &Parts) -> Result<(), IdentifyError> {

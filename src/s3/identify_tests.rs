@@ -1,5 +1,6 @@
 use super::*;
 use crate::base::RouteId;
+use crate::s3::addressing::Domains;
 use crate::s3::buckets::OddKeys;
 
 fn buckets() -> Buckets {
@@ -9,6 +10,7 @@ fn buckets() -> Buckets {
         upstream_bucket: format!("up-{name}"),
         upstream_prefix: "gw/".to_owned(),
         odd_keys,
+        passed_through: false,
     };
     Buckets::new([bucket("bkt", OddKeys::Refuse), bucket("flat", OddKeys::Pass)])
 }
@@ -76,11 +78,9 @@ fn every_operation_of_the_model_is_recognised_by_its_own_request() {
 
 #[test]
 fn operations_that_are_not_served_are_refused_by_name() {
-    for (method, target, name) in [
-        ("PUT", "/bkt", "CreateBucket"),
-        ("PUT", "/bkt/a/x?acl", "PutObjectAcl"),
-        ("GET", "/bkt/a/x?torrent", "GetObjectTorrent"),
-    ] {
+    for (method, target, name) in
+        [("GET", "/bkt?session", "CreateSession"), ("POST", "/bkt/a/x?select&select-type=2", "SelectObjectContent")]
+    {
         assert_eq!(operation(method, target), Err(IdentifyError::NotServed(name)), "{method} {target}");
     }
     let copy = identify_with("PUT", "/bkt/a/x", &[("x-amz-copy-source", "/bkt/b/secret")]);
@@ -164,9 +164,9 @@ fn e08_only_configured_buckets_exist() {
 fn e09_the_authority_must_be_single_and_agree() {
     let with_host =
         |headers: &[(&str, &str)], target: &str| identify_with("GET", target, headers).map(|call| call.operation);
-    assert_eq!(with_host(&[("host", "a"), ("host", "b")], "/bkt/x"), Err(IdentifyError::Host));
-    assert_eq!(with_host(&[("host", "")], "/bkt/x"), Err(IdentifyError::Host));
-    assert_eq!(with_host(&[("host", "gw")], "http://evil/bkt/x"), Err(IdentifyError::Host));
+    assert_eq!(with_host(&[("host", "a"), ("host", "b")], "/bkt/x"), Err(IdentifyError::Address(AddressError::Host)));
+    assert_eq!(with_host(&[("host", "")], "/bkt/x"), Err(IdentifyError::Address(AddressError::Host)));
+    assert_eq!(with_host(&[("host", "gw")], "http://evil/bkt/x"), Err(IdentifyError::Address(AddressError::Host)));
     assert_eq!(with_host(&[("host", "GW")], "http://gw/bkt/x"), Ok(Operation::GetObject));
 }
 
@@ -230,4 +230,52 @@ fn g10_reads_ask_for_one_part_of_an_object() {
     assert_eq!(get("/bkt/a/x?partNumber=1", &[("range", "bytes=0-5")]).unwrap_err(), RangeError::Both.into());
     let conditional = get("/bkt/a/x", &[("range", "bytes=0-5"), ("if-range", "\"e\"")]).unwrap();
     assert!(!conditional.headers.pass.contains_key("range"));
+}
+#[test]
+fn operations_on_a_whole_bucket_are_not_served_where_it_is_only_a_prefix() {
+    for (method, target, name) in [
+        ("PUT", "/bkt", "CreateBucket"),
+        ("DELETE", "/bkt", "DeleteBucket"),
+        ("GET", "/bkt?versioning", "GetBucketVersioning"),
+        ("PUT", "/bkt?policy", "PutBucketPolicy"),
+        ("GET", "/bkt/a/x?torrent", "GetObjectTorrent"),
+    ] {
+        assert_eq!(operation(method, target), Err(IdentifyError::NotServedHere(name)), "{method} {target}");
+    }
+    assert_eq!(operation("PUT", "/bkt/a/x?acl"), Ok(Operation::PutObjectAcl));
+    assert!(matches!(operation("PUT", "/unknown?policy"), Err(IdentifyError::UnknownBucket(_))));
+}
+
+#[test]
+fn documents_come_plain() {
+    let head =
+        |headers: &[(&str, &str)]| identify_with("PUT", "/bkt/a/x?acl", headers).map(|call| call.document.unwrap());
+    assert_eq!(head(&[("content-length", "2"), ("content-md5", "JfnnlDI7RTiF9RgfG2JNCw==")]).unwrap().length, Some(2));
+    let framed =
+        [("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"), ("x-amz-decoded-content-length", "2")];
+    assert!(matches!(head(&framed), Err(IdentifyError::Upload(_))));
+    assert!(matches!(head(&[("content-encoding", "gzip")]), Err(IdentifyError::Upload(_))));
+    assert!(matches!(head(&[("content-md5", "x")]), Err(IdentifyError::Upload(_))));
+    let with_checksum = identify_with("PUT", "/bkt/a/x?acl", &[("x-amz-checksum-crc32", "AAAAAA==")]).unwrap();
+    assert!(with_checksum.document.unwrap().checksum.is_some() && with_checksum.headers.pass.is_empty());
+}
+
+#[test]
+fn e09_one_style_is_decided_by_the_host_alone() {
+    let buckets = buckets().with_domains(Domains::new(["gw.example".to_owned()]));
+    let resource = |host: &str, target: &str| {
+        let request = http::Request::builder().uri(target).header("host", host).body(()).unwrap();
+        identify(&request.into_parts().0, &buckets).map(|call| {
+            let resource = call.resource;
+            (resource.bucket().unwrap().name.clone(), resource.key().map(|key| key.as_str().to_owned()))
+        })
+    };
+    let object = |bucket: &str, key: &str| Ok((bucket.to_owned(), Some(key.to_owned())));
+    assert_eq!(resource("bkt.gw.example", "/a/x"), object("bkt", "a/x"));
+    assert_eq!(resource("bkt.gw.example", "/flat/a/x"), object("bkt", "flat/a/x"));
+    assert_eq!(resource("gw.example", "/flat/a/x"), object("flat", "a/x"));
+    assert_eq!(resource("bkt.gw.example", "/?list-type=2"), Ok(("bkt".to_owned(), None)));
+    for host in ["other.gw.example", "a.b.gw.example", "-.gw.example"] {
+        assert!(matches!(resource(host, "/bkt/a/x"), Err(IdentifyError::UnknownBucket(_))), "{host}");
+    }
 }

@@ -3,6 +3,7 @@
 //! Nothing of the client's request is copied as a whole: path and query are written anew from decoded values, headers come from the
 //! sorted list. The canonical form that is signed is what is sent.
 
+pub mod administration;
 pub mod copy;
 pub mod credentials;
 mod document;

@@ -109,12 +109,12 @@ async fn l10_a_refused_request_is_recorded_with_who_asked_and_why_not() {
         ),
         ("GET /bkt/a/../x", String::new(), "", (None, Some("a/../x"), None, None), (400, "InvalidURI"), "segment"),
         (
-            "GET /bkt/a/x?acl",
+            "GET /bkt/a/x?annotation",
             String::new(),
             "",
-            (Some("GetObjectAcl"), Some("a/x"), None, None),
+            (Some("ListObjectAnnotations"), Some("a/x"), None, None),
             (501, "NotImplemented"),
-            "GetObjectAcl",
+            "ListObjectAnnotations",
         ),
         (
             "GET /bkt?list-type=2&prefix=b/",
@@ -216,7 +216,7 @@ async fn l10_a_request_that_was_not_understood_is_recorded_with_what_its_target_
     let long = "k".repeat(2000);
     for (n, (line, fields, operation, bucket, key)) in [
         ("POST /bkt/a/x?select&select-type=2", "", Some("SelectObjectContent"), Some("bkt"), Some("a/x")),
-        ("GET /bkt?acl", "", Some("GetBucketAcl"), Some("bkt"), None),
+        ("GET /bkt?session", "", Some("CreateSession"), Some("bkt"), None),
         ("GET /other/a/%C3%BC", "", None, Some("other"), Some("a/ü")),
         ("GET /bkt/a/x?a=1&a=2", "", None, Some("bkt"), Some("a/x")),
         ("GET //a/x", "", None, None, Some("a/x")),

@@ -7,6 +7,8 @@
 
 mod support;
 
+mod addressing;
+mod administration;
 mod answers;
 mod audit;
 mod batch;

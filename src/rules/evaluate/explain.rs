@@ -6,8 +6,8 @@
 use crate::auth::Caller;
 use crate::base::RuleId;
 use crate::rules::evaluate::{
-    Denied, Place, Rule, RuleSet, attribute_matches, client_matches, extra_actions, network_matches, required_action,
-    source_action,
+    Denied, Place, Rule, RuleSet, Touch, attribute_matches, bucket_place, client_matches, extra_actions,
+    network_matches, required_action, source_action,
 };
 use crate::rules::listing::ListRights;
 use crate::rules::settings::{Client, Effect};
@@ -19,8 +19,10 @@ use crate::s3::{Bucket, Operation, Resource, S3Call};
 pub enum Asked<'a> {
     /// One key of a bucket.
     Key(&'a Bucket, &'a str),
-    /// A bucket as a whole.
+    /// Something about a bucket that touches no key.
     Bucket(&'a Bucket),
+    /// A bucket with all its keys.
+    Whole(&'a Bucket, Touch),
     /// A listing of the keys that begin with a prefix.
     Listing(&'a Bucket, &'a str),
 }
@@ -87,7 +89,13 @@ impl RuleSet {
             Resource::Bucket(bucket) if is_listing(call.operation) => {
                 vec![self.trace(caller, action, Asked::Listing(bucket, call.parameter("prefix").unwrap_or_default()))]
             }
-            Resource::Bucket(bucket) => vec![self.trace(caller, action, Asked::Bucket(bucket))],
+            Resource::Bucket(bucket) => {
+                let asked = match bucket_place(bucket, call.operation) {
+                    Place::Whole(bucket, touch) => Asked::Whole(bucket, touch),
+                    Place::Bucket(_) | Place::Key(..) => Asked::Bucket(bucket),
+                };
+                extra_actions(call).chain([action]).map(|action| self.trace(caller, action, asked)).collect()
+            }
             Resource::Object(bucket, key) => {
                 let ask = |action| self.trace(caller, action, Asked::Key(bucket, key.as_str()));
                 let source = call.source.as_ref().map(|source| {
@@ -109,6 +117,7 @@ impl RuleSet {
         let verdict = match asked {
             Asked::Key(bucket, key) => self.verdict(caller, action, Place::Key(bucket, key)),
             Asked::Bucket(bucket) => self.verdict(caller, action, Place::Bucket(bucket)),
+            Asked::Whole(bucket, touch) => self.verdict(caller, action, Place::Whole(bucket, touch)),
             Asked::Listing(bucket, prefix) => self.list_verdict(caller, action, bucket, prefix),
         };
         rules.sort_by_key(Considered::turn);
@@ -160,13 +169,13 @@ pub fn is_listing(operation: Operation) -> bool {
 impl Asked<'_> {
     fn bucket(&self) -> &Bucket {
         match self {
-            Self::Key(bucket, _) | Self::Bucket(bucket) | Self::Listing(bucket, _) => bucket,
+            Self::Key(bucket, _) | Self::Bucket(bucket) | Self::Whole(bucket, _) | Self::Listing(bucket, _) => bucket,
         }
     }
 
     fn text(&self) -> String {
         match self {
-            Self::Bucket(bucket) => bucket.name.clone(),
+            Self::Bucket(bucket) | Self::Whole(bucket, _) => bucket.name.clone(),
             Self::Key(bucket, rest) | Self::Listing(bucket, rest) => format!("{}/{rest}", bucket.name),
         }
     }
@@ -212,8 +221,12 @@ impl Rule {
                 let length = self.matched_length(caller, Place::Key(bucket, key))?;
                 Some(vec![key[..length].to_owned()])
             }
-            Asked::Bucket(bucket) => {
-                let length = self.matched_length(caller, Place::Bucket(bucket))?;
+            Asked::Bucket(bucket) | Asked::Whole(bucket, _) => {
+                let place = match asked {
+                    Asked::Whole(bucket, touch) => Place::Whole(bucket, touch),
+                    _ => Place::Bucket(bucket),
+                };
+                let length = self.matched_length(caller, place)?;
                 let mut prefixes = self.prefixes_in(caller, bucket);
                 // The one that counts in the decision first.
                 prefixes.sort_by_key(|prefix| prefix.len() != length);
