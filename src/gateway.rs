@@ -10,15 +10,17 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http::request::Parts;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use crate::arrival::{Arrival, Framing};
 use crate::audit::record::Decision;
 use crate::audit::{Auditor, Ticket};
-use crate::auth::{Authenticators, Caller, Claim};
+use crate::auth::{AuthError, Authenticators, Caller, Claim};
 use crate::base::{RequestId, UtcInstant};
-use crate::body::{BodyLimits, Fault, UploadBody, UploadWatch, linger};
+use crate::body::{BodyLimits, Fault, Throttle, UploadBody, UploadWatch, linger};
 use crate::bounded::{self, CollectError};
-use crate::limits::{Admission, BodyTerms};
+use crate::limits::meter::Direction;
+use crate::limits::{Admission, BodyTerms, Limiter, Passage};
 use crate::listing;
 use crate::multipart::{Carrier, calls, unknown_length};
 use crate::respond::{Refusal, RefusalKind, Reply, local, relay};
@@ -37,6 +39,8 @@ pub struct Gateway {
     pub buckets: Buckets,
     /// Who may do what.
     pub rules: RuleSet,
+    /// How much a caller may do at a time.
+    pub limiter: Arc<Limiter>,
     /// Signs with the gateway's own credentials.
     pub signer: Arc<Signer>,
     /// The stores.
@@ -49,10 +53,12 @@ pub struct Gateway {
     pub since: UtcInstant,
 }
 
-/// What is left of a request's body, and what its upload did, for the answer to know how to end the connection.
+/// What is left of a request's body, and what its upload did, for the answer to know how to end the connection; and what the request
+/// holds until the end of its answer.
 struct Remains {
     unread: Option<Incoming>,
     upload: Option<Arc<UploadWatch>>,
+    passage: Option<Passage>,
 }
 
 impl Gateway {
@@ -60,7 +66,7 @@ impl Gateway {
     pub async fn serve(&self, arrival: Arrival) -> Reply {
         let mut ticket = self.auditor.open(&arrival);
         let Arrival { request_id, connection, framing, head, body, .. } = arrival;
-        let mut remains = Remains { unread: Some(body), upload: None };
+        let mut remains = Remains { unread: Some(body), upload: None, passage: None };
         let outcome = self.carry(&head, framing, connection.peer.ip(), &mut remains, &mut ticket).await;
         self.finish(outcome, &head, &request_id, remains, ticket)
     }
@@ -74,8 +80,7 @@ impl Gateway {
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
         check_framing(framing)?;
-        let claim = Claim::parse(head)?;
-        let caller = self.authenticators.authenticate(claim, peer).await?;
+        let caller = self.authenticate(head, peer).await?;
         ticket.note_caller(caller.principal(), caller.scheme().as_str());
         let call = identify(head, &self.buckets)
             .inspect_err(|error| note_unidentified(ticket, head, error))
@@ -84,8 +89,28 @@ impl Gateway {
         let permit =
             self.rules.authorise(caller, call, &self.buckets).inspect_err(|denied| note_denial(ticket, denied))?;
         ticket.note_decision(Decision::Allow, Some(permit.rule()));
+        remains.passage = Some(self.limiter.enter(&permit, Instant::now().into_std())?);
         let admission = Admission::admit(permit)?;
         self.answer(admission, remains, ticket).await
+    }
+
+    /// Establishes who asks. Failures are counted for the address, but for those that are the gateway's own.
+    async fn authenticate(&self, head: &Parts, peer: IpAddr) -> Result<Caller, Refusal> {
+        let outcome = match Claim::parse(head) {
+            Ok(claim) => self.authenticators.authenticate(claim, peer).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(caller) => Ok(caller),
+            Err(error @ AuthError::KeysUnavailable { .. }) => Err(error.into()),
+            Err(error) => match self.limiter.note_failed_authentication(peer, Instant::now().into_std()) {
+                Ok(()) => Err(error.into()),
+                Err(limited) => {
+                    let reason = format!("{limited}: {error}");
+                    Err(Refusal { reason, ..limited.into() })
+                }
+            },
+        }
     }
 
     /// For a caller without any right in it, a bucket that exists is like one that does not.
@@ -151,6 +176,7 @@ impl Gateway {
             Operation::ListParts => calls::list(&carrier, ticket).await,
             _ if has_unknown_length(call) => {
                 let slot = unknown_length::reserve(&self.upstreams, &carrier.bucket)?;
+                let _share = self.limiter.unknown_length_share(carrier.bucket.route, admission.permit())?;
                 let body = self.attach(&admission, admission.body_terms(), remains, ticket).await?;
                 unknown_length::store(carrier, body, slot, ticket).await
             }
@@ -184,7 +210,12 @@ impl Gateway {
         let collected = tokio::time::timeout(self.body_limits.idle, bounded::collect(body, MAX_DOCUMENT_BYTES)).await;
         match collected {
             Err(_) => Err(Fault::ClientIdle { seconds: self.body_limits.idle.as_secs() }.into()),
-            Ok(Ok(document)) => Ok(document),
+            Ok(Ok(document)) => {
+                if let Some(meter) = remains.passage.as_ref().and_then(|passage| passage.meter(Direction::Upload)) {
+                    meter.charge(document.len(), Instant::now().into_std());
+                }
+                Ok(document)
+            }
             Ok(Err(CollectError::TooLong(limit))) => {
                 let message = "The document is longer than any list of parts.";
                 Err(Refusal::new(
@@ -208,6 +239,9 @@ impl Gateway {
     ) -> Result<UploadBody, Refusal> {
         let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
         let mut body = UploadBody::attach(admission.upload(), terms, source, self.body_limits);
+        if let Some(meter) = remains.passage.as_ref().and_then(|passage| passage.meter(Direction::Upload)) {
+            body.throttle(Throttle::new(meter));
+        }
         let watch = Arc::clone(body.watch());
         remains.upload = Some(Arc::clone(&watch));
         ticket.note_upload(Arc::new(move || watch.client_bytes()));
@@ -220,9 +254,10 @@ impl Gateway {
         outcome: Result<Reply, Refusal>,
         head: &Parts,
         request_id: &RequestId,
-        remains: Remains,
+        mut remains: Remains,
         mut ticket: Ticket,
     ) -> Reply {
+        let passage = remains.passage.take();
         let mut reply = match outcome {
             Ok(reply) => reply,
             Err(refusal) => {
@@ -244,7 +279,7 @@ impl Gateway {
             reply.headers_mut().insert("x-amz-request-id", value);
         }
         ticket.note_status(reply.status().as_u16());
-        reply.map(|body| body.with_ticket(ticket))
+        reply.map(|body| body.with_ticket(ticket).with_passage(passage))
     }
 
     /// Sees to what a refused client still sends. Returns whether the connection must end, because a part of the body is unread.

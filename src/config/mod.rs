@@ -23,6 +23,7 @@ use std::path::PathBuf;
 pub use load::{MapReferences, References, SystemReferences, load_file, load_text};
 pub use problem::{Problem, Problems};
 
+use crate::limits::LimitSettings;
 use crate::rules::RuleSettings;
 use crate::s3::Buckets;
 use crate::upstream::UpstreamSettings;
@@ -41,6 +42,8 @@ pub struct Config {
     pub rules: Vec<RuleSettings>,
     /// Stores, in the order of [`crate::base::RouteId`].
     pub upstreams: Vec<UpstreamSettings>,
+    /// What callers may do at a time; the limits of rules are in their terms.
+    pub limits: LimitSettings,
     /// Where audit records go.
     pub audit: AuditTarget,
     /// What the log shows.

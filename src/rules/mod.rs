@@ -12,5 +12,5 @@ pub use action::{Action, ActionSet};
 pub use evaluate::{Denied, RuleSet};
 pub use listing::ListScope;
 pub use permit::{Permit, Scope};
-pub use settings::{Effect, RuleSettings, Terms};
+pub use settings::{Effect, Rates, RequestRate, RuleSettings, Terms};
 pub use upload_seal::{SealError, UploadSeal};

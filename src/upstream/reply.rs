@@ -45,6 +45,7 @@ pub struct ReplyBody {
     lease: Option<Lease>,
     idle_timeout: Duration,
     idle: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
 }
 
 /// A connection in use, its slot, and where it goes back to.
@@ -66,7 +67,7 @@ impl Lease {
 impl ReplyBody {
     /// A body on a leased connection.
     pub fn new(incoming: Incoming, lease: Lease, idle_timeout: Duration) -> Self {
-        let mut body = Self { incoming, lease: Some(lease), idle_timeout, idle: None };
+        let mut body = Self { incoming, lease: Some(lease), idle_timeout, idle: None, waiting: false };
         if body.incoming.is_end_stream() {
             body.give_back();
         }
@@ -79,9 +80,18 @@ impl ReplyBody {
         }
     }
 
+    /// The store's time runs from the moment it is waited for: not while the client takes its time, or a rate is kept.
     fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<ReplyError> {
         let timeout = self.idle_timeout;
-        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        let idle = match &mut self.idle {
+            Some(idle) if self.waiting => idle,
+            Some(idle) => {
+                idle.as_mut().reset(Instant::now() + timeout);
+                idle
+            }
+            None => self.idle.insert(Box::pin(tokio::time::sleep(timeout))),
+        };
+        self.waiting = true;
         ready!(idle.as_mut().poll(context));
         Poll::Ready(ReplyError::Idle(timeout))
     }
@@ -100,9 +110,7 @@ impl Body for ReplyBody {
             Poll::Ready(frame) => frame,
             Poll::Pending => return this.poll_idle(context).map(|error| Some(Err(error))),
         };
-        if let Some(idle) = &mut this.idle {
-            idle.as_mut().reset(Instant::now() + this.idle_timeout);
-        }
+        this.waiting = false;
         match frame {
             // Trailers of a store mean nothing to S3 clients.
             Some(Ok(frame)) => match frame.into_data() {

@@ -9,6 +9,7 @@ mod desk;
 mod issuers;
 mod listen;
 mod pem;
+mod rates;
 mod rules;
 mod terms;
 mod upstreams;
@@ -42,6 +43,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         buckets_complete: !desk.is_blurred(&bucket_path) && !desk.is_excused(&Path::top(), "buckets"),
     };
     let rules = rules::rules(desk, raw, &world);
+    let limits = rates::limits(desk, &Path::top().key("limits"), &raw.limits);
     let audit = audit(desk, raw);
     let complete = [
         (edge.listeners.len(), raw.listen.as_ref().map(Vec::len)),
@@ -65,6 +67,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         buckets: Buckets::new(buckets),
         rules,
         upstreams: upstreams.into_iter().flatten().collect(),
+        limits,
         audit,
         log: log(raw),
     })
