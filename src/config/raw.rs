@@ -108,7 +108,7 @@ pub struct RawUpstream {
 #[serde(default, deny_unknown_fields)]
 pub struct RawBreaker {
     /// Failures in a row after which the store is not asked, 0 to 100000; default 10. 0 asks it always. Counted are: no connection, no
-    /// answer or progress in time, and 502, 503 or 504 without an S3 error document; any other answer ends the row.
+    /// answer or progress in time, and 502, 503 or 504 with a document that is no XML, as proxies send; any other answer ends the row.
     pub failures: Option<u64>,
     /// How long until one request is let through to see whether the store answers again, `100ms` to `1h`; default `5s`.
     pub pause: Option<String>,

@@ -52,11 +52,6 @@ impl Outbound {
         self.route
     }
 
-    /// Its method.
-    pub fn method(&self) -> &http::Method {
-        self.request.method()
-    }
-
     /// The view of its upload, if it carries one.
     pub fn watch(&self) -> Option<&Arc<UploadWatch>> {
         self.watch.as_ref()

@@ -1,7 +1,7 @@
 //! Stops asking a store that fails again and again, so that its clients are told at once and its connections are free.
 //!
 //! Counted are failures in a row that only the store or the way to it can have caused: no connection, no answer in time, no progress in
-//! time, an error of something before the store (502 to 504 without an S3 error). Any answer of the store itself ends the row. What a client
+//! time, an error of something before the store (502 to 504 with a page that is no XML). Any answer of the store itself ends the row. What a client
 //! can cause counts as neither. While open, one request in each pause goes through as a probe, whatever became of the one before: so a
 //! probe that takes an hour, or whose client leaves, holds nobody up. The time is passed in.
 

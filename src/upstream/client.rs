@@ -127,18 +127,17 @@ impl Upstream {
         self.breaker.check(Instant::now().into_std()).map_err(|wait| self.resting(wait))?;
         let slot = self.take_slot().await?;
         self.breaker.admit(Instant::now().into_std()).map_err(|wait| self.resting(wait))?;
-        let carries_document = outbound.method() != http::Method::HEAD;
         let outcome = self.send_on(outbound, slot).await;
-        self.note_health(&outcome, carries_document);
+        self.note_health(&outcome);
         outcome
     }
 
     /// Tells the breaker what a request says about the store, if it says anything.
-    fn note_health(&self, outcome: &Result<UpstreamReply, UpstreamError>, carries_document: bool) {
+    fn note_health(&self, outcome: &Result<UpstreamReply, UpstreamError>) {
         use UpstreamError as Error;
         let upstream = self.settings.name.as_str();
         match outcome {
-            Ok(reply) if !is_foreign_error(&reply.head, carries_document) => {
+            Ok(reply) if !is_foreign_error(&reply.head) => {
                 if self.breaker.note_answer() {
                     tracing::info!(upstream, "the store answers again");
                 }
@@ -282,12 +281,13 @@ impl Upstream {
     }
 }
 
-/// Whether something before the store answered in its place: a gateway's error that is no S3 error document. A HEAD has no document, so
-/// nothing can be told; a 500 may be provoked by one client's request.
-fn is_foreign_error(head: &http::response::Parts, carries_document: bool) -> bool {
-    let content_type = head.headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
-    let is_xml = content_type.is_some_and(|value| value.to_ascii_lowercase().windows(3).any(|part| part == b"xml"));
-    matches!(head.status.as_u16(), 502..=504) && carries_document && !is_xml
+/// Whether something before the store answered in its place: a proxy's error with a page for people, not an S3 error document. Without a
+/// type nothing can be told. A 500 is left out: one client's request may provoke it.
+fn is_foreign_error(head: &http::response::Parts) -> bool {
+    let is_xml =
+        |value: &http::HeaderValue| value.as_bytes().to_ascii_lowercase().windows(3).any(|part| part == b"xml");
+    let content_type = head.headers.get(http::header::CONTENT_TYPE);
+    matches!(head.status.as_u16(), 502..=504) && content_type.is_some_and(|value| !is_xml(value))
 }
 
 /// A second copy of a request, if repeating it does no harm: GET, HEAD and DELETE find what the first one left, and a part that is in

@@ -144,3 +144,38 @@ impl Body for ReplyBody {
         self.incoming.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use http_body_util::{BodyExt, Empty};
+    use hyper::client::conn::http1;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_s_time_runs_only_while_it_is_waited_for() {
+        let (ours, mut store) = tokio::io::duplex(10_000);
+        let (mut sender, connection) = http1::handshake(TokioIo::new(ours)).await.unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::get("/").header("host", "x").body(Empty::<Bytes>::new()).unwrap();
+        let answered = async {
+            store.read_exact(&mut [0; 10]).await.unwrap();
+            store.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n").await.unwrap();
+        };
+        let (response, ()) = tokio::join!(sender.send_request(request), answered);
+        let incoming = response.unwrap().into_body();
+        let idle_timeout = Duration::from_millis(50);
+        let mut body = ReplyBody { incoming, lease: None, idle_timeout, idle: None, waiting: false };
+        for _ in 0..3 {
+            assert!(body.frame().now_or_never().is_none(), "the store is waited for");
+            store.write_all(b"piece").await.unwrap();
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "piece");
+            // The client takes its time for the piece.
+            tokio::time::sleep(2 * idle_timeout).await;
+        }
+        assert!(matches!(body.frame().await, Some(Err(ReplyError::Idle(_)))));
+    }
+}
