@@ -117,6 +117,8 @@ fn make_room<K: Hash + Eq + Clone>(shard: &mut LruCache<K, Arc<Account>>, now: N
 mod tests {
     use std::num::NonZeroU32;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::rules::settings::RequestRate;
 
@@ -184,5 +186,26 @@ mod tests {
         assert_eq!(account.in_flight(), 1);
         drop(second);
         assert_eq!(account.in_flight(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn places_in_flight_are_as_many_as_are_held_and_never_more_than_the_limit(
+            limit in 0_u32..6,
+            story in proptest::collection::vec(proptest::option::of(0_usize..6), 0..200),
+        ) {
+            let account = Arc::<Account>::default();
+            let mut held = Vec::new();
+            for leaves in story {
+                match leaves {
+                    Some(position) if position < held.len() => drop(held.swap_remove(position)),
+                    _ => held.extend(account.enter(limit)),
+                }
+                prop_assert_eq!(account.in_flight() as usize, held.len());
+                prop_assert!(account.in_flight() <= limit);
+            }
+            drop(held);
+            prop_assert_eq!(account.in_flight(), 0);
+        }
     }
 }

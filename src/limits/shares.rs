@@ -66,7 +66,32 @@ impl Drop for Share {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn l08_nobody_ever_holds_more_than_the_share_and_everything_comes_back(
+            story in proptest::collection::vec((0_usize..4, any::<bool>()), 0..200),
+        ) {
+            let shares = Shares::new(6, 50).unwrap();
+            let names: Vec<_> = (0..4).map(|number| PrincipalId::new(format!("token:{number}"))).collect();
+            let mut held: Vec<Vec<Share>> = (0..4).map(|_| Vec::new()).collect();
+            for (who, takes) in story {
+                if takes {
+                    let before = held[who].len();
+                    held[who].extend(shares.take(&names[who]));
+                    prop_assert_eq!(held[who].len(), (before + 1).min(3));
+                } else {
+                    held[who].pop();
+                }
+                prop_assert_eq!(shares.holders(), held.iter().filter(|held| !held.is_empty()).count());
+            }
+            drop(held);
+            prop_assert_eq!(shares.holders(), 0);
+        }
+    }
 
     #[test]
     fn l08_a_principal_gets_its_share_and_the_others_get_theirs() {

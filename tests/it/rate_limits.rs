@@ -207,7 +207,7 @@ async fn bytes_keep_their_rate_and_waiting_for_it_is_nobody_s_slowness() {
     let recorder = Recorder::start(Answer::status(200, "etag: \"e\"\r\n", &object)).await;
     // Pieces of up to 400 KiB make waits of seconds, above every time limit; what is left then takes most of a second at least.
     let gateway = Setup::before(&recorder)
-        .upstream("timeouts: { first_byte: 1s, idle: 1s }")
+        .upstream("timeouts: { idle: 1s }")
         .limits("{ timeouts: { body_idle: 1s }, body_rate_window: 1s, min_body_rate: 1MiB, per_principal: { upload_rate: 128KiB, download_rate: 128KiB } }")
         .start()
         .await;

@@ -34,6 +34,20 @@ async fn metric(gateway: &Gateway, name: &str) -> String {
     found.unwrap_or_default().to_owned()
 }
 
+/// Asks until the answer has a status; until then it must be 503, because the store rests.
+async fn until(gateway: &Gateway, status: u16) {
+    let asking = async {
+        loop {
+            match gateway.a.get("/bkt/a/x").await.status.as_u16() {
+                503 => tokio::time::sleep(Duration::from_millis(10)).await,
+                found => return found,
+            }
+        }
+    };
+    let found = tokio::time::timeout(Duration::from_secs(30), asking).await;
+    assert_eq!(found.ok(), Some(status));
+}
+
 fn unavailable(answer: &Response) -> bool {
     let seconds: u64 = answer.header("retry-after").parse().unwrap_or_default();
     answer.outcome() == (503, "ServiceUnavailable".to_owned()) && seconds >= 1
@@ -51,9 +65,8 @@ async fn l08_a_store_that_stalls_leaves_another_store_and_the_rest_alone() {
     }
     eventually("every connection of the first store is taken", || stalls.requests().len() == 4).await;
     let queue = "countersign_upstream_requests{state=\"waiting\",upstream=\"store\"} 3";
-    while !gateway.ask_admin("/metrics").await.text().contains(queue) {
-        tokio::task::yield_now().await;
-    }
+    let full = async { while !gateway.ask_admin("/metrics").await.text().contains(queue) {} };
+    tokio::time::timeout(Duration::from_secs(30), full).await.expect("the queue is full");
     // The queue is full: whoever comes now is told so while the others are still waiting.
     for client in [&gateway.a, &gateway.b] {
         let refused = client.get("/bkt/x").await;
@@ -90,15 +103,10 @@ async fn l08_a_store_that_fails_again_and_again_is_not_asked_until_it_answers() 
     let record = gateway.record(5).await;
     assert!(record.reason.as_deref().is_some_and(|reason| reason.contains("not asked for")), "{record:?}");
     // A probe that fails keeps it so.
-    loop {
-        match gateway.a.get("/bkt/a/x").await.status.as_u16() {
-            504 => break,
-            status => assert_eq!(status, 503),
-        }
-    }
+    until(&gateway, 504).await;
     assert!(unavailable(&gateway.a.get("/bkt/a/x").await));
     recorder.answer(Answer::ok());
-    while gateway.a.get("/bkt/a/x").await.status != 200 {}
+    until(&gateway, 200).await;
     for _ in 0..10 {
         assert_eq!(gateway.b.get("/bkt/b/x").await.status, 200);
     }
