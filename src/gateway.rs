@@ -20,7 +20,7 @@ use crate::base::{RequestId, UtcInstant};
 use crate::body::{BodyLimits, Fault, Throttle, UploadBody, UploadWatch, linger};
 use crate::bounded::{self, CollectError};
 use crate::limits::meter::Direction;
-use crate::limits::{Admission, BodyTerms, Limiter, Passage};
+use crate::limits::{Admission, BodyTerms, Limiter, Meter, Passage};
 use crate::listing;
 use crate::multipart::{Carrier, calls, unknown_length};
 use crate::respond::{Refusal, RefusalKind, Reply, local, relay};
@@ -59,6 +59,13 @@ struct Remains {
     unread: Option<Incoming>,
     upload: Option<Arc<UploadWatch>>,
     passage: Option<Passage>,
+}
+
+impl Remains {
+    /// Counts what the client sends, if a rate is set for it.
+    fn upload_meter(&self) -> Option<Meter> {
+        self.passage.as_ref().and_then(|passage| passage.meter(Direction::Upload))
+    }
 }
 
 impl Gateway {
@@ -211,7 +218,7 @@ impl Gateway {
         match collected {
             Err(_) => Err(Fault::ClientIdle { seconds: self.body_limits.idle.as_secs() }.into()),
             Ok(Ok(document)) => {
-                if let Some(meter) = remains.passage.as_ref().and_then(|passage| passage.meter(Direction::Upload)) {
+                if let Some(meter) = remains.upload_meter() {
                     meter.charge(document.len(), Instant::now().into_std());
                 }
                 Ok(document)
@@ -239,7 +246,7 @@ impl Gateway {
     ) -> Result<UploadBody, Refusal> {
         let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
         let mut body = UploadBody::attach(admission.upload(), terms, source, self.body_limits);
-        if let Some(meter) = remains.passage.as_ref().and_then(|passage| passage.meter(Direction::Upload)) {
+        if let Some(meter) = remains.upload_meter() {
             body.throttle(Throttle::new(meter));
         }
         let watch = Arc::clone(body.watch());

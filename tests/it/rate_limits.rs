@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::support::recorder::response;
 use super::support::{Answer, Client, Gateway, Recorder, Response, Setup, Store, StoreKind, eventually, pattern, raw};
 
 fn slow_down(answer: &Response) -> bool {
@@ -225,6 +226,18 @@ async fn bytes_keep_their_rate_and_waiting_for_it_is_nobody_s_slowness() {
     assert_eq!((download.status.as_u16(), download.body.len()), (200, SIZE));
     assert!(started.elapsed() >= least, "download: {:?}", started.elapsed());
     assert!(gateway.records().iter().all(|record| record.code.is_none()), "{:?}", gateway.records());
+}
+
+#[tokio::test]
+async fn k21_an_early_refusal_of_the_store_is_not_held_up_by_a_rate() {
+    let recorder = Recorder::start(Answer::Early(response(412, "", ""))).await;
+    let limits = "{ per_principal: { upload_rate: 128KiB } }";
+    let gateway = Setup::before(&recorder).limits(limits).start().await;
+    // The whole upload would take half a minute; what is left of it is within what is read of a refused upload.
+    let put = gateway.a.put("/bkt/a/x", &[], pattern(4_000_000));
+    let answer = tokio::time::timeout(Duration::from_secs(20), put).await.expect("at once");
+    assert_eq!(answer.outcome(), (412, "PreconditionFailed".to_owned()));
+    assert!(recorder.nothing_committed());
 }
 
 #[tokio::test]
