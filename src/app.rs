@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,6 +17,7 @@ use crate::body::{BodyLimits, LingerLimits};
 use crate::config::{AuditTarget, Config, LogFormat, LogSettings};
 use crate::edge::{AdminState, ConnectionLimits, Edge, Handler, Monitor};
 use crate::gateway::Gateway;
+use crate::limits::{Limiter, StoreShares};
 use crate::respond::{AnswerBody, Reply};
 use crate::rules::RuleSet;
 use crate::sign::{CredentialStore, Route, Signer};
@@ -55,10 +56,13 @@ impl App {
             .collect();
         let routes =
             config.upstreams.iter().zip(&credentials).map(|(upstream, store)| route(upstream, store)).collect();
+        let shares: Vec<_> = config.upstreams.iter().map(store_shares).collect();
+        let limiter = Limiter::new(config.limits, &config.rules, &shares, Instant::now());
         let gateway = Gateway {
             authenticators: Authenticators::new(config.auth, Arc::clone(&clock)).context("clients")?,
             buckets: config.buckets,
             rules: RuleSet::new(config.rules),
+            limiter: Arc::new(limiter),
             signer: Arc::new(Signer::new(routes, Arc::clone(&clock))),
             upstreams: Arc::new(Upstreams::new(config.upstreams).context("upstreams")?),
             body_limits: body_limits(&config.edge.limits),
@@ -103,6 +107,14 @@ fn route(upstream: &UpstreamSettings, credentials: &Arc<CredentialStore>) -> Rou
         signed_payload: upstream.payload == PayloadMode::Signed,
         trailers: upstream.checksum == ChecksumMode::Trailer,
         credentials: Arc::clone(credentials),
+    }
+}
+
+fn store_shares(upstream: &UpstreamSettings) -> StoreShares {
+    StoreShares {
+        connections: upstream.max_connections,
+        unknown_length_uploads: upstream.unknown_length_uploads,
+        percent: upstream.principal_share,
     }
 }
 
@@ -166,6 +178,10 @@ impl AdminState for State {
             stalled: self.monitor.stalled_connections(),
             unreadable: self.monitor.unreadable_heads(),
         };
+        for state in self.gateway.upstreams.states() {
+            self.metrics.set_upstream(state.name, state.in_flight, state.waiting, state.resting, state.trips);
+        }
+        self.metrics.set_limits(self.gateway.limiter.accounts(), self.gateway.limiter.refused());
         self.metrics.render(connections, self.gateway.authenticators.key_ages())
     }
 }

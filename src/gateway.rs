@@ -10,17 +10,19 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::request::Parts;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use crate::administration::{forward, list_buckets};
 use crate::arrival::{Arrival, Framing};
 use crate::audit::record::Decision;
 use crate::audit::{Auditor, Ticket};
-use crate::auth::{Authenticators, Caller, Claim};
+use crate::auth::{AuthError, Authenticators, Caller, Claim};
 use crate::base::{RequestId, UtcInstant};
-use crate::body::{BodyLimits, Fault, UploadBody, UploadWatch, linger};
+use crate::body::{BodyLimits, Fault, Throttle, UploadBody, UploadWatch, linger};
 use crate::bounded::{self, CollectError};
 use crate::documents::{Errand, attributes, delete_objects, tagging};
-use crate::limits::{Admission, BodyTerms};
+use crate::limits::meter::Direction;
+use crate::limits::{Admission, BodyTerms, Limiter, Meter, Passage};
 use crate::listing;
 use crate::multipart::{Carrier, calls, copy, unknown_length};
 use crate::respond::local::ListedBucket;
@@ -44,6 +46,8 @@ pub struct Gateway {
     pub buckets: Buckets,
     /// Who may do what.
     pub rules: RuleSet,
+    /// How much a caller may do at a time.
+    pub limiter: Arc<Limiter>,
     /// Signs with the gateway's own credentials.
     pub signer: Arc<Signer>,
     /// The stores.
@@ -56,10 +60,19 @@ pub struct Gateway {
     pub since: UtcInstant,
 }
 
-/// What is left of a request's body, and what its upload did, for the answer to know how to end the connection.
+/// What is left of a request's body, and what its upload did, for the answer to know how to end the connection; and what the request
+/// holds until the end of its answer.
 struct Remains {
     unread: Option<Incoming>,
     upload: Option<Arc<UploadWatch>>,
+    passage: Option<Passage>,
+}
+
+impl Remains {
+    /// Counts what the client sends, if a rate is set for it.
+    fn upload_meter(&self) -> Option<Meter> {
+        self.passage.as_ref().and_then(|passage| passage.meter(Direction::Upload))
+    }
 }
 
 impl Gateway {
@@ -67,7 +80,7 @@ impl Gateway {
     pub async fn serve(&self, arrival: Arrival) -> Reply {
         let mut ticket = self.auditor.open(&arrival);
         let Arrival { request_id, connection, framing, head, body, .. } = arrival;
-        let mut remains = Remains { unread: Some(body), upload: None };
+        let mut remains = Remains { unread: Some(body), upload: None, passage: None };
         let outcome = self.carry(&head, framing, connection.peer.ip(), &mut remains, &mut ticket).await;
         self.finish(outcome, &head, &request_id, remains, ticket)
     }
@@ -81,8 +94,7 @@ impl Gateway {
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
         check_framing(framing)?;
-        let claim = Claim::parse(head)?;
-        let caller = self.authenticators.authenticate(claim, peer).await?;
+        let caller = self.authenticate(head, peer).await?;
         ticket.note_caller(caller.principal(), caller.scheme().as_str());
         let call = identify(head, &self.buckets)
             .inspect_err(|error| note_unidentified(ticket, head, &self.buckets, error))
@@ -92,8 +104,28 @@ impl Gateway {
         let permit =
             self.rules.authorise(caller, call, &self.buckets).inspect_err(|denied| note_denial(ticket, denied))?;
         ticket.note_decision(Decision::Allow, Some(permit.rule()));
+        remains.passage = Some(self.limiter.enter(&permit, Instant::now().into_std())?);
         let admission = Admission::admit(permit)?;
         self.answer(admission, head.uri.path(), remains, ticket).await
+    }
+
+    /// Establishes who asks. Failures are counted for the address, but for those that are the gateway's own.
+    async fn authenticate(&self, head: &Parts, peer: IpAddr) -> Result<Caller, Refusal> {
+        let outcome = match Claim::parse(head) {
+            Ok(claim) => self.authenticators.authenticate(claim, peer).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(caller) => Ok(caller),
+            Err(error @ AuthError::KeysUnavailable { .. }) => Err(error.into()),
+            Err(error) => match self.limiter.note_failed_authentication(peer, Instant::now().into_std()) {
+                Ok(()) => Err(error.into()),
+                Err(limited) => {
+                    let reason = format!("{limited}: {error}");
+                    Err(Refusal { reason, ..limited.into() })
+                }
+            },
+        }
     }
 
     /// Reads what a DeleteObjects deletes, since the rules decide about each object. Nothing is read of a caller who may not delete
@@ -242,6 +274,7 @@ impl Gateway {
             }
             _ if has_unknown_length(call) => {
                 let slot = unknown_length::reserve(&self.upstreams, &carrier.bucket)?;
+                let _share = self.limiter.unknown_length_share(carrier.bucket.route, admission.permit())?;
                 let body = self.attach(&admission, admission.body_terms(), remains, ticket).await?;
                 unknown_length::store(carrier, body, slot, ticket).await
             }
@@ -279,7 +312,12 @@ impl Gateway {
         let collected = tokio::time::timeout(self.body_limits.idle, bounded::collect(body, limit)).await;
         match collected {
             Err(_) => Err(Fault::ClientIdle { seconds: self.body_limits.idle.as_secs() }.into()),
-            Ok(Ok(document)) => Ok(document),
+            Ok(Ok(document)) => {
+                if let Some(meter) = remains.upload_meter() {
+                    meter.charge(document.len(), Instant::now().into_std());
+                }
+                Ok(document)
+            }
             Ok(Err(CollectError::TooLong(limit))) => {
                 let message = "The document is longer than any of its kind.";
                 Err(Refusal::new(
@@ -308,6 +346,9 @@ impl Gateway {
         let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
         let terms = BodyTerms { min_size: 0, max_size: Some(limit), check_type: None };
         let mut body = UploadBody::attach(head, terms, source, self.body_limits);
+        if let Some(meter) = remains.upload_meter() {
+            body.throttle(Throttle::new(meter));
+        }
         let watch = Arc::clone(body.watch());
         remains.upload = Some(Arc::clone(&watch));
         ticket.note_upload(Arc::new(move || watch.client_bytes()));
@@ -332,6 +373,9 @@ impl Gateway {
     ) -> Result<UploadBody, Refusal> {
         let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
         let mut body = UploadBody::attach(admission.upload(), terms, source, self.body_limits);
+        if let Some(meter) = remains.upload_meter() {
+            body.throttle(Throttle::new(meter));
+        }
         let watch = Arc::clone(body.watch());
         remains.upload = Some(Arc::clone(&watch));
         ticket.note_upload(Arc::new(move || watch.client_bytes()));
@@ -344,9 +388,10 @@ impl Gateway {
         outcome: Result<Reply, Refusal>,
         head: &Parts,
         request_id: &RequestId,
-        remains: Remains,
+        mut remains: Remains,
         mut ticket: Ticket,
     ) -> Reply {
+        let passage = remains.passage.take();
         let mut reply = match outcome {
             Ok(reply) => reply,
             Err(refusal) => {
@@ -368,7 +413,7 @@ impl Gateway {
             reply.headers_mut().insert("x-amz-request-id", value);
         }
         ticket.note_status(reply.status().as_u16());
-        reply.map(|body| body.with_ticket(ticket))
+        reply.map(|body| body.with_ticket(ticket).with_passage(passage))
     }
 
     /// Sees to what a refused client still sends. Returns whether the connection must end, because a part of the body is unread.

@@ -13,10 +13,12 @@ use crate::base::RouteId;
 use crate::body::{Fault, UploadWatch};
 use crate::dial::{self, AddressPolicy, DialError, Dialer};
 use crate::sign::{Outbound, OutboundBody};
+use crate::upstream::breaker::Breaker;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::pool::{Connection, Pool};
 use crate::upstream::reply::{Lease, ReplyBody, UpstreamReply};
 use crate::upstream::settings::UpstreamSettings;
+use crate::upstream::slots::Slots;
 
 /// How often a running upload is looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -39,6 +41,11 @@ impl Upstreams {
         &self.0[route.0]
     }
 
+    /// How each upstream is doing.
+    pub fn states(&self) -> impl Iterator<Item = UpstreamState<'_>> {
+        self.0.iter().map(Upstream::state)
+    }
+
     /// Sends a request to its upstream.
     ///
     /// # Errors
@@ -48,13 +55,29 @@ impl Upstreams {
     }
 }
 
+/// How an upstream is doing, for metrics.
+#[derive(Debug, Clone, Copy)]
+pub struct UpstreamState<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Whether it is not asked after failures in a row.
+    pub resting: bool,
+    /// How often that happened.
+    pub trips: u64,
+    /// Requests that hold a connection.
+    pub in_flight: usize,
+    /// Requests that wait for one.
+    pub waiting: usize,
+}
+
 /// One store.
 #[derive(Debug)]
 pub struct Upstream {
     settings: UpstreamSettings,
     dialer: Dialer,
     pool: Arc<Pool>,
-    slots: Arc<Semaphore>,
+    slots: Slots,
+    breaker: Breaker,
     unknown_length_slots: Arc<Semaphore>,
 }
 
@@ -73,9 +96,10 @@ impl Upstream {
             addresses: AddressPolicy::Any,
         })?;
         let pool = Arc::new(Pool::new(settings.pool_idle_timeout));
-        let slots = Arc::new(Semaphore::new(settings.max_connections));
+        let slots = Slots::new(settings.max_connections, settings.max_waiting, settings.connect_timeout);
+        let breaker = Breaker::new(settings.breaker);
         let unknown_length_slots = Arc::new(Semaphore::new(settings.unknown_length_uploads));
-        Ok(Self { settings, dialer, pool, slots, unknown_length_slots })
+        Ok(Self { settings, dialer, pool, slots, breaker, unknown_length_slots })
     }
 
     /// A place among the uploads of unknown length, each of which keeps a part in memory. `None` if all are taken.
@@ -88,8 +112,47 @@ impl Upstream {
         self.settings.unknown_length_uploads
     }
 
+    fn state(&self) -> UpstreamState<'_> {
+        UpstreamState {
+            name: &self.settings.name,
+            resting: self.breaker.is_open(),
+            trips: self.breaker.trips(),
+            in_flight: self.slots.taken(),
+            waiting: self.slots.waiting(),
+        }
+    }
+
     async fn send(&self, outbound: Outbound) -> Result<UpstreamReply, UpstreamError> {
+        // A store that is not asked has perhaps no free slot either: no reason to wait for one.
+        self.breaker.check(Instant::now().into_std()).map_err(|wait| self.resting(wait))?;
         let slot = self.take_slot().await?;
+        self.breaker.admit(Instant::now().into_std()).map_err(|wait| self.resting(wait))?;
+        let outcome = self.send_on(outbound, slot).await;
+        self.note_health(&outcome);
+        outcome
+    }
+
+    /// Tells the breaker what a request says about the store, if it says anything.
+    fn note_health(&self, outcome: &Result<UpstreamReply, UpstreamError>) {
+        use UpstreamError as Error;
+        let upstream = self.settings.name.as_str();
+        match outcome {
+            Ok(reply) if !is_foreign_error(&reply.head) => {
+                if self.breaker.note_answer() {
+                    tracing::info!(upstream, "the store answers again");
+                }
+            }
+            Ok(_) | Err(Error::Connect { .. } | Error::NoAnswer { .. } | Error::Stalled { .. }) => {
+                if self.breaker.note_failure(Instant::now().into_std()) {
+                    tracing::warn!(upstream, "the store fails again and again; only probes go there until it answers");
+                }
+            }
+            // A request of a client may have made it close the connection; the other two never reached it.
+            Err(Error::Broken { .. } | Error::Upload(_) | Error::Busy { .. } | Error::Resting { .. }) => {}
+        }
+    }
+
+    async fn send_on(&self, outbound: Outbound, slot: OwnedSemaphorePermit) -> Result<UpstreamReply, UpstreamError> {
         let watch = outbound.watch().cloned();
         let started = Instant::now();
         let request = outbound.into_request();
@@ -105,10 +168,15 @@ impl Upstream {
     }
 
     async fn take_slot(&self) -> Result<OwnedSemaphorePermit, UpstreamError> {
-        let busy =
-            || UpstreamError::Busy { upstream: self.settings.name.clone(), limit: self.settings.max_connections };
-        let slot = tokio::time::timeout(self.settings.connect_timeout, Arc::clone(&self.slots).acquire_owned()).await;
-        slot.map_err(|_| busy())?.map_err(|_| busy())
+        self.slots.take().await.ok_or_else(|| UpstreamError::Busy {
+            upstream: self.settings.name.clone(),
+            limit: self.settings.max_connections,
+            waiting: self.slots.waiting(),
+        })
+    }
+
+    fn resting(&self, wait: Duration) -> UpstreamError {
+        UpstreamError::Resting { upstream: self.settings.name.clone(), wait }
     }
 
     /// Sends until a connection takes the request. Tries again only when nothing of the request can have reached the store: hyper gives
@@ -211,6 +279,15 @@ impl Upstream {
     fn stalled(&self) -> UpstreamError {
         UpstreamError::Stalled { upstream: self.settings.name.clone(), seconds: self.settings.idle_timeout.as_secs() }
     }
+}
+
+/// Whether something before the store answered in its place: a proxy's error with a page for people, not an S3 error document. Without a
+/// type nothing can be told. A 500 is left out: one client's request may provoke it.
+fn is_foreign_error(head: &http::response::Parts) -> bool {
+    let is_xml =
+        |value: &http::HeaderValue| value.as_bytes().to_ascii_lowercase().windows(3).any(|part| part == b"xml");
+    let content_type = head.headers.get(http::header::CONTENT_TYPE);
+    matches!(head.status.as_u16(), 502..=504) && content_type.is_some_and(|value| !is_xml(value))
 }
 
 /// A second copy of a request, if repeating it does no harm: GET, HEAD and DELETE find what the first one left, and a part that is in

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
+use std::num::NonZeroU64;
 
 use serde::Serialize;
 
@@ -10,7 +11,7 @@ use crate::auth::Attributes;
 use crate::base::RuleId;
 use crate::respond::Refusal;
 use crate::rules::explain::{Considered, Miss, Standing, Trace};
-use crate::rules::{Denied, Effect, RuleSettings, Scope, Terms};
+use crate::rules::{Denied, Effect, Rates, RuleSettings, Scope, Terms};
 
 /// Everything that is printed. The field names are those of the JSON.
 #[derive(Debug, Serialize)]
@@ -114,6 +115,43 @@ struct TermsView {
 struct SizesView {
     min_size: u64,
     max_size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_principal: Option<RatesView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    together: Option<RatesView>,
+}
+
+/// How much may be done at a time, in the keys of the configuration.
+#[derive(Debug, Serialize)]
+struct RatesView {
+    request_rate: Option<u32>,
+    request_burst: Option<u32>,
+    upload_rate: Option<u64>,
+    download_rate: Option<u64>,
+    requests_in_flight: Option<u32>,
+}
+
+impl RatesView {
+    fn of(rates: &Rates) -> Option<Self> {
+        (!rates.is_open()).then(|| Self {
+            request_rate: rates.requests.map(|rate| rate.per_second.get()),
+            request_burst: rates.requests.map(|rate| rate.burst.get()),
+            upload_rate: rates.upload.map(NonZeroU64::get),
+            download_rate: rates.download.map(NonZeroU64::get),
+            requests_in_flight: rates.in_flight,
+        })
+    }
+
+    fn line(&self) -> String {
+        let parts = [
+            self.request_rate.map(|rate| format!("{rate} requests/s")),
+            self.request_burst.map(|burst| format!("burst {burst}")),
+            self.upload_rate.map(|rate| format!("up {rate} bytes/s")),
+            self.download_rate.map(|rate| format!("down {rate} bytes/s")),
+            self.requests_in_flight.map(|number| format!("{number} in flight")),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -308,10 +346,17 @@ impl TermsView {
             set_headers,
             allow_headers,
             response_overrides,
+            rates_per_principal,
+            rates_together,
         } = terms;
         let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         Self {
-            limits: SizesView { min_size: *min_size, max_size: *max_size },
+            limits: SizesView {
+                min_size: *min_size,
+                max_size: *max_size,
+                per_principal: RatesView::of(rates_per_principal),
+                together: RatesView::of(rates_together),
+            },
             content: ContentView {
                 types: content_types.clone(),
                 extensions: extensions.clone(),
@@ -338,6 +383,13 @@ impl TermsView {
         }
         if let Some(max_size) = self.limits.max_size {
             add("limits.max_size", format!("{max_size} bytes"));
+        }
+        for (name, rates) in
+            [("limits.per_principal", &self.limits.per_principal), ("limits.together", &self.limits.together)]
+        {
+            if let Some(rates) = rates {
+                add(name, rates.line());
+            }
         }
         for (name, list) in [("content.types", &self.content.types), ("content.extensions", &self.content.extensions)] {
             if !list.is_empty() {
