@@ -196,7 +196,9 @@ impl From<IdentifyError> for Refusal {
 
 fn header_code(error: &HeaderError) -> S3ErrorCode {
     match error {
-        HeaderError::Refused(_) | HeaderError::Duplicate(_) | HeaderError::NotText(_) => S3ErrorCode::InvalidArgument,
+        HeaderError::Refused(_) | HeaderError::Duplicate(_) | HeaderError::NotText(_) | HeaderError::TooManyRanges => {
+            S3ErrorCode::InvalidArgument
+        }
         HeaderError::ConnectionNamed(_) => S3ErrorCode::InvalidRequest,
         HeaderError::MetadataTooLarge(_) => S3ErrorCode::MetadataTooLarge,
     }

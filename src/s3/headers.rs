@@ -121,10 +121,16 @@ pub enum HeaderError {
     /// A value with bytes outside visible ASCII, blank and tab.
     #[error("the header `{0}` has a value that is not plain text")]
     NotText(HeaderName),
+    /// More ranges than a reader has use for.
+    #[error("the Range header has more than {MAX_RANGES} ranges")]
+    TooManyRanges,
 }
 
 /// Largest user metadata, names and values together. Source: S3 user guide, "Working with object metadata".
 const MAX_METADATA_BYTES: usize = 2 * 1024;
+
+/// S3 serves one range for each request; a store that serves several repeats overlapping ones as often as they are named (CVE-2011-3192).
+const MAX_RANGES: usize = 8;
 
 impl SortedHeaders {
     /// Sorts the headers of a request for the operation. Values pass as SigV4 signs them, see [`collapse_blanks`].
@@ -144,6 +150,9 @@ impl SortedHeaders {
                 Disposition::NeedsAllow => sorted.needs_allow.push(name.clone()),
             }
             let value = canonical_value(name, value)?;
+            if *name == http::header::RANGE && value.as_bytes().split(|byte| *byte == b',').count() > MAX_RANGES {
+                return Err(HeaderError::TooManyRanges);
+            }
             if let Some(meta) = name.as_str().strip_prefix("x-amz-meta-") {
                 metadata_bytes += meta.len() + value.len();
             }
