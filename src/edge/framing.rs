@@ -12,7 +12,7 @@
 use std::mem;
 
 use http::header::{CONTENT_LENGTH, HOST};
-use http::{Method, request};
+use http::{HeaderValue, Method, request};
 
 use crate::arrival::Framing;
 
@@ -259,6 +259,9 @@ impl Head {
         if mem::replace(&mut self.host_seen, true) {
             return Err("several Host");
         }
+        if !is_host(value.trim_ascii()) {
+            return Err(NO_HOST);
+        }
         match &self.authority {
             Some(authority) if !authority.eq_ignore_ascii_case(value.trim_ascii()) => {
                 Err("authority of the target differs from Host")
@@ -295,6 +298,10 @@ pub(super) fn of_h2(head: &request::Parts) -> Framing {
         }
         _ => {}
     }
+    let named = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+    if !named.or(head.headers.get(HOST).map(HeaderValue::as_bytes)).is_some_and(is_host) {
+        return Framing::Ambiguous(NO_HOST);
+    }
     let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
     match (lengths.next(), lengths.next()) {
         (Some(_), Some(_)) => Framing::Ambiguous("several Content-Length"),
@@ -303,6 +310,13 @@ pub(super) fn of_h2(head: &request::Parts) -> Framing {
         }
         _ => Framing::Clear,
     }
+}
+
+const NO_HOST: Rule = "Host has a byte that no host has";
+
+/// `uri-host [ ":" port ]` of RFC 3986 §3.2.2 by its bytes: a reader that takes `@`, `/` or `#` for a delimiter finds another host in it.
+fn is_host(text: &[u8]) -> bool {
+    text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(byte))
 }
 
 const CONNECT: Rule = "CONNECT is not served, and its body has no agreed framing";

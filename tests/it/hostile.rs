@@ -441,6 +441,10 @@ async fn e09_e10_no_header_chooses_where_a_request_goes() {
         assert_eq!(request.request_line(), "GET /up-bkt/a/x");
     }
     let before = wire.recorder.requests().len();
+    for host in ["gw@evil", "gw/evil", "gw#evil", "gw evil", "gw\tevil", "gw\\evil", "gw?x", "gw\u{e9}", "gw, evil"] {
+        let reply = wire.ask(request.replace("host: gw", &format!("host: {host}"))).await;
+        assert!(reply.status == 400 && reply.closed, "{host}: {reply:?}");
+    }
     for target in ["http://other/bkt/a/x", "http://gw@other/bkt/a/x", "http://gw:80/bkt/a/x", "ftp://gw/bkt/a/x"] {
         let reply = wire.ask(wire.head(&format!("GET {target}"), "")).await;
         assert!(reply.status == 400 && reply.closed, "{target}: {reply:?}");

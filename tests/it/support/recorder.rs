@@ -57,6 +57,8 @@ pub enum Answer {
     CloseAfter(usize),
     /// Reads nothing of the body and never answers.
     Stall,
+    /// The same for a PUT; answers anything else with these bytes.
+    StallPuts(String),
     /// Reads the request and never answers.
     Silence,
     /// Reads the request, answers and closes, as at the end of an idle time.
@@ -209,7 +211,8 @@ async fn act(
     answer: Answer,
 ) -> bool {
     match answer {
-        Answer::Bytes(bytes) | Answer::ThenCloseOnReuse(bytes) => {
+        Answer::StallPuts(_) if log.lock().unwrap()[index].head.starts_with("PUT") => std::future::pending().await,
+        Answer::Bytes(bytes) | Answer::ThenCloseOnReuse(bytes) | Answer::StallPuts(bytes) => {
             read_body(stream, rest, log, index, usize::MAX).await;
             stream.write_all(bytes.as_bytes()).await.is_ok()
         }
