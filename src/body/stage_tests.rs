@@ -204,7 +204,7 @@ fn h16_endless_tiny_chunks_are_refused() {
 }
 
 #[test]
-fn a_signed_upload_keeps_one_chunk_in_memory() {
+fn l09_a_signed_upload_keeps_one_chunk_in_memory() {
     let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(ChunkEncode::new(Some(signer()), None))];
     let (mut given, mut taken) = (0u64, 0u64);
     for _ in 0..100 {

@@ -302,7 +302,7 @@ async fn k12_empty_and_tiny_data_frames_do_not_fill_the_memory() {
     for (name, size, count) in
         [("empty DATA frames, 1,000,000", 0, 1_000_000), ("DATA frames of one byte, 250,000", 1, 250_000)]
     {
-        let field = Field::start(Answer::StallPuts(response(200, "", ""))).await;
+        let field = Field::start(Answer::stall_puts()).await;
         let report = field
             .under(name, async {
                 let (wire, window) = stalled_upload(&field).await;

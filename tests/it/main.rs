@@ -15,6 +15,7 @@ mod clients;
 mod commit_point;
 mod confused_deputy;
 mod demo;
+mod floods;
 mod forged_tokens;
 mod hostile;
 mod http2_abuse;

@@ -57,8 +57,8 @@ pub enum Answer {
     CloseAfter(usize),
     /// Reads nothing of the body and never answers.
     Stall,
-    /// The same for a PUT; answers anything else with these bytes.
-    StallPuts(String),
+    /// Answers in the first way where the head contains a text, else in the second.
+    Where(&'static str, Box<Answer>, Box<Answer>),
     /// Reads the request and never answers.
     Silence,
     /// Reads the request, answers and closes, as at the end of an idle time.
@@ -82,6 +82,11 @@ impl Answer {
                 "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>store-internal-message</Message><HostId>store-host-id</HostId></Error>"
             ),
         )
+    }
+
+    /// Takes nothing of any PUT, and answers everything else with an empty success.
+    pub fn stall_puts() -> Self {
+        Self::Where("PUT ", Box::new(Self::Stall), Box::new(Self::ok()))
     }
 
     /// An empty success.
@@ -193,7 +198,11 @@ async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<Recorded>>>, how: Arc<M
             log.push(Recorded { head, ..Recorded::default() });
             log.len() - 1
         };
-        let answer = how.lock().unwrap().clone();
+        let mut answer = how.lock().unwrap().clone();
+        while let Answer::Where(text, then, otherwise) = answer {
+            let found = log.lock().unwrap()[index].head.contains(text);
+            answer = if found { *then } else { *otherwise };
+        }
         if matches!(answer, Answer::ThenCloseOnReuse(_)) && std::mem::replace(&mut reused, true) {
             return;
         }
@@ -211,8 +220,7 @@ async fn act(
     answer: Answer,
 ) -> bool {
     match answer {
-        Answer::StallPuts(_) if log.lock().unwrap()[index].head.starts_with("PUT") => std::future::pending().await,
-        Answer::Bytes(bytes) | Answer::ThenCloseOnReuse(bytes) | Answer::StallPuts(bytes) => {
+        Answer::Bytes(bytes) | Answer::ThenCloseOnReuse(bytes) => {
             read_body(stream, rest, log, index, usize::MAX).await;
             stream.write_all(bytes.as_bytes()).await.is_ok()
         }
@@ -234,6 +242,7 @@ async fn act(
             false
         }
         Answer::Stall => std::future::pending().await,
+        Answer::Where(..) => unreachable!("resolved before"),
         Answer::Silence => {
             read_body(stream, rest, log, index, usize::MAX).await;
             while stream.read(&mut [0; 1024]).await.is_ok_and(|length| length > 0) {}
