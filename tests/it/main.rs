@@ -25,6 +25,7 @@ mod memory;
 mod multipart;
 mod objects;
 mod oidc;
+mod properties;
 mod refusals_midway;
 mod secrets;
 mod shutdown;
