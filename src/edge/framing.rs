@@ -21,7 +21,7 @@ type Rule = &'static str;
 
 /// Reads the bytes of one connection in any pieces, without I/O. Keeps at most one unfinished line.
 #[derive(Debug)]
-pub(super) struct Scanner {
+pub struct Scanner {
     state: State,
     /// Beginning of a line whose end has not arrived.
     line: Vec<u8>,
@@ -58,7 +58,7 @@ struct Head {
 
 impl Scanner {
     /// `max_head_bytes` bounds the memory; hyper refuses longer heads with the same number.
-    pub(super) fn new(max_head_bytes: usize) -> Self {
+    pub fn new(max_head_bytes: usize) -> Self {
         Self {
             state: State::Head,
             line: Vec::new(),
@@ -70,7 +70,7 @@ impl Scanner {
     }
 
     /// Takes the next bytes of the connection; returns how many heads with one reading only were completed by them.
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> usize {
+    pub fn feed(&mut self, mut bytes: &[u8]) -> usize {
         let mut clear_heads = 0;
         while !bytes.is_empty() && self.broken.is_none() {
             let taken = match &mut self.state {
@@ -99,12 +99,12 @@ impl Scanner {
     }
 
     /// The rule that was broken, once one was. Everything after it is ambiguous.
-    pub(super) fn broken(&self) -> Option<Rule> {
+    pub fn broken(&self) -> Option<Rule> {
         self.broken
     }
 
     /// Whether nothing of a message is under way: the next byte begins a request.
-    pub(super) fn is_between_messages(&self) -> bool {
+    pub fn is_between_messages(&self) -> bool {
         self.broken.is_none() && self.state == State::Head && self.section_bytes == 0
     }
 

@@ -22,7 +22,7 @@ mod admin;
 mod body;
 mod connection;
 mod drain;
-mod framing;
+pub mod framing;
 mod listener;
 mod monitor;
 mod rate_guard;
