@@ -156,8 +156,10 @@ fn some_head(object: Vec<u8>) -> impl Strategy<Value = (UploadHead, BodyTerms)> 
     )
 }
 
+type SomeUpload = (Vec<u8>, UploadHead, BodyTerms, Vec<usize>, Option<(usize, u8)>);
+
 /// An object and how its upload is announced; cut places; and whether its bytes are broken somewhere.
-fn some_upload() -> impl Strategy<Value = (Vec<u8>, UploadHead, BodyTerms, Vec<usize>, Option<(usize, u8)>)> {
+fn some_upload() -> impl Strategy<Value = SomeUpload> {
     let object = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..3000),
         (0usize..3000).prop_map(|length| [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice(), &vec![7; length]].concat()),
