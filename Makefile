@@ -31,6 +31,10 @@ lint: ## clippy, warnings are errors
 	cargo clippy --locked --all-targets --features demo -- -D warnings
 	cargo clippy --locked --lib --bins -- -D warnings
 
+.PHONY: fuzz
+fuzz: ## fuzz every parser, FUZZ_SECONDS (60) each; `make fuzz TARGETS="query xml"` for some
+	fuzz/run.sh $(TARGETS)
+
 .PHONY: demo
 demo: ## a gateway and a store in one process, to play with
 	cargo run --locked --features demo -- demo

@@ -9,7 +9,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, UnreadableHead};
 use crate::audit::{AuditSink, Auditor, JsonLines};
 use crate::auth::Authenticators;
 use crate::base::{Clock, SystemClock};
@@ -148,6 +148,10 @@ impl Handler for Serve {
     fn handle(&self, arrival: Arrival) -> impl Future<Output = Reply> + Send {
         let gateway = Arc::clone(&self.0);
         async move { gateway.serve(arrival).await }
+    }
+
+    fn unreadable(&self, head: UnreadableHead) {
+        self.0.auditor.record_unreadable(&head);
     }
 }
 

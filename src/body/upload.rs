@@ -237,7 +237,7 @@ impl UploadBody {
     }
 }
 
-fn choose_stages(upload: &UploadHead, terms: BodyTerms) -> Vec<Box<dyn Stage>> {
+pub(in crate::body) fn choose_stages(upload: &UploadHead, terms: BodyTerms) -> Vec<Box<dyn Stage>> {
     let mut stages: Vec<Box<dyn Stage>> = Vec::with_capacity(8);
     let mut digests: Vec<Box<dyn Stage>> = Vec::new();
     if let BodyFraming::AwsChunked { trailer } = upload.framing {

@@ -107,7 +107,7 @@ async fn a_certificate_of_the_given_authority_and_name_is_accepted_and_the_sessi
 }
 
 #[tokio::test]
-async fn certificates_of_another_authority_or_for_another_name_are_refused() {
+async fn k24_certificates_of_another_authority_or_for_another_name_are_refused() {
     let (port, ca_file) = tls_echo(&["elsewhere.example"]).await;
     let (_, other_authority) = tls_echo(&["localhost"]).await;
     for ca_file in [Some(ca_file.path()), Some(other_authority.path()), None] {

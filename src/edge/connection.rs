@@ -26,7 +26,8 @@ use super::settings::ConnectionLimits;
 use super::streams::{Judgement, Streams};
 use super::tls::Protocol;
 use super::wire_guard::{Verdicts, WireGuard};
-use crate::arrival::ConnectionFacts;
+use crate::arrival::{ConnectionFacts, UnreadableHead};
+use crate::base::RequestId;
 
 /// hyper's own value (408 KiB). Smaller buffers bound the memory of a stalled connection, but 64 KiB costs 1.5 times
 /// the CPU per GiB; the head has its own limit (`max_header_size`), so this bounds body buffers only.
@@ -88,6 +89,7 @@ async fn serve_http1<H, IO>(
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let verdicts = Arc::new(Verdicts::default());
+    let handler = service.handler.clone();
     let io = TokioIo::new(WireGuard::new(stream, verdicts.clone(), &service.limits));
     let builder = http1_builder(&service.limits);
     // Not `with_upgrades`: no bytes are ever passed through.
@@ -102,7 +104,21 @@ async fn serve_http1<H, IO>(
             connection.await
         }
     };
+    if let Some(head) = outcome.as_ref().err().and_then(|error| unreadable(error, facts)) {
+        handler.unreadable(head);
+    }
     note_end(outcome, facts, monitor);
+}
+
+/// hyper answers such heads by itself (400 or 431, no body), and no request comes of them.
+fn unreadable(error: &hyper::Error, connection: ConnectionFacts) -> Option<UnreadableHead> {
+    error.is_parse().then(|| UnreadableHead {
+        request_id: RequestId::generate(),
+        received: std::time::Instant::now(),
+        connection,
+        too_large: error.is_parse_too_large(),
+        reason: error.to_string(),
+    })
 }
 
 fn http1_builder(limits: &ConnectionLimits) -> http1::Builder {

@@ -16,13 +16,13 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, UnreadableHead};
 
 mod admin;
 mod body;
 mod connection;
 mod drain;
-mod framing;
+pub mod framing;
 mod listener;
 mod monitor;
 mod rate_guard;
@@ -52,6 +52,9 @@ pub trait Handler: Clone + Send + Sync + 'static {
     ///
     /// A panic becomes `500 InternalError` for this request only.
     fn handle(&self, arrival: Arrival) -> impl Future<Output = http::Response<Self::Body>> + Send;
+
+    /// Takes note of an HTTP/1.1 head that could not be read. Its connection has ended.
+    fn unreadable(&self, head: UnreadableHead);
 }
 
 /// Why the edge could not be set up.

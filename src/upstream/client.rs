@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Request};
 use hyper::Response;
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -160,7 +161,8 @@ impl Upstream {
         let (response, connection) = self.exchange(request, watch.as_deref()).await?;
         let whole = self.settle(&response, watch.as_deref()).await?;
         // A store that refuses a body may never read it, or read it as the next request: then the answers would no longer fit the requests.
-        let reusable = whole && (response.status().is_success() || !carries_body);
+        let read_whole = whole && (response.status().is_success() || !carries_body);
+        let reusable = read_whole && is_framed_once(response.headers());
         let (head, incoming) = response.into_parts();
         let lease = Lease::new(connection, Arc::clone(&self.pool), slot, reusable);
         let body = ReplyBody::new(incoming, lease, self.settings.idle_timeout);
@@ -288,6 +290,18 @@ fn is_foreign_error(head: &http::response::Parts) -> bool {
         |value: &http::HeaderValue| value.as_bytes().to_ascii_lowercase().windows(3).any(|part| part == b"xml");
     let content_type = head.headers.get(http::header::CONTENT_TYPE);
     matches!(head.status.as_u16(), 502..=504) && content_type.is_some_and(|value| !is_xml(value))
+}
+
+/// Whether the end of an answer has one reading. hyper takes `Transfer-Encoding: chunked` twice for once, and a length beside it for
+/// nothing; a proxy on the way may see the answer end elsewhere, and send us the rest of it as the next one (G06).
+fn is_framed_once(headers: &HeaderMap) -> bool {
+    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => lengths <= 1,
+        (Some(coding), None) => lengths == 0 && coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
 }
 
 /// A second copy of a request, if repeating it does no harm: GET, HEAD and DELETE find what the first one left, and a part that is in

@@ -323,7 +323,7 @@ fn anchors_of_yaml_work_and_dash_is_standard_output() {
 }
 
 #[test]
-fn plain_http_to_loopback_may_leave_bodies_unsigned() {
+fn k24_plain_http_to_loopback_may_leave_bodies_unsigned() {
     let config = loaded(&edited("https://s3.example.com", "http://127.0.0.1:9000\n    payload: unsigned"));
     assert_eq!((config.upstreams[0].tls, config.upstreams[0].payload), (false, PayloadMode::Unsigned));
 }

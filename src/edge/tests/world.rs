@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::arrival::{Arrival, Framing};
+use crate::arrival::{Arrival, Framing, UnreadableHead};
 use crate::edge::{
     Addresses, AdminState, Certificates, ConnectionLimits, DrainReport, Edge, Handler, ListenerSettings, Monitor,
     Settings, TlsSettings,
@@ -60,6 +60,8 @@ pub(super) enum Event {
     BodyRead(Result<usize, ()>),
     /// The body of the answer, or the handler itself, was dropped before its end.
     Dropped,
+    /// A head could not be read; whether it was too large.
+    Unreadable(bool),
 }
 
 /// Answers by path: `/panic`, `/refuse` (does not read), `/endless`, `/wait` (until told), `/switch`; else reads and echoes.
@@ -101,6 +103,10 @@ impl Handler for Probe {
                 response
             }
         }
+    }
+
+    fn unreadable(&self, head: UnreadableHead) {
+        self.tell(Event::Unreadable(head.too_large));
     }
 }
 
