@@ -16,6 +16,7 @@ use crate::base::{Clock, SystemClock};
 use crate::body::{BodyLimits, LingerLimits};
 use crate::config::{AuditTarget, Config, LogFormat, LogSettings};
 use crate::edge::{AdminState, ConnectionLimits, Edge, Handler, Monitor};
+use crate::flow::Budget;
 use crate::gateway::Gateway;
 use crate::respond::{AnswerBody, Reply};
 use crate::rules::RuleSet;
@@ -55,17 +56,18 @@ impl App {
             .collect();
         let routes =
             config.upstreams.iter().zip(&credentials).map(|(upstream, store)| route(upstream, store)).collect();
+        let budget = Budget::new(config.edge.limits.buffer_bytes);
         let gateway = Gateway {
             authenticators: Authenticators::new(config.auth, Arc::clone(&clock)).context("clients")?,
             buckets: config.buckets,
             rules: RuleSet::new(config.rules),
             signer: Arc::new(Signer::new(routes, Arc::clone(&clock))),
-            upstreams: Arc::new(Upstreams::new(config.upstreams).context("upstreams")?),
+            upstreams: Arc::new(Upstreams::new(config.upstreams, &budget).context("upstreams")?),
             body_limits: body_limits(&config.edge.limits),
             auditor: Auditor::new(sink, metrics.clone(), Arc::clone(&clock)),
             since: clock.now(),
         };
-        let edge = Edge::bind(config.edge)?;
+        let edge = Edge::bind(config.edge, budget)?;
         Ok(Self { edge, gateway: Arc::new(gateway), credentials, metrics })
     }
 

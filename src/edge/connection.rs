@@ -20,13 +20,13 @@ use super::framing;
 use super::listener::Accepted;
 use super::monitor::Monitor;
 use super::rate_guard::{Pace, RateGuard};
-use super::read_ahead::{Collect, ReadAhead};
 use super::service::Service;
 use super::settings::ConnectionLimits;
 use super::streams::{Judgement, Streams};
 use super::tls::Protocol;
 use super::wire_guard::{Verdicts, WireGuard};
 use crate::arrival::ConnectionFacts;
+use crate::flow::{Collect, MeteredReads, ReadAhead};
 
 /// hyper's own value (408 KiB). Smaller buffers bound the memory of a stalled connection, but 64 KiB costs 1.5 times
 /// the CPU per GiB; the head has its own limit (`max_header_size`), so this bounds body buffers only.
@@ -88,6 +88,7 @@ async fn serve_http1<H, IO>(
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let verdicts = Arc::new(Verdicts::default());
+    let stream = MeteredReads::new(stream, Arc::clone(&service.budget));
     let io = TokioIo::new(WireGuard::new(stream, verdicts.clone(), &service.limits));
     let builder = http1_builder(&service.limits);
     // Not `with_upgrades`: no bytes are ever passed through.

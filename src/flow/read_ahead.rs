@@ -19,7 +19,7 @@ const LARGE: usize = 64 * 1024;
 
 /// Reads more from the socket than it was asked for. Holds no memory while nothing arrives.
 #[derive(Debug)]
-pub(super) struct ReadAhead<IO> {
+pub struct ReadAhead<IO> {
     inner: IO,
     buffer: Vec<u8>,
     /// Bytes of `buffer` already handed out.
@@ -28,7 +28,8 @@ pub(super) struct ReadAhead<IO> {
 }
 
 impl<IO> ReadAhead<IO> {
-    pub(super) fn new(inner: IO) -> Self {
+    /// Wraps a socket.
+    pub fn new(inner: IO) -> Self {
         Self { inner, buffer: Vec::new(), taken: 0, next_read: SMALL }
     }
 }
@@ -72,14 +73,15 @@ impl<IO: AsyncRead + Unpin> AsyncRead for ReadAhead<IO> {
 
 /// Fills the reader's buffer from several reads, as long as they give something at once.
 #[derive(Debug)]
-pub(super) struct Collect<IO> {
+pub struct Collect<IO> {
     inner: IO,
     /// The end, or an error, that came after bytes; the next read reports it.
     pending_end: Option<io::Result<()>>,
 }
 
 impl<IO> Collect<IO> {
-    pub(super) fn new(inner: IO) -> Self {
+    /// Wraps a TLS stream.
+    pub fn new(inner: IO) -> Self {
         Self { inner, pending_end: None }
     }
 }
