@@ -72,7 +72,11 @@ pub(super) async fn serve<H: Handler>(accepted: Accepted, service: Arc<Service<H
         },
     };
     match protocol {
-        Protocol::Http1 => serve_http1(Collect::new(stream), service, facts, stop, &monitor).await,
+        Protocol::Http1 => {
+            let mut stream = Collect::new(stream);
+            stream.set_budget(Arc::clone(&service.budget));
+            serve_http1(stream, service, facts, stop, &monitor).await
+        }
         Protocol::Http2 => serve_http2(stream, service, facts, stop, &monitor).await,
     }
 }

@@ -1,13 +1,13 @@
-//! How large a step is worth taking: a sixteenth of what has flowed since it last stood still.
+//! How large a step is worth taking: a thirty-second part of what has flowed since it last stood still.
 //!
 //! A store that takes nothing lets the kernel swallow some hundred KiB before it shows. Steps in proportion to the flow
-//! hold a sixteenth of that when it does, and cost a lone transfer about a hundred small steps before it is at full size.
+//! hold that part when it does, and cost a lone transfer about two hundred small steps before it is at full size.
 
 use std::time::{Duration, Instant};
 
 use super::{LEAST, MOST};
 
-const PART: u64 = 16;
+const PART: u64 = 32;
 
 /// Time without movement after which a flow begins anew. Longer than the pauses of a healthy one: a full round trip
 /// to a far store, or a scheduler under load.
@@ -55,7 +55,7 @@ mod tests {
     fn steps_grow_with_the_flow_up_to_what_is_allowed_and_are_powers_of_two() {
         let mut growth = Growth::default();
         assert_eq!(growth.step(MOST), LEAST);
-        growth.moved(16 * 100 * 1024);
+        growth.moved(32 * 100 * 1024);
         assert_eq!(growth.step(MOST), 64 * 1024);
         assert_eq!(growth.step(40 * 1024), 32 * 1024);
         growth.moved(1 << 40);

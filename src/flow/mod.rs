@@ -13,5 +13,5 @@ mod reads;
 
 pub use budget::{Budget, LEAST, MOST};
 pub use paced::Paced;
-pub use read_ahead::{Collect, ReadAhead};
+pub use read_ahead::{Collect, ReadAhead, SendQueue};
 pub use reads::MeteredReads;

@@ -47,12 +47,13 @@ impl Connection {
     /// # Errors
     /// [`OpenError`] if there is none in time.
     pub async fn open(dialer: &Dialer, budget: Arc<Budget>) -> Result<Self, OpenError> {
-        let stream = dialer.connect().await?;
+        let mut stream = dialer.connect().await?;
         // Whatever is dropped unfinished must end in a reset: a FIN between head and body is, to SeaweedFS 4.48, an empty object.
         let socket = SockRef::from(stream.socket());
         socket.set_linger(Some(Duration::ZERO))?;
         #[cfg(target_os = "linux")]
         socket.set_tcp_notsent_lowat(MAX_UNSENT_BYTES)?;
+        stream.set_budget(Arc::clone(&budget));
         let stream = MeteredReads::new(KeepReading::new(stream), budget);
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let task = tokio::spawn(async move {
