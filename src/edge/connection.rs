@@ -12,6 +12,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::Handler;
@@ -23,7 +24,7 @@ use super::rate_guard::{Pace, RateGuard};
 use super::service::Service;
 use super::settings::ConnectionLimits;
 use super::streams::{Judgement, Streams};
-use super::tls::Protocol;
+use super::tls::{Protocol, Tls};
 use super::wire_guard::{Verdicts, WireGuard};
 use crate::arrival::ConnectionFacts;
 use crate::flow::{Collect, MeteredReads, ReadAhead};
@@ -47,15 +48,27 @@ const H2_MAX_PENDING_RESETS: usize = 20;
 const H2_MAX_LOCAL_RESETS: usize = 128;
 
 /// Serves the connection until it ends. Dropping the future cuts it.
-pub(super) async fn serve<H: Handler>(accepted: Accepted, service: Arc<Service<H>>, mut stop: Stop, monitor: Monitor) {
-    let limits = &service.limits;
+pub(super) async fn serve<H: Handler>(accepted: Accepted, service: Arc<Service<H>>, stop: Stop, monitor: Monitor) {
     let Accepted { stream, peer, tls } = accepted;
     let facts = ConnectionFacts { peer, tls: tls.is_some() };
-    let stream = RateGuard::new(stream, Pace::of(limits));
-    let Some(tls) = tls else {
-        return serve_http1(stream, service, facts, stop, &monitor).await;
-    };
-    let handshake = timeout(limits.handshake_timeout, tls.accept(ReadAhead::new(stream)));
+    let stream = RateGuard::new(stream, Pace::of(&service.limits));
+    match tls {
+        None => serve_http1(stream, service, facts, stop, &monitor).await,
+        // Boxed, here and below: a future has room for its largest branch, for as long as the connection lives.
+        Some(tls) => Box::pin(serve_tls(stream, &tls, service, facts, stop, &monitor)).await,
+    }
+}
+
+async fn serve_tls<H: Handler>(
+    stream: RateGuard<TcpStream>,
+    tls: &Tls,
+    service: Arc<Service<H>>,
+    facts: ConnectionFacts,
+    mut stop: Stop,
+    monitor: &Monitor,
+) {
+    let peer = facts.peer;
+    let handshake = Box::pin(timeout(service.limits.handshake_timeout, tls.accept(ReadAhead::new(stream))));
     let (stream, protocol) = tokio::select! {
         // Nothing is in flight yet, so nothing is lost.
         _ = stop.requested() => return,
@@ -75,9 +88,9 @@ pub(super) async fn serve<H: Handler>(accepted: Accepted, service: Arc<Service<H
         Protocol::Http1 => {
             let mut stream = Collect::new(stream);
             stream.set_budget(Arc::clone(&service.budget));
-            serve_http1(stream, service, facts, stop, &monitor).await
+            serve_http1(stream, service, facts, stop, monitor).await
         }
-        Protocol::Http2 => serve_http2(stream, service, facts, stop, &monitor).await,
+        Protocol::Http2 => Box::pin(serve_http2(stream, service, facts, stop, monitor)).await,
     }
 }
 

@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(total, 400 * SMALL + 10);
         let asked = &io.inner.asked;
         assert!(asked[..400].is_sorted(), "{asked:?}");
-        assert_eq!((asked[0], asked[32], asked[399], asked[401]), (SMALL, SMALL, LARGE, SMALL));
+        assert_eq!((asked[0], asked[64], asked[399], asked[401]), (SMALL, SMALL, LARGE, SMALL));
         assert_eq!(io.buffer.capacity(), 0);
     }
 

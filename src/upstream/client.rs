@@ -129,7 +129,8 @@ impl Upstream {
         loop {
             let mut connection = match self.pool.take().await {
                 Some(connection) => connection,
-                None => self.open().await?,
+                // Boxed, so that the upload that follows does not carry the room for it.
+                None => Box::pin(self.open()).await?,
             };
             let again = self.repeatable(&request);
             let sending = connection.sender().try_send_request(request);
