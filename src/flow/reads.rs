@@ -161,8 +161,7 @@ mod tests {
         }
         connection.abort();
         drop(body);
-        let reads = reads.lock().unwrap().clone();
-        reads
+        reads.lock().unwrap().clone()
     }
 
     #[tokio::test]
