@@ -16,6 +16,7 @@ use crate::base::{Clock, SystemClock};
 use crate::body::{BodyLimits, LingerLimits};
 use crate::config::{AuditTarget, Config, LogFormat, LogSettings};
 use crate::edge::{AdminState, ConnectionLimits, Edge, Handler, Monitor};
+use crate::flow::Budget;
 use crate::gateway::Gateway;
 use crate::limits::{Limiter, StoreShares};
 use crate::respond::{AnswerBody, Reply};
@@ -58,18 +59,19 @@ impl App {
             config.upstreams.iter().zip(&credentials).map(|(upstream, store)| route(upstream, store)).collect();
         let shares: Vec<_> = config.upstreams.iter().map(store_shares).collect();
         let limiter = Limiter::new(config.limits, &config.rules, &shares, Instant::now());
+        let budget = Budget::new(config.edge.limits.buffer_bytes);
         let gateway = Gateway {
             authenticators: Authenticators::new(config.auth, Arc::clone(&clock)).context("clients")?,
             buckets: config.buckets,
             rules: RuleSet::new(config.rules),
             limiter: Arc::new(limiter),
             signer: Arc::new(Signer::new(routes, Arc::clone(&clock))),
-            upstreams: Arc::new(Upstreams::new(config.upstreams).context("upstreams")?),
+            upstreams: Arc::new(Upstreams::new(config.upstreams, &budget).context("upstreams")?),
             body_limits: body_limits(&config.edge.limits),
             auditor: Auditor::new(sink, metrics.clone(), Arc::clone(&clock)),
             since: clock.now(),
         };
-        let edge = Edge::bind(config.edge)?;
+        let edge = Edge::bind(config.edge, budget)?;
         Ok(Self { edge, gateway: Arc::new(gateway), credentials, metrics })
     }
 

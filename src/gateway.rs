@@ -31,7 +31,6 @@ use crate::rules::{BatchScope, Denied, Permit, RuleSet, Scope};
 use crate::s3::addressing::locate_path;
 use crate::s3::administration::MAX_REQUEST_BYTES;
 use crate::s3::complete_upload::MAX_DOCUMENT_BYTES;
-use crate::s3::serving::serving;
 use crate::s3::{
     self, Bucket, Buckets, IdentifyError, Operation, PassThrough, S3Call, S3ErrorCode, UploadHead, identify,
 };
@@ -169,7 +168,7 @@ impl Gateway {
         match (permit.scope(), permit.call().resource.bucket()) {
             (Scope::Buckets(visible), _) => self.list_buckets(permit, visible, ticket).await,
             (Scope::Listing(scope), Some(bucket)) => {
-                let page = listing::collect(
+                let page = Box::pin(listing::collect(
                     scope,
                     permit.call(),
                     bucket,
@@ -177,7 +176,7 @@ impl Gateway {
                     &self.signer,
                     &self.upstreams,
                     ticket,
-                )
+                ))
                 .await?;
                 Ok(local::document(page))
             }
@@ -241,19 +240,43 @@ impl Gateway {
     ) -> Result<Reply, Refusal> {
         let (admission, call) = (Arc::clone(&carrier.admission), carrier.admission.permit().call());
         match call.operation {
-            Operation::CreateMultipartUpload => calls::create(&carrier, ticket).await,
             Operation::UploadPart => {
                 let (terms, query) = calls::part(&carrier)?;
                 self.forward(&carrier, terms, &query, remains, ticket).await
             }
+            _ if has_unknown_length(call) => {
+                let slot = unknown_length::reserve(&self.upstreams, &carrier.bucket)?;
+                let _share = self.limiter.unknown_length_share(carrier.bucket.route, admission.permit())?;
+                let body = self.attach(&admission, admission.body_terms(), remains, ticket).await?;
+                Box::pin(unknown_length::store(carrier, body, slot, ticket)).await
+            }
+            operation if takes_steps(operation) => {
+                // Boxed, because the future of a request has room for its largest branch: streams last, these do not.
+                Box::pin(self.carry_out_in_steps(carrier, resource, remains, ticket)).await
+            }
+            _ => self.forward(&carrier, admission.body_terms(), &call.query, remains, ticket).await,
+        }
+    }
+
+    /// Carries out a call that is more than one request passed on: parts, copies, documents, settings.
+    async fn carry_out_in_steps(
+        &self,
+        carrier: Carrier,
+        resource: &str,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<Reply, Refusal> {
+        let (admission, call) = (Arc::clone(&carrier.admission), carrier.admission.permit().call());
+        match call.operation {
+            Operation::CreateMultipartUpload => calls::create(&carrier, ticket).await,
             Operation::CompleteMultipartUpload => {
                 let body = self.collect(remains, MAX_DOCUMENT_BYTES).await?;
                 calls::complete(&carrier, &body, resource, ticket).await
             }
-            Operation::CopyObject => copy::object(&carrier, resource, ticket).await,
-            Operation::UploadPartCopy => copy::part(&carrier, resource, ticket).await,
             Operation::AbortMultipartUpload => calls::abort(&carrier, ticket).await,
             Operation::ListParts => calls::list(&carrier, ticket).await,
+            Operation::CopyObject => copy::object(&carrier, resource, ticket).await,
+            Operation::UploadPartCopy => copy::part(&carrier, resource, ticket).await,
             Operation::GetObjectAttributes => attributes::get(&self.errand(&admission, &carrier.bucket), ticket).await,
             Operation::GetObjectTagging => tagging::get(&self.errand(&admission, &carrier.bucket), ticket).await,
             Operation::PutObjectTagging => {
@@ -262,7 +285,7 @@ impl Gateway {
                 tagging::put(&self.errand(&admission, &carrier.bucket), &body, ticket).await
             }
             Operation::DeleteObjectTagging => tagging::delete(&self.errand(&admission, &carrier.bucket), ticket).await,
-            operation if is_administered(operation) => {
+            _ => {
                 let document = match &call.document {
                     Some(_) => {
                         Some(self.read_document(call.document.as_ref(), MAX_REQUEST_BYTES, remains, ticket).await?)
@@ -272,13 +295,6 @@ impl Gateway {
                 let (signer, upstreams) = (&carrier.signer, &carrier.upstreams);
                 forward::forward(&admission, &carrier.bucket, document, signer, upstreams, ticket).await
             }
-            _ if has_unknown_length(call) => {
-                let slot = unknown_length::reserve(&self.upstreams, &carrier.bucket)?;
-                let _share = self.limiter.unknown_length_share(carrier.bucket.route, admission.permit())?;
-                let body = self.attach(&admission, admission.body_terms(), remains, ticket).await?;
-                unknown_length::store(carrier, body, slot, ticket).await
-            }
-            _ => self.forward(&carrier, admission.body_terms(), &call.query, remains, ticket).await,
         }
     }
 
@@ -432,9 +448,14 @@ impl Gateway {
     }
 }
 
-/// Whether a call is forwarded with a document to or from the store. The location of a bucket is asked for only to know that it exists.
-fn is_administered(operation: Operation) -> bool {
-    operation == Operation::GetBucketLocation || serving(operation).mapping().is_some()
+/// Whether an operation is more than one request passed on. The location of a bucket is asked for only to know that it exists.
+fn takes_steps(operation: Operation) -> bool {
+    use Operation as Op;
+    let passed_on = matches!(
+        operation,
+        Op::GetObject | Op::HeadObject | Op::PutObject | Op::UploadPart | Op::DeleteObject | Op::HeadBucket
+    );
+    !passed_on
 }
 
 fn has_unknown_length(call: &S3Call) -> bool {

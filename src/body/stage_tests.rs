@@ -230,6 +230,15 @@ fn h09_a_wrong_digest_never_lets_the_last_byte_go() {
 }
 
 #[test]
+fn the_holdback_keeps_a_first_piece_whole_and_one_byte_of_a_large_later_one() {
+    let large = Bytes::from(vec![7; 100_000]);
+    let one = run(vec![Box::new(Holdback::default())], std::slice::from_ref(&large));
+    assert!(one.before_end.is_empty(), "an upload of one piece is checked as a whole");
+    let three = run(vec![Box::new(Holdback::default())], &[large.clone(), large.clone(), large]);
+    assert_eq!((three.before_end.len(), three.all.unwrap().len()), (299_999, 300_000));
+}
+
+#[test]
 fn sizes_are_held_on_both_sides() {
     let guard = |declared, min, max| -> Vec<Box<dyn Stage>> { vec![Box::new(LengthGuard::new(declared, min, max))] };
     let five = [Bytes::from_static(b"hello")];

@@ -417,6 +417,8 @@ pub struct RawLimits {
     pub body_rate_window: Option<String>,
     /// Bytes of a refused upload that are still read, so that the client sees the refusal and not a reset, `0` to `1GiB`; default `4MiB`.
     pub linger: Option<String>,
+    /// Bytes of bodies that all connections together may hold beyond 8 KiB for each end, `0B` to `64GiB`; default `16MiB`.
+    pub buffers: Option<String>,
     /// HTTP/2 streams at a time on one connection, 1 to 10000; default 100.
     pub http2_max_streams: Option<u64>,
     /// What each principal may do at a time, whatever rule decides; default: no limit.

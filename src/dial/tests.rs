@@ -98,7 +98,7 @@ async fn a_certificate_of_the_given_authority_and_name_is_accepted_and_the_sessi
         let ca_file = Some(ca_file.path().to_owned());
         let dialer = Dialer::new(Settings { tls: true, ca_file, ..settings(host, port) }).unwrap();
         let kinds = [echo_through(&dialer).await, echo_through(&dialer).await].map(|stream| match stream {
-            Stream::Tls(stream) => stream.get_ref().1.handshake_kind(),
+            Stream::Tls(stream) => stream.get_ref().get_ref().1.handshake_kind(),
             Stream::Plain(_) => None,
         });
         assert_ne!(kinds[0], Some(rustls::HandshakeKind::Resumed), "{host}");

@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::base::RouteId;
 use crate::body::{Fault, UploadWatch};
 use crate::dial::{self, AddressPolicy, DialError, Dialer};
+use crate::flow::{Budget, Paced};
 use crate::sign::{Outbound, OutboundBody};
 use crate::upstream::breaker::Breaker;
 use crate::upstream::error::UpstreamError;
@@ -29,12 +30,16 @@ const TICK: Duration = Duration::from_millis(500);
 pub struct Upstreams(Vec<Upstream>);
 
 impl Upstreams {
-    /// Upstreams in the order of their identifiers.
+    /// Upstreams in the order of their identifiers; `budget` is what the bodies of all connections share.
     ///
     /// # Errors
     /// [`DialError`] if an upstream's certificate authorities cannot be read.
-    pub fn new(settings: Vec<UpstreamSettings>) -> Result<Self, DialError> {
-        settings.into_iter().map(Upstream::new).collect::<Result<_, _>>().map(Self)
+    pub fn new(settings: Vec<UpstreamSettings>, budget: &Arc<Budget>) -> Result<Self, DialError> {
+        settings
+            .into_iter()
+            .map(|settings| Upstream::new(settings, Arc::clone(budget)))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// The upstream of an identifier.
@@ -76,6 +81,7 @@ pub struct UpstreamState<'a> {
 pub struct Upstream {
     settings: UpstreamSettings,
     dialer: Dialer,
+    budget: Arc<Budget>,
     pool: Arc<Pool>,
     slots: Slots,
     breaker: Breaker,
@@ -87,7 +93,7 @@ impl Upstream {
     ///
     /// # Errors
     /// [`DialError`] if its certificate authorities cannot be read.
-    pub fn new(settings: UpstreamSettings) -> Result<Self, DialError> {
+    pub fn new(settings: UpstreamSettings, budget: Arc<Budget>) -> Result<Self, DialError> {
         let dialer = Dialer::new(dial::Settings {
             host: settings.host.clone(),
             port: settings.port,
@@ -100,7 +106,7 @@ impl Upstream {
         let slots = Slots::new(settings.max_connections, settings.max_waiting, settings.connect_timeout);
         let breaker = Breaker::new(settings.breaker);
         let unknown_length_slots = Arc::new(Semaphore::new(settings.unknown_length_uploads));
-        Ok(Self { settings, dialer, pool, slots, breaker, unknown_length_slots })
+        Ok(Self { settings, dialer, budget, pool, slots, breaker, unknown_length_slots })
     }
 
     /// A place among the uploads of unknown length, each of which keeps a part in memory. `None` if all are taken.
@@ -158,6 +164,7 @@ impl Upstream {
         let started = Instant::now();
         let request = outbound.into_request();
         let carries_body = !matches!(request.body(), OutboundBody::Empty);
+        let request = request.map(|body| Paced::new(body, Arc::clone(&self.budget)));
         let (response, connection) = self.exchange(request, watch.as_deref()).await?;
         let whole = self.settle(&response, watch.as_deref()).await?;
         // A store that refuses a body may never read it, or read it as the next request: then the answers would no longer fit the requests.
@@ -185,16 +192,17 @@ impl Upstream {
     /// the request back, or it had no body and met a connection that the store was just closing.
     async fn exchange(
         &self,
-        request: Request<OutboundBody>,
+        request: Request<Paced<OutboundBody>>,
         watch: Option<&UploadWatch>,
     ) -> Result<(Response<Incoming>, Connection), UpstreamError> {
         let mut request = request;
         loop {
             let mut connection = match self.pool.take().await {
                 Some(connection) => connection,
-                None => self.open().await?,
+                // Boxed, so that the upload that follows does not carry the room for it.
+                None => Box::pin(self.open()).await?,
             };
-            let again = repeatable(&request);
+            let again = self.repeatable(&request);
             let sending = connection.sender().try_send_request(request);
             let outcome = match watch {
                 Some(watch) => self.watch_upload(sending, watch).await?,
@@ -213,7 +221,7 @@ impl Upstream {
     }
 
     async fn open(&self) -> Result<Connection, UpstreamError> {
-        let opened = Connection::open(&self.dialer).await;
+        let opened = Connection::open(&self.dialer, Arc::clone(&self.budget)).await;
         opened.map_err(|source| UpstreamError::Connect { upstream: self.settings.name.clone(), source })
     }
 
@@ -281,6 +289,25 @@ impl Upstream {
     fn stalled(&self) -> UpstreamError {
         UpstreamError::Stalled { upstream: self.settings.name.clone(), seconds: self.settings.idle_timeout.as_secs() }
     }
+
+    /// A second copy of a request, if repeating it does no harm: GET, HEAD and DELETE find what the first one left, and a part that is in
+    /// memory replaces itself. A POST is never repeated, nor a body that streams.
+    fn repeatable(&self, request: &Request<Paced<OutboundBody>>) -> Option<Request<Paced<OutboundBody>>> {
+        let body = match request.body().inner() {
+            OutboundBody::Empty => OutboundBody::Empty,
+            OutboundBody::Buffered(pieces) => OutboundBody::Buffered(pieces.clone()),
+            OutboundBody::Upload(_) => return None,
+        };
+        let empty_put = request.method() == http::Method::PUT && matches!(body, OutboundBody::Empty);
+        if request.method() == http::Method::POST || empty_put {
+            return None;
+        }
+        let mut copy = Request::new(Paced::new(body, Arc::clone(&self.budget)));
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.headers_mut() = request.headers().clone();
+        Some(copy)
+    }
 }
 
 /// Whether something before the store answered in its place: a proxy's error with a page for people, not an S3 error document. Without a
@@ -302,23 +329,4 @@ fn is_framed_once(headers: &HeaderMap) -> bool {
         (Some(coding), None) => lengths == 0 && coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
         (Some(_), Some(_)) => false,
     }
-}
-
-/// A second copy of a request, if repeating it does no harm: GET, HEAD and DELETE find what the first one left, and a part that is in
-/// memory replaces itself. A POST is never repeated, nor a body that streams.
-fn repeatable(request: &Request<OutboundBody>) -> Option<Request<OutboundBody>> {
-    let body = match request.body() {
-        OutboundBody::Empty => OutboundBody::Empty,
-        OutboundBody::Buffered(pieces) => OutboundBody::Buffered(pieces.clone()),
-        OutboundBody::Upload(_) => return None,
-    };
-    let empty_put = request.method() == http::Method::PUT && matches!(body, OutboundBody::Empty);
-    if request.method() == http::Method::POST || empty_put {
-        return None;
-    }
-    let mut copy = Request::new(body);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
 }

@@ -37,6 +37,7 @@ fn a_small_file_gets_every_default() {
         (4096, 32768, 100, 8192)
     );
     assert_eq!((limits.min_body_rate, limits.linger_bytes, limits.h2_max_streams), (1024, 4 << 20, 100));
+    assert_eq!(limits.buffer_bytes, 16 << 20);
     let seconds = [
         limits.handshake_timeout,
         limits.head_timeout,

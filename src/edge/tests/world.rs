@@ -24,6 +24,7 @@ use crate::edge::{
     Addresses, AdminState, Certificates, ConnectionLimits, DrainReport, Edge, Handler, ListenerSettings, Monitor,
     Settings, TlsSettings,
 };
+use crate::flow::Budget;
 
 /// Nothing in these tests takes this long unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -42,6 +43,7 @@ pub(in crate::edge) fn limits() -> ConnectionLimits {
         body_rate_window: Duration::from_secs(15),
         linger_bytes: 4 << 20,
         linger_timeout: Duration::from_secs(15),
+        buffer_bytes: 16 << 20,
         h2_max_streams: 16,
     }
 }
@@ -215,7 +217,7 @@ impl World {
     }
 
     pub(super) async fn start_with(settings: Settings, admin: Admin) -> Self {
-        let edge = Edge::bind(settings).unwrap();
+        let edge = Edge::bind(settings, Budget::new(16 << 20)).unwrap();
         let (events, received) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let probe = Probe { events, go_on: Arc::default() };
