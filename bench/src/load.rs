@@ -10,7 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
-use crate::wire::{Wire, length};
+use super::wire::{Wire, length};
 
 /// Where requests go and what they are.
 #[derive(Clone)]

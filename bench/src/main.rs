@@ -23,7 +23,9 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next().unwrap_or_default();
     let options: HashMap<String, String> = arguments
-        .filter_map(|argument| argument.strip_prefix("--")?.split_once('=').map(|(name, value)| (name.into(), value.into())))
+        .filter_map(|argument| {
+            argument.strip_prefix("--")?.split_once('=').map(|(name, value)| (name.into(), value.into()))
+        })
         .collect();
     let options = Options(options);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

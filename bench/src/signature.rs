@@ -5,7 +5,7 @@
 
 use aws_lc_rs::{digest, hmac};
 
-use crate::wire::field;
+use super::wire::field;
 
 /// Of the credentials that the gateway has at this upstream.
 pub const SECRET_ACCESS_KEY: &str = "bench-secret-access-key";
@@ -34,6 +34,7 @@ fn signature(head: &str, method: &str, target: &str, authorization: &str) -> Opt
     let text = format!("AWS4-HMAC-SHA256\n{}\n{scope}\n{hash}", field(head, "x-amz-date")?);
     let secret = format!("AWS4{SECRET_ACCESS_KEY}");
     let step = |key: &[u8], data: &str| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), data.as_bytes());
-    let key = step(step(step(step(secret.as_bytes(), day).as_ref(), region).as_ref(), service).as_ref(), "aws4_request");
+    let key =
+        step(step(step(step(secret.as_bytes(), day).as_ref(), region).as_ref(), service).as_ref(), "aws4_request");
     Some((sent.to_owned(), hex::encode(step(key.as_ref(), &text))))
 }

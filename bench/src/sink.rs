@@ -10,8 +10,8 @@ use std::sync::{Arc, LazyLock};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::signature;
-use crate::wire::{Wire, field, length};
+use super::signature;
+use super::wire::{Wire, field, length};
 
 /// One of so many signatures is checked: enough to notice, too few to cost.
 const CHECK_EVERY: u64 = 64;
@@ -57,9 +57,11 @@ async fn converse(stream: TcpStream, tls: Option<&TlsAcceptor>) -> io::Result<()
         let path = target.split('?').next().unwrap_or_default();
         let what = path.rsplit('/').next().unwrap_or_default();
         if path == "/-/counts" {
-            let counts = [&COUNTS.requests, &COUNTS.signed, &COUNTS.checked, &COUNTS.wrong].map(|count| count.load(Relaxed));
+            let counts =
+                [&COUNTS.requests, &COUNTS.signed, &COUNTS.checked, &COUNTS.wrong].map(|count| count.load(Relaxed));
             let text = format!("{counts:?}");
-            wire.send(format!("HTTP/1.1 200 OK\r\nx-counts: {text}\r\ncontent-length: 0\r\n\r\n").as_bytes(), 0).await?;
+            wire.send(format!("HTTP/1.1 200 OK\r\nx-counts: {text}\r\ncontent-length: 0\r\n\r\n").as_bytes(), 0)
+                .await?;
             continue;
         }
         count(&head, method, target);
