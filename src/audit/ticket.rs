@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::arrival::Arrival;
 use crate::audit::record::{Decision, Outcome, Record};
 use crate::audit::sink::AuditSink;
-use crate::base::{Clock, PrincipalId, RuleId};
+use crate::base::{Clock, PrincipalId, RuleId, clock};
 use crate::s3::{Resource, S3Call};
 use crate::telemetry::Metrics;
 
@@ -14,25 +14,25 @@ use crate::telemetry::Metrics;
 #[derive(Clone)]
 pub struct Auditor {
     sink: Arc<dyn AuditSink>,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
 }
 
 impl Auditor {
     /// An auditor that writes to a sink and counts in metrics.
     pub fn new(sink: Arc<dyn AuditSink>, metrics: Metrics, clock: Arc<dyn Clock>) -> Self {
-        Self { sink, metrics, clock }
+        Self { sink, metrics: Arc::new(metrics), clock }
     }
 
     /// Opens the ticket of a request.
     pub fn open(&self, arrival: &Arrival) -> Ticket {
         self.metrics.request_started();
         let record = Record {
-            time: self.clock.now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
-            request_id: arrival.request_id.to_string(),
+            time: clock::rfc3339_millis(self.clock.now()),
+            request_id: arrival.request_id.as_str().to_owned(),
             client: arrival.connection.peer.ip().to_canonical().to_string(),
             tls: arrival.connection.tls,
-            method: arrival.head.method.to_string(),
+            method: arrival.head.method.as_str().to_owned(),
             ..Record::default()
         };
         Ticket {
@@ -41,7 +41,7 @@ impl Auditor {
             client_gone: false,
             received: arrival.received,
             sink: Arc::clone(&self.sink),
-            metrics: self.metrics.clone(),
+            metrics: Arc::clone(&self.metrics),
         }
     }
 }
@@ -61,13 +61,13 @@ pub struct Ticket {
     client_gone: bool,
     received: Instant,
     sink: Arc<dyn AuditSink>,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
 }
 
 impl Ticket {
     /// Who asks.
     pub fn note_caller(&mut self, principal: &PrincipalId, scheme: &'static str) {
-        self.record.principal = Some(principal.to_string());
+        self.record.principal = Some(principal.as_str().to_owned());
         self.record.scheme = Some(scheme);
     }
 
@@ -92,7 +92,7 @@ impl Ticket {
     /// What the rules said.
     pub fn note_decision(&mut self, decision: Decision, rule: Option<&RuleId>) {
         self.record.decision = Some(decision);
-        self.record.rule = rule.map(ToString::to_string);
+        self.record.rule = rule.map(|rule| rule.as_str().to_owned());
     }
 
     /// Where the count of body bytes from the client is found at the end.
@@ -193,7 +193,7 @@ mod tests {
             client_gone: false,
             received: Instant::now(),
             sink: Arc::<InMemory>::clone(sink),
-            metrics: Metrics::new().unwrap(),
+            metrics: Arc::new(Metrics::new().unwrap()),
         }
     }
 
