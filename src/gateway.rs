@@ -106,7 +106,8 @@ impl Gateway {
                 local::list_buckets(permit.caller(), permit.call(), visible, region, self.since)
             }
             (Scope::Listing(scope), Some(bucket)) => {
-                let page = listing::collect(
+                // Boxed like all that is not on the way of every object: the future of a request is copied and kept at its full size.
+                let page = Box::pin(listing::collect(
                     scope,
                     permit.call(),
                     bucket,
@@ -114,9 +115,8 @@ impl Gateway {
                     &self.signer,
                     &self.upstreams,
                     ticket,
-                )
-                .await?;
-                Ok(local::document(page))
+                ));
+                Ok(local::document(page.await?))
             }
             (Scope::Whole, Some(bucket)) if permit.call().operation == Operation::GetBucketLocation => {
                 Ok(local::bucket_location(&self.signer.route(bucket.route).region))
@@ -138,21 +138,21 @@ impl Gateway {
     async fn carry_out(&self, carrier: Carrier, remains: &mut Remains, ticket: &mut Ticket) -> Result<Reply, Refusal> {
         let (admission, call) = (Arc::clone(&carrier.admission), carrier.admission.permit().call());
         match call.operation {
-            Operation::CreateMultipartUpload => calls::create(&carrier, ticket).await,
+            Operation::CreateMultipartUpload => Box::pin(calls::create(&carrier, ticket)).await,
             Operation::UploadPart => {
                 let (terms, query) = calls::part(&carrier)?;
                 self.forward(&carrier, terms, &query, remains, ticket).await
             }
             Operation::CompleteMultipartUpload => {
-                let body = self.collect(remains).await?;
-                calls::complete(&carrier, &body, ticket).await
+                let body = Box::pin(self.collect(remains)).await?;
+                Box::pin(calls::complete(&carrier, &body, ticket)).await
             }
-            Operation::AbortMultipartUpload => calls::abort(&carrier, ticket).await,
-            Operation::ListParts => calls::list(&carrier, ticket).await,
+            Operation::AbortMultipartUpload => Box::pin(calls::abort(&carrier, ticket)).await,
+            Operation::ListParts => Box::pin(calls::list(&carrier, ticket)).await,
             _ if has_unknown_length(call) => {
                 let slot = unknown_length::reserve(&self.upstreams, &carrier.bucket)?;
                 let body = self.attach(&admission, admission.body_terms(), remains, ticket).await?;
-                unknown_length::store(carrier, body, slot, ticket).await
+                Box::pin(unknown_length::store(carrier, body, slot, ticket)).await
             }
             _ => self.forward(&carrier, admission.body_terms(), &call.query, remains, ticket).await,
         }

@@ -46,6 +46,9 @@ impl Claim {
 /// `x-amz-signatur%65` as a signature, and refusing more than AWS would is safe.
 fn credential_in_query(query: &str) -> Result<Option<CredentialKind>, AuthError> {
     let mut found = None;
+    if query.is_empty() {
+        return Ok(found);
+    }
     for pair in query.split('&') {
         let name = pair.split_once('=').map_or(pair, |(name, _)| name);
         let name = percent_decode_str(name).decode_utf8_lossy().to_ascii_lowercase();
