@@ -111,11 +111,9 @@ def wait_for_port(address, proxy):
 class Bench:
     def __init__(self, countersign, tool, folder):
         self.countersign, self.tool, self.folder = countersign, tool, pathlib.Path(folder)
-        subprocess.run([tool, "certificates", f"--folder={folder}"], check=True, timeout=60)
-        self.sink = subprocess.Popen(
-            ["taskset", "-c", LOAD_CORE, tool, "sink", f"--folder={folder}"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
-        )
-        self.upstream = json.loads(self.sink.stdout.readline())
+        subprocess.run([tool, "certificates", folder], check=True, timeout=60)
+        self.peers = Peers(["taskset", "-c", LOAD_CORE, tool, "peers", folder])
+        self.upstream = self.peers.answer()
         self.started = itertools.count()
 
     # proxies
@@ -211,30 +209,29 @@ rules:
 
     # loads
 
-    def load(self, target, kind, method, size, last=None, **options):
+    def tell(self, target, kind, method, size, last=None, connections=1, **options):
+        """Tells the peers what to do, and waits until they are ready to do it."""
         address, tls, prefix = target
-        options = {
+        options |= {
             "kind": kind,
             "address": address,
+            "tls": "yes" if tls else "no",
             "method": method,
             "path": f"{prefix}/{last or size}",
             "size": size,
             "token": TOKEN,
-            **({"tls": self.folder} if tls else {}),
-            **options,
+            "connections": connections,
         }
-        command = [self.tool, "load", *(f"--{name}={value}" for name, value in options.items())]
-        return Load(["taskset", "-c", LOAD_CORE, *command])
+        self.peers.tell(" ".join(f"{name}={value}" for name, value in options.items()))
+        self.peers.wait_until_ready()
 
     def run(self, target, *arguments, proxy=None, **options):
         """Runs one load. Gives what it came to, and the CPU seconds of the proxy during it."""
-        load = self.load(target, *arguments, **options)
+        self.tell(target, *arguments, **options)
         before = proxy.cpu_seconds() if proxy else 0
-        load.go()
-        outcome = load.outcome()
-        after = proxy.cpu_seconds() if proxy else 0
-        load.end()
-        return outcome, after - before
+        self.peers.tell("go")
+        outcome = self.peers.answer()
+        return outcome, (proxy.cpu_seconds() if proxy else 0) - before
 
     def counts(self):
         """Requests, signed ones, checked signatures, wrong ones, that the upstream has seen."""
@@ -242,32 +239,40 @@ rules:
             return json.loads(answer.headers["x-counts"])
 
     def close(self):
-        self.sink.terminate()
-        self.sink.wait()
+        self.peers.close()
 
 
-class Load:
+class Peers:
+    """The process that is both the clients and the store."""
+
     def __init__(self, command):
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.told = []
-        while (line := self.process.stdout.readline()) != "ready\n":
-            if not line:
-                sys.exit(f"the load failed: {' '.join(map(str, command))}")
-            self.told.append(json.loads(line))
 
-    def go(self):
-        self.process.stdin.write("\n")
+    def tell(self, line):
+        self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
 
-    def outcome(self):
+    def line(self):
         line = self.process.stdout.readline()
         if not line:
             sys.exit("the load broke off")
-        return json.loads(line)
+        return line
 
-    def end(self):
+    def answer(self):
+        return json.loads(self.line())
+
+    def wait_until_ready(self):
+        line = self.line()
+        if line != "ready\n":
+            sys.exit(f"the load is not ready, but says {line}")
+
+    def close(self):
         self.process.stdin.close()
-        self.process.wait(30)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 # What is measured. Each row: name, unit, proxies, function of (bench, proxy) → number.
@@ -284,14 +289,16 @@ def cpu_small(path, method, size):
 
 def cpu_bulk(path, method):
     def measure(bench, proxy):
-        _, cpu = bench.run(proxy.targets[path], "counted", method, BULK, proxy=proxy, connections=1, requests=1)
+        _, cpu = bench.run(proxy.targets[path], "counted", method, BULK, proxy=proxy, requests=1)
         return cpu / BULK * GIB
 
     return measure
 
 
 def cpu_handshake(bench, proxy):
-    outcome, cpu = bench.run(proxy.targets["sh"], "connections", "GET", 1024, proxy=proxy, seconds=SECONDS / 2)
+    outcome, cpu = bench.run(
+        proxy.targets["sh"], "connections", "GET", 1024, proxy=proxy, connections=4, seconds=SECONDS / 2
+    )
     return cpu / outcome["requests"] * 1e6
 
 
@@ -381,24 +388,31 @@ def stalled_kib(bench, kind, path, stall, method, last):
     """KiB for each transfer, between a fifth of them and all."""
     proxy = bench.start(kind)
     try:
-        few = STALLED // 5
-        sizes, loads = [], []
-        for count in (few, STALLED - few):
-            loads.append(bench.load(proxy.targets[path], "stalled", method, GIB, last, connections=count, stall=stall))
-            time.sleep(1)
-            sizes.append(proxy.pss_kib())
-        for load in loads:
-            load.go()
-            load.end()
-        return (sizes[1] - sizes[0]) / (STALLED - few)
+        bench.tell(proxy.targets[path], "stalled", method, GIB, last, connections=STALLED, stall=stall)
+        few = settled_kib(proxy)
+        bench.peers.tell("go")
+        bench.peers.wait_until_ready()
+        all_of_them = settled_kib(proxy)
+        bench.peers.tell("go")
+        bench.peers.answer()
+        return (all_of_them - few) / (STALLED - STALLED // 5)
     finally:
         proxy.stop()
+
+
+def settled_kib(proxy):
+    """What the proxy holds when it no longer takes more."""
+    last, now = -1, proxy.pss_kib()
+    while now > last * 1.01:
+        time.sleep(0.7)
+        last, now = now, proxy.pss_kib()
+    return now
 
 
 def idle_mib(bench, kind):
     proxy = bench.start(kind)
     try:
-        bench.run(proxy.targets["hh"], "counted", "GET", 1024, connections=1, requests=1)
+        bench.run(proxy.targets["hh"], "counted", "GET", 1024, requests=1)
         return proxy.pss_kib() / 1024
     finally:
         proxy.stop()
@@ -407,9 +421,9 @@ def idle_mib(bench, kind):
 def growth_mib(bench, kind, path):
     proxy = bench.start(kind)
     try:
-        bench.run(proxy.targets[path], "counted", "PUT", 1024, connections=1, requests=10)
+        bench.run(proxy.targets[path], "counted", "PUT", 1024, requests=10)
         before = proxy.peak_kib()
-        bench.run(proxy.targets[path], "counted", "PUT", 5 * GIB, connections=1, requests=1)
+        bench.run(proxy.targets[path], "counted", "PUT", 5 * GIB, requests=1)
         return (proxy.peak_kib() - before) / 1024
     finally:
         proxy.stop()

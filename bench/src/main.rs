@@ -1,6 +1,8 @@
-//! The two ends of a measurement: `sink` is the upstream, `load` the clients, `certificates` what TLS needs.
+//! The two ends of a measurement in one process: the upstream behind the proxies, and the clients before them.
 //!
-//! Driven by `bench/bench.py`: a load prints `ready`, waits for a line on standard input, and prints what it came to as JSON.
+//! Driven by `bench/bench.py` over standard input, a command a line. It never sleeps while it measures: a process that is asleep has to
+//! be woken by the one that writes to it, and a slow proxy would pay for that more often than a fast one. Peers on other machines do
+//! not cost a proxy anything either.
 
 mod load;
 mod signature;
@@ -8,41 +10,67 @@ mod sink;
 mod tls;
 mod wire;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::error::Error;
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use load::{Outcome, Stall, Target, Until};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::LocalSet;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let command = arguments.next().unwrap_or_default();
-    let options: HashMap<String, String> = arguments
-        .filter_map(|argument| {
-            argument.strip_prefix("--")?.split_once('=').map(|(name, value)| (name.into(), value.into()))
-        })
-        .collect();
-    let options = Options(options);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match command.as_str() {
-        "certificates" => tls::write_certificates(Path::new(options.get("folder")?)),
-        "sink" => runtime.block_on(sink(&options)),
-        "load" => runtime.block_on(load(&options)),
-        _ => Err("usage: countersign-bench certificates|sink|load --NAME=VALUE...".into()),
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["certificates", folder] => tls::write_certificates(Path::new(folder)),
+        ["peers", folder] => runtime.block_on(LocalSet::new().run_until(peers(Path::new(folder)))),
+        _ => Err("usage: countersign-bench certificates FOLDER | peers FOLDER".into()),
     }
 }
 
-/// The command line as `--name=value`.
+/// Runs the upstream, and whatever standard input tells, until it ends.
+async fn peers(folder: &Path) -> Result<()> {
+    let (plain, sealed) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
+    say(&format!("{{\"plain\": {}, \"sealed\": {}}}", plain.local_addr()?.port(), sealed.local_addr()?.port()))?;
+    tokio::spawn(sink::serve(plain, None));
+    tokio::spawn(sink::serve(sealed, Some(tls::server(folder)?)));
+    let mut driver = Driver::listen();
+    let client = tls::client(folder)?;
+    while let Some(line) = driver.lines.recv().await {
+        let options = Options::read(&line);
+        let target = Target {
+            address: options.get("address")?.parse()?,
+            tls: (options.get("tls")? == "yes").then(|| client.clone()),
+            method: options.get("method")?.to_owned(),
+            path: options.get("path")?.to_owned(),
+            size: options.number("size")?,
+            token: options.get("token")?.to_owned(),
+        };
+        driver.awake.set(options.get("kind")? != "stalled");
+        driver.run(&options, &target).await?;
+        driver.awake.set(false);
+    }
+    Ok(())
+}
+
+/// A command as `name=value` words.
 struct Options(HashMap<String, String>);
 
 impl Options {
+    fn read(line: &str) -> Self {
+        let words = line.split_whitespace().filter_map(|word| word.split_once('='));
+        Self(words.map(|(name, value)| (name.into(), value.into())).collect())
+    }
+
     fn get(&self, name: &str) -> Result<&str> {
-        self.0.get(name).map(String::as_str).ok_or_else(|| format!("--{name}=… is missing").into())
+        self.0.get(name).map(String::as_str).ok_or_else(|| format!("{name}=… is missing").into())
     }
 
     fn number<T: std::str::FromStr<Err: Error + 'static>>(&self, name: &str) -> Result<T> {
@@ -50,74 +78,91 @@ impl Options {
     }
 }
 
-async fn sink(options: &Options) -> Result<()> {
-    let folder = Path::new(options.get("folder")?);
-    let (plain, sealed) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
-    println!("{{\"plain\": {}, \"sealed\": {}}}", plain.local_addr()?.port(), sealed.local_addr()?.port());
-    std::io::stdout().flush()?;
-    let acceptor = tls::server(folder)?;
-    tokio::join!(sink::serve(plain, None), sink::serve(sealed, Some(acceptor)));
-    Ok(())
+/// The driver at the other end of standard input and output.
+struct Driver {
+    lines: UnboundedReceiver<String>,
+    awake: Rc<Cell<bool>>,
 }
 
-async fn load(options: &Options) -> Result<()> {
-    let tls = match options.get("tls") {
-        Ok(folder) => Some(tls::client(Path::new(folder))?),
-        Err(_) => None,
-    };
-    let target = Target {
-        address: options.get("address")?.parse()?,
-        tls,
-        method: options.get("method")?.to_owned(),
-        path: options.get("path")?.to_owned(),
-        size: options.number("size")?,
-        token: options.get("token")?.to_owned(),
-    };
-    let seconds = || options.number("seconds").map(Duration::from_secs_f64);
-    match options.get("kind")? {
-        "many" => {
-            let connections = options.number("connections")?;
-            // Connections upstream, caches and the allocator are to be warm.
-            load::requests(&target, connections, Until::Requests(20), false).await?;
-            wait_for_go()?;
-            report(load::requests(&target, connections, Until::Elapsed(seconds()?), false).await?)
-        }
-        "lone" => {
-            load::requests(&target, 1, Until::Requests(50), false).await?;
-            wait_for_go()?;
-            report(load::requests(&target, 1, Until::Elapsed(seconds()?), true).await?)
-        }
-        "counted" => {
-            let (connections, count) = (options.number("connections")?, options.number("requests")?);
-            wait_for_go()?;
-            report(load::requests(&target, connections, Until::Requests(count), false).await?)
-        }
-        "connections" => {
-            load::new_connections(&target, 4, Duration::from_millis(50)).await?;
-            wait_for_go()?;
-            report(load::new_connections(&target, 4, seconds()?).await?)
-        }
-        "stalled" => {
-            let how = match options.get("stall")? {
-                "upstream" => Stall::Upstream,
-                "sender" => Stall::Sender,
-                "reader" => Stall::Reader,
-                other => return Err(format!("no such stall: {other}").into()),
-            };
-            let transfers = load::stalled(&target, options.number("connections")?, how).await?;
-            println!("{{\"stalled\": {}}}", transfers.len());
-            wait_for_go()
-        }
-        other => Err(format!("no such kind of load: {other}").into()),
+impl Driver {
+    fn listen() -> Self {
+        let (sender, lines) = unbounded_channel();
+        std::thread::spawn(move || {
+            for line in std::io::stdin().lines().map_while(std::result::Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let awake = Rc::new(Cell::new(false));
+        tokio::task::spawn_local(stay_awake(Rc::clone(&awake)));
+        Self { lines, awake }
+    }
+
+    /// Tells that everything is in place, and waits for the word.
+    async fn go(&mut self) -> Result<()> {
+        say("ready")?;
+        self.lines.recv().await.map(drop).ok_or_else(|| "the driver is gone".into())
+    }
+
+    async fn run(&mut self, options: &Options, target: &Target) -> Result<()> {
+        let seconds = || options.number("seconds").map(Duration::from_secs_f64);
+        let connections = options.number("connections")?;
+        let outcome = match options.get("kind")? {
+            "many" => {
+                // Connections upstream, caches and the allocator are to be warm.
+                load::requests(target, connections, Until::Requests(20), false).await?;
+                self.go().await?;
+                load::requests(target, connections, Until::Elapsed(seconds()?), false).await?
+            }
+            "lone" => {
+                load::requests(target, 1, Until::Requests(50), false).await?;
+                self.go().await?;
+                load::requests(target, 1, Until::Elapsed(seconds()?), true).await?
+            }
+            "counted" => {
+                self.go().await?;
+                load::requests(target, connections, Until::Requests(options.number("requests")?), false).await?
+            }
+            "connections" => {
+                load::new_connections(target, connections, Duration::from_millis(50)).await?;
+                self.go().await?;
+                load::new_connections(target, connections, seconds()?).await?
+            }
+            "stalled" => return self.stall(options, target, connections).await,
+            other => return Err(format!("no such kind of load: {other}").into()),
+        };
+        report(outcome)
+    }
+
+    /// Lets transfers stall; a fifth of them first.
+    async fn stall(&mut self, options: &Options, target: &Target, connections: usize) -> Result<()> {
+        let how = match options.get("stall")? {
+            "upstream" => Stall::Upstream,
+            "sender" => Stall::Sender,
+            "reader" => Stall::Reader,
+            other => return Err(format!("no such stall: {other}").into()),
+        };
+        let mut transfers = load::stalled(target, connections / 5, how).await?;
+        self.go().await?;
+        transfers.extend(load::stalled(target, connections - transfers.len(), how).await?);
+        self.go().await?;
+        say(&format!("{{\"stalled\": {}}}", transfers.len()))
     }
 }
 
-/// Tells the driver that everything is in place, and waits for its word.
-fn wait_for_go() -> Result<()> {
-    println!("ready");
-    std::io::stdout().flush()?;
-    std::io::stdin().lock().read_line(&mut String::new())?;
-    Ok(())
+async fn stay_awake(awake: Rc<Cell<bool>>) {
+    loop {
+        match awake.get() {
+            true => tokio::task::yield_now().await,
+            false => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
+
+fn say(line: &str) -> Result<()> {
+    println!("{line}");
+    std::io::stdout().flush().map_err(Into::into)
 }
 
 fn report(mut outcome: Outcome) -> Result<()> {
@@ -126,12 +171,11 @@ fn report(mut outcome: Outcome) -> Result<()> {
         let index = (outcome.latencies.len() as f64 * fraction) as usize;
         outcome.latencies.get(index).map_or(0.0, |latency| latency.as_secs_f64() * 1e6)
     };
-    println!(
+    say(&format!(
         "{{\"requests\": {}, \"seconds\": {:.6}, \"p50\": {:.1}, \"p99\": {:.1}}}",
         outcome.requests,
         outcome.elapsed.as_secs_f64(),
         micros(0.5),
         micros(0.99)
-    );
-    Ok(())
+    ))
 }
