@@ -3,7 +3,6 @@
 //! A rule matches when its conditions on the caller hold, it names the action, and one of its places covers the key. Among the
 //! rules that allow, the one with the longest matching prefix decides and its terms apply; between equals the first in the file.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderName;
@@ -21,8 +20,6 @@ use crate::s3::{Bucket, Buckets, Operation, Resource, S3Call};
 #[derive(Debug)]
 pub struct RuleSet {
     rules: Vec<Rule>,
-    /// For each action the positions of the rules that name it, in their order: a request looks at no others.
-    by_action: HashMap<&'static str, Vec<usize>>,
 }
 
 #[derive(Debug)]
@@ -87,14 +84,7 @@ impl RuleSet {
             terms: Arc::new(settings.terms.clone()),
             settings,
         };
-        let rules: Vec<Rule> = rules.into_iter().map(prepare).collect();
-        let mut by_action: HashMap<&'static str, Vec<usize>> = HashMap::new();
-        for (position, rule) in rules.iter().enumerate() {
-            for action in rule.settings.actions.iter() {
-                by_action.entry(action).or_default().push(position);
-            }
-        }
-        Self { rules, by_action }
+        Self { rules: rules.into_iter().map(prepare).collect() }
     }
 
     /// Decides about a call and everything it touches.
@@ -138,12 +128,10 @@ impl RuleSet {
         best.map(|(_, rule)| rule).ok_or(Denied::NoRule { action })
     }
 
-    fn matching<'a>(&'a self, caller: &'a Caller, action: &str) -> impl Iterator<Item = &'a Rule> + use<'a> {
-        let positions = self.by_action.get(action).map_or(&[][..], Vec::as_slice);
-        positions
+    fn matching<'a>(&'a self, caller: &'a Caller, action: &'a str) -> impl Iterator<Item = &'a Rule> {
+        self.rules
             .iter()
-            .map(|position| &self.rules[*position])
-            .filter(move |rule| who_matches(&rule.settings.who, caller))
+            .filter(move |rule| rule.settings.actions.contains(action) && who_matches(&rule.settings.who, caller))
     }
 
     /// What the caller may list of a bucket, cut down to what was asked for.
