@@ -16,8 +16,8 @@ help: ## print the targets
 
 .PHONY: test
 test: tools fmt lint operations-check ## everything CI checks; installs what is missing, ends with cargo test
-	cargo build --locked --profile gate
-	COUNTERSIGN_GATE_BINARY=$(CURDIR)/target/gate/countersign cargo test --locked --features demo
+	cargo build --locked --release
+	COUNTERSIGN_GATE_BINARY=$(CURDIR)/target/release/countersign cargo test --locked --features demo
 
 .PHONY: check
 check: fmt lint operations-check ## everything `test` checks except the tests
@@ -40,6 +40,11 @@ demo: ## a gateway and a store in one process, to play with
 .PHONY: tour
 tour: ## the demo, showing by itself what it does
 	cargo run --locked --features demo -- demo --tour
+
+.PHONY: reference
+reference: ## write config/reference.yaml again, from the types of the configuration
+	cargo run --quiet --locked --features demo -- reference > config/reference.yaml.new
+	mv config/reference.yaml.new config/reference.yaml
 
 .PHONY: operations
 operations: tools ## write the table of S3 operations again

@@ -6,11 +6,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::request::Parts;
 use hyper::body::Incoming;
 
+use crate::administration::{forward, list_buckets};
 use crate::arrival::{Arrival, Framing};
 use crate::audit::record::Decision;
 use crate::audit::{Auditor, Ticket};
@@ -18,14 +19,20 @@ use crate::auth::{Authenticators, Caller, Claim};
 use crate::base::{RequestId, UtcInstant};
 use crate::body::{BodyLimits, Fault, UploadBody, UploadWatch, linger};
 use crate::bounded::{self, CollectError};
+use crate::documents::{Errand, attributes, delete_objects, tagging};
 use crate::limits::{Admission, BodyTerms};
 use crate::listing;
-use crate::multipart::{Carrier, calls, unknown_length};
+use crate::multipart::{Carrier, calls, copy, unknown_length};
+use crate::respond::local::ListedBucket;
 use crate::respond::{Refusal, RefusalKind, Reply, local, relay};
-use crate::rules::{Denied, RuleSet, Scope};
+use crate::rules::{BatchScope, Denied, Permit, RuleSet, Scope};
+use crate::s3::addressing::locate_path;
+use crate::s3::administration::MAX_REQUEST_BYTES;
 use crate::s3::complete_upload::MAX_DOCUMENT_BYTES;
-use crate::s3::target::Target;
-use crate::s3::{Bucket, Buckets, IdentifyError, Operation, S3Call, S3ErrorCode, identify};
+use crate::s3::serving::serving;
+use crate::s3::{
+    self, Bucket, Buckets, IdentifyError, Operation, PassThrough, S3Call, S3ErrorCode, UploadHead, identify,
+};
 use crate::sign::Signer;
 use crate::upstream::Upstreams;
 
@@ -78,33 +85,57 @@ impl Gateway {
         let caller = self.authenticators.authenticate(claim, peer).await?;
         ticket.note_caller(caller.principal(), caller.scheme().as_str());
         let call = identify(head, &self.buckets)
-            .inspect_err(|error| note_unidentified(ticket, head, error))
+            .inspect_err(|error| note_unidentified(ticket, head, &self.buckets, error))
             .map_err(|error| self.hide_bucket(error, &caller))?;
         ticket.note_call(&call);
+        let call = self.complete(call, &caller, remains, ticket).await?;
         let permit =
             self.rules.authorise(caller, call, &self.buckets).inspect_err(|denied| note_denial(ticket, denied))?;
         ticket.note_decision(Decision::Allow, Some(permit.rule()));
         let admission = Admission::admit(permit)?;
-        self.answer(admission, remains, ticket).await
+        self.answer(admission, head.uri.path(), remains, ticket).await
     }
 
-    /// For a caller without any right in it, a bucket that exists is like one that does not.
+    /// Reads what a DeleteObjects deletes, since the rules decide about each object. Nothing is read of a caller who may not delete
+    /// anything in the bucket.
+    async fn complete(
+        &self,
+        mut call: S3Call,
+        caller: &Caller,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<S3Call, Refusal> {
+        if let (Operation::DeleteObjects, Some(bucket)) = (call.operation, call.resource.bucket()) {
+            self.rules.admit_batch(caller, bucket).inspect_err(|denied| note_denial(ticket, denied))?;
+            let limit = s3::delete_objects::MAX_DOCUMENT_BYTES;
+            let body = self.read_document(call.document.as_ref(), limit, remains, ticket).await?;
+            call.batch = Some(Arc::new(s3::delete_objects::parse(&body, bucket)?));
+        }
+        Ok(call)
+    }
+
+    /// For a caller without any right in it, a bucket that exists is like one that does not. A copy has two.
     fn hide_bucket(&self, error: IdentifyError, caller: &Caller) -> IdentifyError {
         match error {
-            IdentifyError::Within(bucket, error) if self.rules.shows(caller, &bucket) => *error,
+            IdentifyError::Within(bucket, error) if self.rules.shows(caller, &bucket) => {
+                self.hide_bucket(*error, caller)
+            }
             IdentifyError::Within(bucket, _) => IdentifyError::UnknownBucket(bucket.name.clone()),
             other => other,
         }
     }
 
     /// Answers an admitted call: from what the gateway knows, by listing what is permitted, or by forwarding.
-    async fn answer(&self, admission: Admission, remains: &mut Remains, ticket: &mut Ticket) -> Result<Reply, Refusal> {
+    async fn answer(
+        &self,
+        admission: Admission,
+        resource: &str,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<Reply, Refusal> {
         let permit = admission.permit();
         match (permit.scope(), permit.call().resource.bucket()) {
-            (Scope::Buckets(visible), _) => {
-                let region = |bucket: &Bucket| self.signer.route(bucket.route).region.clone();
-                local::list_buckets(permit.caller(), permit.call(), visible, region, self.since)
-            }
+            (Scope::Buckets(visible), _) => Box::pin(self.list_buckets(permit, visible, ticket)).await,
             (Scope::Listing(scope), Some(bucket)) => {
                 // Boxed like all that is not on the way of every object: the future of a request is copied and kept at its full size.
                 let page = Box::pin(listing::collect(
@@ -118,7 +149,13 @@ impl Gateway {
                 ));
                 Ok(local::document(page.await?))
             }
-            (Scope::Whole, Some(bucket)) if permit.call().operation == Operation::GetBucketLocation => {
+            (Scope::Batch(scope), Some(bucket)) => {
+                note_verdicts(ticket, scope);
+                Box::pin(delete_objects::delete(&self.errand(&admission, bucket), scope, ticket)).await
+            }
+            (Scope::Whole, Some(bucket))
+                if permit.call().operation == Operation::GetBucketLocation && !bucket.passed_through =>
+            {
                 Ok(local::bucket_location(&self.signer.route(bucket.route).region))
             }
             (Scope::Whole, Some(bucket)) => {
@@ -128,14 +165,48 @@ impl Gateway {
                     bucket: Arc::clone(bucket),
                     admission: Arc::new(admission),
                 };
-                self.carry_out(carrier, remains, ticket).await
+                self.carry_out(carrier, resource, remains, ticket).await
             }
-            (Scope::Whole | Scope::Listing(_), None) => Err(internal("a permit without a bucket")),
+            (Scope::Whole | Scope::Listing(_) | Scope::Batch(_), None) => Err(internal("a permit without a bucket")),
         }
     }
 
-    /// Carries out a call on a bucket or key: forwards it, or does what a part of an object needs.
-    async fn carry_out(&self, carrier: Carrier, remains: &mut Remains, ticket: &mut Ticket) -> Result<Reply, Refusal> {
+    /// Lists the configured buckets that are visible, and those of the store behind the pass-through mapping.
+    async fn list_buckets(
+        &self,
+        permit: &Permit,
+        visible: &[Arc<Bucket>],
+        ticket: &mut Ticket,
+    ) -> Result<Reply, Refusal> {
+        let (caller, call, created) = (permit.caller(), permit.call(), local::creation_date(self.since));
+        let listed = |bucket: &Arc<Bucket>| ListedBucket {
+            name: bucket.name.clone(),
+            created: created.clone(),
+            region: self.signer.route(bucket.route).region.clone(),
+        };
+        let mut all: Vec<_> = visible.iter().map(listed).collect();
+        let asks = |_: &&PassThrough| self.rules.may_show_passed_through(caller, &self.buckets);
+        if let Some(mapping) = self.buckets.pass_through().filter(asks) {
+            let is_visible = |name: &str| {
+                let bucket = self.buckets.get(name).filter(|bucket| bucket.passed_through);
+                bucket.is_some_and(|bucket| self.rules.shows(caller, &bucket))
+            };
+            let (signer, upstreams) = (&self.signer, &self.upstreams);
+            all.extend(list_buckets::of_store(mapping.route, call, is_visible, signer, upstreams, ticket).await?);
+            all.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        local::list_buckets(caller, call, &all)
+    }
+
+    /// Carries out a call on a bucket or key: forwards it, or does what a part or a copy of an object needs. `resource` is its path, for
+    /// an error that comes after the answer has begun.
+    async fn carry_out(
+        &self,
+        carrier: Carrier,
+        resource: &str,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<Reply, Refusal> {
         let (admission, call) = (Arc::clone(&carrier.admission), carrier.admission.permit().call());
         match call.operation {
             Operation::CreateMultipartUpload => Box::pin(calls::create(&carrier, ticket)).await,
@@ -144,11 +215,38 @@ impl Gateway {
                 self.forward(&carrier, terms, &query, remains, ticket).await
             }
             Operation::CompleteMultipartUpload => {
-                let body = Box::pin(self.collect(remains)).await?;
-                Box::pin(calls::complete(&carrier, &body, ticket)).await
+                let body = Box::pin(self.collect(remains, MAX_DOCUMENT_BYTES)).await?;
+                Box::pin(calls::complete(&carrier, &body, resource, ticket)).await
             }
+            Operation::CopyObject => Box::pin(copy::object(&carrier, resource, ticket)).await,
+            Operation::UploadPartCopy => Box::pin(copy::part(&carrier, resource, ticket)).await,
             Operation::AbortMultipartUpload => Box::pin(calls::abort(&carrier, ticket)).await,
             Operation::ListParts => Box::pin(calls::list(&carrier, ticket)).await,
+            Operation::GetObjectAttributes => {
+                Box::pin(attributes::get(&self.errand(&admission, &carrier.bucket), ticket)).await
+            }
+            Operation::GetObjectTagging => {
+                Box::pin(tagging::get(&self.errand(&admission, &carrier.bucket), ticket)).await
+            }
+            Operation::PutObjectTagging => {
+                let limit = s3::tagging::MAX_DOCUMENT_BYTES;
+                let body = Box::pin(self.read_document(call.document.as_ref(), limit, remains, ticket)).await?;
+                Box::pin(tagging::put(&self.errand(&admission, &carrier.bucket), &body, ticket)).await
+            }
+            Operation::DeleteObjectTagging => {
+                Box::pin(tagging::delete(&self.errand(&admission, &carrier.bucket), ticket)).await
+            }
+            operation if is_administered(operation) => {
+                let document = match &call.document {
+                    Some(_) => Some(
+                        Box::pin(self.read_document(call.document.as_ref(), MAX_REQUEST_BYTES, remains, ticket))
+                            .await?,
+                    ),
+                    None => None,
+                };
+                let (signer, upstreams) = (&carrier.signer, &carrier.upstreams);
+                Box::pin(forward::forward(&admission, &carrier.bucket, document, signer, upstreams, ticket)).await
+            }
             _ if has_unknown_length(call) => {
                 let slot = unknown_length::reserve(&self.upstreams, &carrier.bucket)?;
                 let body = self.attach(&admission, admission.body_terms(), remains, ticket).await?;
@@ -156,6 +254,10 @@ impl Gateway {
             }
             _ => self.forward(&carrier, admission.body_terms(), &call.query, remains, ticket).await,
         }
+    }
+
+    fn errand<'a>(&'a self, admission: &'a Admission, bucket: &'a Bucket) -> Errand<'a> {
+        Errand { signer: &self.signer, upstreams: &self.upstreams, admission, bucket }
     }
 
     async fn forward(
@@ -179,14 +281,14 @@ impl Gateway {
     }
 
     /// Collects the document of a caller who is already known and permitted, never past a limit.
-    async fn collect(&self, remains: &mut Remains) -> Result<Bytes, Refusal> {
+    async fn collect(&self, remains: &mut Remains, limit: usize) -> Result<Bytes, Refusal> {
         let body = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
-        let collected = tokio::time::timeout(self.body_limits.idle, bounded::collect(body, MAX_DOCUMENT_BYTES)).await;
+        let collected = tokio::time::timeout(self.body_limits.idle, bounded::collect(body, limit)).await;
         match collected {
             Err(_) => Err(Fault::ClientIdle { seconds: self.body_limits.idle.as_secs() }.into()),
             Ok(Ok(document)) => Ok(document),
             Ok(Err(CollectError::TooLong(limit))) => {
-                let message = "The document is longer than any list of parts.";
+                let message = "The document is longer than any of its kind.";
                 Err(Refusal::new(
                     S3ErrorCode::MalformedXML,
                     RefusalKind::Client,
@@ -195,6 +297,35 @@ impl Gateway {
                 ))
             }
             Ok(Err(CollectError::Body(_))) => Err(Fault::ClientGone.into()),
+        }
+    }
+
+    /// Reads the document of a call with the checks of an upload: digests, framing, pace, and never past a limit.
+    async fn read_document(
+        &self,
+        head: Option<&UploadHead>,
+        limit: u64,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<Bytes, Refusal> {
+        let head = head.ok_or_else(|| internal("a document without its head"))?;
+        if head.length.is_some_and(|length| length > limit) {
+            return Err(too_long(limit));
+        }
+        let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
+        let terms = BodyTerms { min_size: 0, max_size: Some(limit), check_type: None };
+        let mut body = UploadBody::attach(head, terms, source, self.body_limits);
+        let watch = Arc::clone(body.watch());
+        remains.upload = Some(Arc::clone(&watch));
+        ticket.note_upload(Arc::new(move || watch.client_bytes()));
+        let mut document = BytesMut::new();
+        loop {
+            match body.next_checked().await {
+                Ok(Some(piece)) => document.extend_from_slice(&piece),
+                Ok(None) => return Ok(document.freeze()),
+                Err(Fault::TooLarge { max }) => return Err(too_long(max)),
+                Err(fault) => return Err(fault.into()),
+            }
         }
     }
 
@@ -263,6 +394,11 @@ impl Gateway {
     }
 }
 
+/// Whether a call is forwarded with a document to or from the store. The location of a bucket is asked for only to know that it exists.
+fn is_administered(operation: Operation) -> bool {
+    operation == Operation::GetBucketLocation || serving(operation).mapping().is_some()
+}
+
 fn has_unknown_length(call: &S3Call) -> bool {
     call.upload.as_ref().is_some_and(|upload| upload.length.is_none())
 }
@@ -279,17 +415,17 @@ fn check_framing(framing: Framing) -> Result<(), Refusal> {
 }
 
 /// For the operator, what of a request that was not understood can be named all the same.
-fn note_unidentified(ticket: &mut Ticket, head: &Parts, error: &IdentifyError) {
+fn note_unidentified(ticket: &mut Ticket, head: &Parts, buckets: &Buckets, error: &IdentifyError) {
     let cause = match error {
         IdentifyError::Within(_, cause) => cause,
         other => other,
     };
     let operation = match cause {
-        IdentifyError::NotServed(name) => Some(*name),
+        IdentifyError::NotServed(name) | IdentifyError::NotServedHere(name) => Some(*name),
         _ => None,
     };
     // The query has no part in it, and may be what could not be read.
-    let target = Target::parse(head.uri.path(), None).ok();
+    let target = locate_path(head, buckets.domains()).ok();
     let bucket = target.as_ref().map(|target| target.bucket.as_str()).filter(|bucket| !bucket.is_empty());
     ticket.note_unidentified(operation, bucket, target.as_ref().and_then(|target| target.key.as_deref()));
 }
@@ -300,6 +436,21 @@ fn note_denial(ticket: &mut Ticket, denied: &Denied) {
         Denied::NoRule { .. } | Denied::List(_) => None,
     };
     ticket.note_decision(Decision::Deny, rule);
+}
+
+/// Of a batch of which nothing is permitted, the record says that it was refused, though each object has its own error in a 200.
+fn note_verdicts(ticket: &mut Ticket, scope: &BatchScope) {
+    if let (None, Some(denied)) = (scope.rule(), scope.denial()) {
+        note_denial(ticket, denied);
+        let reason = format!("none of the objects may be deleted, the first because {denied}");
+        ticket.note_refusal(RefusalKind::Denied.as_str(), S3ErrorCode::AccessDenied.as_str(), reason);
+    }
+}
+
+fn too_long(limit: u64) -> Refusal {
+    let message = "The document is longer than any of its kind.";
+    let reason = format!("the document has more than {limit} bytes");
+    Refusal::new(S3ErrorCode::MaxMessageLengthExceeded, RefusalKind::Client, message, reason)
 }
 
 fn internal(reason: &str) -> Refusal {

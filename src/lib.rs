@@ -37,9 +37,13 @@ pub mod upstream;
 
 pub mod respond;
 
+pub mod administration;
+
 pub mod listing;
 
 pub mod multipart;
+
+pub mod documents;
 
 pub mod gateway;
 

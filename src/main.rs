@@ -2,18 +2,19 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use countersign::cli::Cli;
 
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    match countersign::cli::Cli::parse().run() {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("countersign: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let cli = match Cli::of_process() {
+        Ok(cli) => cli,
+        Err(status) => return status,
+    };
+    cli.run().unwrap_or_else(|error| {
+        eprintln!("countersign: {error:#}");
+        ExitCode::FAILURE
+    })
 }

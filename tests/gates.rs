@@ -1,7 +1,7 @@
 //! Figures that do not depend on the machine: system calls and instructions of the gateway for given work, held to a budget.
 //!
 //! A binary of its own, because `cargo test` runs those one after another: beside other tests the gateway would wait more often, and
-//! count more calls. `make test` builds what is measured (profile `gate`) and names it in COUNTERSIGN_GATE_BINARY; strace and valgrind
+//! count more calls. `make test` builds what is measured, a release, and names it in COUNTERSIGN_GATE_BINARY; strace and valgrind
 //! come from `tests/tools/install.sh`. Upstream and load are those of `make bench`. Goals and what holds them back: docs/PERFORMANCE.md.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]

@@ -20,7 +20,7 @@ const RANKS: &[&[&str]] = &[
     &["sign"],
     &["upstream"],
     &["respond"],
-    &["listing", "multipart"],
+    &["administration", "documents", "listing", "multipart"],
     &["gateway"],
     &["edge"],
     &["config"],
@@ -229,6 +229,13 @@ fn only_one_place_each_reads_the_clock_dials_and_collects_bodies() {
 fn only_the_composition_root_and_the_commands_know_the_configuration() {
     for source in sources().iter().filter(|source| named_modules(&source.code).contains("config")) {
         assert!(below(source, &["config/", "app", "cli", "demo/"]), "{} names config", source.path.display());
+    }
+}
+
+#[test]
+fn callers_that_nobody_authenticated_are_for_explain_only() {
+    for source in sources().iter().filter(|source| !below(source, &["auth/", "cli/"])) {
+        assert!(!source.code.contains("hypothetical"), "{} names a hypothetical caller", source.path.display());
     }
 }
 

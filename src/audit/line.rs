@@ -10,29 +10,63 @@ use crate::audit::record::Record;
 /// # Errors
 /// If a number cannot be written, which `serde_json` decides.
 pub fn write(record: &Record, line: &mut Vec<u8>) -> serde_json::Result<()> {
+    // Without `..`, so that a field that is added to the record cannot be forgotten here.
+    let Record {
+        time,
+        request_id,
+        client,
+        tls,
+        method,
+        principal,
+        scheme,
+        operation,
+        bucket,
+        key,
+        source,
+        batch,
+        decision,
+        rule,
+        outcome,
+        code,
+        reason,
+        status,
+        bytes_in,
+        bytes_out,
+        upstream,
+        upstream_status,
+        upstream_ms,
+        duration_ms,
+    } = record;
     let mut fields = Fields(line);
-    fields.text("{\"time\":", &record.time);
-    fields.text(",\"request_id\":", &record.request_id);
-    fields.text(",\"client\":", &record.client);
-    fields.plain(",\"tls\":", if record.tls { "true" } else { "false" });
-    fields.text(",\"method\":", &record.method);
-    fields.optional(",\"principal\":", record.principal.as_deref());
-    fields.optional(",\"scheme\":", record.scheme);
-    fields.optional(",\"operation\":", record.operation);
-    fields.optional(",\"bucket\":", record.bucket.as_deref());
-    fields.optional(",\"key\":", record.key.as_deref());
-    fields.optional(",\"decision\":", record.decision.map(|decision| decision.as_str()));
-    fields.optional(",\"rule\":", record.rule.as_deref());
-    fields.text(",\"outcome\":", record.outcome.as_str());
-    fields.optional(",\"code\":", record.code);
-    fields.optional(",\"reason\":", record.reason.as_deref());
-    fields.number(",\"status\":", record.status.map(u64::from));
-    fields.number(",\"bytes_in\":", Some(record.bytes_in));
-    fields.number(",\"bytes_out\":", Some(record.bytes_out));
-    fields.optional(",\"upstream\":", record.upstream.as_deref());
-    fields.number(",\"upstream_status\":", record.upstream_status.map(u64::from));
-    fields.milliseconds(",\"upstream_ms\":", record.upstream_ms)?;
-    fields.milliseconds(",\"duration_ms\":", Some(record.duration_ms))?;
+    fields.text("{\"time\":", time);
+    fields.text(",\"request_id\":", request_id);
+    fields.text(",\"client\":", client);
+    fields.plain(",\"tls\":", if *tls { "true" } else { "false" });
+    fields.text(",\"method\":", method);
+    fields.optional(",\"principal\":", principal.as_deref());
+    fields.optional(",\"scheme\":", *scheme);
+    fields.optional(",\"operation\":", *operation);
+    fields.optional(",\"bucket\":", bucket.as_deref());
+    fields.optional(",\"key\":", key.as_deref());
+    if let Some(source) = source {
+        fields.text(",\"source\":", source);
+    }
+    if let Some(batch) = batch {
+        fields.plain(",\"batch\":", "");
+        serde_json::to_writer(&mut *fields.0, batch)?;
+    }
+    fields.optional(",\"decision\":", decision.map(|decision| decision.as_str()));
+    fields.optional(",\"rule\":", rule.as_deref());
+    fields.text(",\"outcome\":", outcome.as_str());
+    fields.optional(",\"code\":", *code);
+    fields.optional(",\"reason\":", reason.as_deref());
+    fields.number(",\"status\":", status.map(u64::from));
+    fields.number(",\"bytes_in\":", Some(*bytes_in));
+    fields.number(",\"bytes_out\":", Some(*bytes_out));
+    fields.optional(",\"upstream\":", upstream.as_deref());
+    fields.number(",\"upstream_status\":", upstream_status.map(u64::from));
+    fields.milliseconds(",\"upstream_ms\":", *upstream_ms)?;
+    fields.milliseconds(",\"duration_ms\":", Some(*duration_ms))?;
     line.extend_from_slice(b"}\n");
     Ok(())
 }
@@ -137,6 +171,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::audit::batch::{BatchRecord, ObjectRecord};
     use crate::audit::record::{Decision, Outcome};
 
     fn assert_same(record: &Record) -> Result<(), TestCaseError> {
@@ -152,12 +187,14 @@ mod tests {
         fn l10_a_line_is_what_serde_json_makes_of_the_record(
             texts in proptest::collection::vec("([ -~]|\\PC|[\\x00-\\x20\"\\\\\\x7f-\\u{a0}]){0,12}", 5),
             given in any::<[bool; 5]>(),
-            outcome in prop_oneof![Just(Outcome::Ok), Just(Outcome::Refused), Just(Outcome::Failed), Just(Outcome::Aborted)],
+            outcome in prop_oneof![Just(Outcome::Ok), Just(Outcome::Refused), Just(Outcome::Failed), Just(Outcome::Aborted), Just(Outcome::Partial)],
             allow in any::<Option<bool>>(),
             numbers in any::<(Option<u16>, u64, u64, Option<u16>)>(),
             micros in any::<(u32, u64)>(),
         ) {
             let text = |index: usize| given[index].then(|| texts[index].clone());
+            let object = ObjectRecord { key: texts[4].clone(), version_id: text(3), result: "denied", because: text(2) };
+            let batch = BatchRecord { asked: 3, objects: vec![object], ..BatchRecord::default() };
             assert_same(&Record {
                 time: texts[0].clone(),
                 request_id: texts[1].clone(),
@@ -169,6 +206,8 @@ mod tests {
                 operation: given[2].then_some("PutObject"),
                 bucket: text(1),
                 key: text(2),
+                source: text(0),
+                batch: given[1].then(|| Box::new(batch.clone())),
                 decision: allow.map(|allow| if allow { Decision::Allow } else { Decision::Deny }),
                 rule: text(3),
                 outcome,

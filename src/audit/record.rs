@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::audit::batch::BatchRecord;
+
 /// One request, as it is written down.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Record {
@@ -25,6 +27,12 @@ pub struct Record {
     pub bucket: Option<String>,
     /// Public key, or the prefix of a listing.
     pub key: Option<String>,
+    /// What a copy reads, as `bucket/key` in public terms; left out of other records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The objects of a DeleteObjects; other records do not have the field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<Box<BatchRecord>>,
     /// What the rules said; `null` if they were not asked.
     pub decision: Option<Decision>,
     /// The rule that decided.
@@ -77,6 +85,8 @@ impl Decision {
 pub enum Outcome {
     /// Answered as asked, to the last byte.
     Ok,
+    /// Answered, but some objects of the request were not deleted.
+    Partial,
     /// Answered with an error.
     Refused,
     /// The answer broke off: the store failed in the middle of it, or the gateway panicked.
@@ -91,6 +101,7 @@ impl Outcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
+            Self::Partial => "partial",
             Self::Refused => "refused",
             Self::Failed => "failed",
             Self::Aborted => "aborted",

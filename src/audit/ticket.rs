@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::arrival::Arrival;
+use crate::audit::batch::BatchRecord;
 use crate::audit::record::{Decision, Outcome, Record};
 use crate::audit::sink::AuditSink;
 use crate::base::{Clock, PrincipalId, RuleId, clock};
@@ -79,6 +80,8 @@ impl Ticket {
             Resource::Object(_, key) => Some(key.as_str().to_owned()),
             Resource::Bucket(_) | Resource::Service => call.parameter("prefix").map(str::to_owned),
         };
+        self.record.source =
+            call.source.as_ref().map(|source| format!("{}/{}", source.bucket.name, source.key.as_str()));
     }
 
     /// What of a request that was not understood can be named all the same. Bucket and key are the client's words, decoded once.
@@ -95,6 +98,11 @@ impl Ticket {
         self.record.rule = rule.map(|rule| rule.as_str().to_owned());
     }
 
+    /// What became of the objects of a request about many; the last word counts.
+    pub fn note_batch(&mut self, batch: BatchRecord) {
+        self.record.batch = Some(Box::new(batch));
+    }
+
     /// Where the count of body bytes from the client is found at the end.
     pub fn note_upload(&mut self, bytes_in: BytesIn) {
         self.bytes_in = Some(bytes_in);
@@ -106,6 +114,11 @@ impl Ticket {
         self.record.upstream = Some(name.to_owned());
         self.record.upstream_status = Some(status);
         self.record.upstream_ms = Some(milliseconds(first_byte));
+    }
+
+    /// The request's id.
+    pub fn request_id(&self) -> &str {
+        &self.record.request_id
     }
 
     /// That the request is refused, and why.
@@ -135,6 +148,7 @@ impl Ticket {
         self.record.outcome = match self.record.code {
             _ if self.client_gone => Outcome::Aborted,
             Some(_) => Outcome::Refused,
+            None if self.record.batch.as_ref().is_some_and(|batch| !batch.is_complete()) => Outcome::Partial,
             None => Outcome::Ok,
         };
     }

@@ -18,7 +18,7 @@ use crate::auth::{Attributes, Caller, Scheme, TokenSettings};
 use crate::base::{PrincipalId, Secret, UtcInstant};
 
 /// Attribute with the token's name.
-const NAME_ATTRIBUTE: &str = "token";
+pub(in crate::auth) const NAME_ATTRIBUTE: &str = "token";
 
 /// Secrets start with this, so that scanners of repositories and logs find them.
 const SECRET_PREFIX: &str = "csn_";

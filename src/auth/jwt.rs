@@ -5,7 +5,7 @@
 //! point to a key (`jwk`, `jku`, `x5u`, `x5c`) are not looked at.
 //! Source: RFC 7515, RFC 7519, RFC 8725 (best current practices), RFC 9068 (`at+jwt`).
 
-mod claims;
+pub(in crate::auth) mod claims;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -30,9 +30,9 @@ use claims::Claims;
 const MAX_LEEWAY: Duration = Duration::from_secs(60);
 
 /// Attribute that is always the `sub` claim.
-const SUBJECT: &str = "sub";
+pub(in crate::auth) const SUBJECT: &str = "sub";
 /// Attribute that names the configured issuer; config lets no claim be mapped to it.
-const ISSUER: &str = "issuer";
+pub(in crate::auth) const ISSUER: &str = "issuer";
 
 /// Names that belong to app tokens: as an issuer's name it would start principals with `token:`, as an attribute it would let
 /// claims pass for a token's name.

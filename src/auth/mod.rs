@@ -7,6 +7,7 @@ pub mod app_token;
 pub mod caller;
 pub mod claim;
 pub mod error;
+pub mod hypothetical;
 pub mod jwks;
 pub mod jwt;
 mod key_fetch;

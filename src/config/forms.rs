@@ -1,7 +1,9 @@
 //! Values that can be written in more than one form: a text or a list, a word or a mapping.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
@@ -135,3 +137,61 @@ macro_rules! word_or_mapping {
 
 word_or_mapping!(RawKeys, At, "the word `discovery`, or a mapping with `url` or `file`");
 word_or_mapping!(RawWho, Conditions, "the word `anyone`, or a mapping of conditions");
+
+// What editors are told of these forms. Plain texts may be written as numbers or words too, see `schema`.
+
+impl JsonSchema for OneOrMany {
+    fn schema_name() -> Cow<'static, str> {
+        "OneOrMany".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+impl JsonSchema for HeaderWish {
+    fn schema_name() -> Cow<'static, str> {
+        "HeaderWish".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "string" }, { "const": null }] })
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+impl JsonSchema for RawKeys {
+    fn schema_name() -> Cow<'static, str> {
+        "RawKeys".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "const": "discovery" }, generator.subschema_for::<RawKeyPlace>()] })
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+impl JsonSchema for RawWho {
+    fn schema_name() -> Cow<'static, str> {
+        "RawWho".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "const": "anyone" }, generator.subschema_for::<RawConditions>()] })
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}

@@ -12,7 +12,9 @@ mod node;
 mod path;
 mod problem;
 mod raw;
+mod reference;
 mod resolve;
+mod schema;
 mod suggest;
 
 #[cfg(test)]
@@ -22,6 +24,8 @@ use std::path::PathBuf;
 
 pub use load::{MapReferences, References, SystemReferences, load_file, load_text};
 pub use problem::{Problem, Problems};
+pub use reference::reference;
+pub use schema::schema;
 
 use crate::rules::RuleSettings;
 use crate::s3::Buckets;

@@ -7,21 +7,27 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
 
 /// The whole file.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawConfig {
     /// Addresses that serve clients. Required, at least one.
     pub listen: Option<Vec<RawListener>>,
+    /// Domains of the gateway, such as `s3.example.com`: a request to `bucket.s3.example.com` is about that bucket, and its whole path is
+    /// the key. Names in lower case without port; none may lie inside another. Default none: the bucket is the first segment of the
+    /// path, as it is for every other host.
+    pub domains: Option<OneOrMany>,
     /// The address of `/healthz`, `/readyz` and `/metrics`.
     pub admin: RawAdmin,
     /// The S3 stores behind the gateway, by a name of your choice. Required, at least one.
     pub upstreams: Option<BTreeMap<String, RawUpstream>>,
-    /// The buckets that clients see, by the name that clients use. Required, at least one.
+    /// The buckets that clients see, by the name that clients use. Required, at least one. The name `"*"` puts the gateway before a whole
+    /// store: every bucket name that is not listed here is the same name there.
     pub buckets: Option<BTreeMap<String, RawBucket>>,
     /// Who can authenticate. Required: at least one token or issuer.
     pub clients: RawClients,
@@ -36,7 +42,7 @@ pub struct RawConfig {
 }
 
 /// One address that serves clients.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawListener {
     /// IP address and port, such as `127.0.0.1:8080`, `0.0.0.0:8443` or `[::]:8443`. Port 0 takes a free one. Required.
@@ -47,7 +53,7 @@ pub struct RawListener {
 }
 
 /// Certificate and key of an HTTPS listener.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawTls {
     /// PEM file with the certificate chain, the server's own certificate first. Absolute path. Required.
@@ -57,7 +63,7 @@ pub struct RawTls {
 }
 
 /// The admin listener.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawAdmin {
     /// IP address and port; default `127.0.0.1:9090`. It has no authentication, so only loopback addresses are accepted.
@@ -65,7 +71,7 @@ pub struct RawAdmin {
 }
 
 /// One S3 store.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawUpstream {
     /// `https://host` or `http://host`, with `:port` if it is not 443 or 80; no path. May be a reference (`env:NAME`). Required.
@@ -97,7 +103,7 @@ pub struct RawUpstream {
 }
 
 /// How a bucket is named in a request to the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RawAddressing {
     /// `https://host/bucket/key`.
@@ -107,7 +113,7 @@ pub enum RawAddressing {
 }
 
 /// How the signature covers the bytes of an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RawPayload {
     /// Not at all; TLS protects them.
@@ -117,7 +123,7 @@ pub enum RawPayload {
 }
 
 /// How a checksum of an object reaches the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RawChecksum {
     /// As a header if the client declared one, else as a trailer.
@@ -127,7 +133,7 @@ pub enum RawChecksum {
 }
 
 /// The credential of a store: either the two (or three) values by reference, or a profile of an AWS credentials file.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawCredentials {
     /// Access key id: `env:NAME` or `file:/path`.
@@ -151,7 +157,7 @@ impl fmt::Debug for RawCredentials {
 }
 
 /// Time limits towards a store.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawUpstreamTimeouts {
     /// DNS, TCP and TLS together, and waiting for a free connection; default `5s`.
@@ -165,14 +171,15 @@ pub struct RawUpstreamTimeouts {
 }
 
 /// One bucket that clients see.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawBucket {
     /// Name of the upstream that stores it. May be left out if there is only one.
     pub upstream: Option<String>,
-    /// Name of the bucket there; default: the same name.
+    /// Name of the bucket there; default: the same name. Not for `"*"`.
     pub bucket: Option<String>,
-    /// Put before every key on the way to the store, such as `gw/`; default none. Ends with `/`. Clients never see it.
+    /// Put before every key on the way to the store, such as `gw/`; default none. Ends with `/`. Clients never see it. Not for
+    /// `"*"`.
     pub prefix: Option<String>,
     /// Keys with `.` or `..` segments, empty segments, a leading slash or a backslash: `refuse` (default) or `pass`. Stores read such
     /// keys differently; pass them only to a store that keeps keys byte for byte.
@@ -180,7 +187,7 @@ pub struct RawBucket {
 }
 
 /// What happens to keys that stores read differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RawOddKeys {
     /// Refused.
@@ -190,7 +197,7 @@ pub enum RawOddKeys {
 }
 
 /// Who can authenticate.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawClients {
     /// App tokens: long random texts that programs present. `countersign token` makes one.
@@ -200,7 +207,7 @@ pub struct RawClients {
 }
 
 /// One app token.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawToken {
     /// Name in rules and audit records: 1 to 64 letters, digits, `.`, `_`, `-`. Required, unique.
@@ -221,7 +228,7 @@ impl fmt::Debug for RawToken {
 }
 
 /// One issuer of JWTs.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawIssuer {
     /// Name in rules and audit records: 1 to 64 letters, digits, `.`, `_`, `-`, but not `token`. Required, unique.
@@ -255,7 +262,7 @@ pub struct RawIssuer {
 }
 
 /// The place of a JWKS document.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawKeyPlace {
     /// An `https` URL.
@@ -265,7 +272,7 @@ pub struct RawKeyPlace {
 }
 
 /// One rule.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawRule {
     /// Name in decisions and audit records: 1 to 64 letters, digits, `.`, `_`, `-`. Required, unique.
@@ -275,10 +282,11 @@ pub struct RawRule {
     /// Whom the rule is about: conditions, or the word `anyone` for every authenticated caller. Required.
     pub who: Option<RawWho>,
     /// What it is about: `bucket`, or `bucket/prefix/`. A prefix covers every key below it and may have attribute parts
-    /// (`home/{sub}/`), at most one in a segment. A caller without that attribute is not covered. Required.
+    /// (`home/{sub}/`), at most one in a segment. A caller without that attribute is not covered. `"*"` and `"*/prefix/"` are every bucket
+    /// of the pass-through mapping (`buckets: { "*": … }`), and none that is configured by name. Required.
     #[serde(rename = "where")]
     pub places: Option<OneOrMany>,
-    /// Actions: `read`, `list`, `write`, `delete`, an IAM action (`s3:PutObject`) or a pattern (`s3:Get*`). Required.
+    /// Actions: `read`, `list`, `write`, `delete`, `tag`, `read-versions`, an IAM action (`s3:PutObject`) or a pattern (`s3:Get*`). Required.
     pub what: Option<OneOrMany>,
     /// Sizes of written objects. Allow rules only, as is everything below.
     pub limits: Option<RawSizes>,
@@ -291,7 +299,7 @@ pub struct RawRule {
 }
 
 /// What a rule does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RawEffect {
     /// Permit.
@@ -301,7 +309,7 @@ pub enum RawEffect {
 }
 
 /// Conditions on the caller. Every key given must hold; within a list one match is enough. `tokens` and `issuers` are one list.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawConditions {
     /// Names of app tokens.
@@ -317,7 +325,7 @@ pub struct RawConditions {
 }
 
 /// Sizes of written objects.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawSizes {
     /// Smallest object; default `0`.
@@ -327,7 +335,7 @@ pub struct RawSizes {
 }
 
 /// Kinds of written objects.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawContent {
     /// Accepted media types: `image/png`, or `image/*` for a family; default any.
@@ -339,7 +347,7 @@ pub struct RawContent {
 }
 
 /// Headers of writes.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawHeaders {
     /// Headers that a write must carry: name → the exact value, or `null` for any value.
@@ -351,7 +359,7 @@ pub struct RawHeaders {
 }
 
 /// What a connection may cost. Reasons for the defaults: `docs/DEFAULTS.md`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawLimits {
     /// Client connections at a time, 1 to 1000000; default 4096. More wait in the backlog.
@@ -375,7 +383,7 @@ pub struct RawLimits {
 }
 
 /// Time limits towards clients; `1ms` to `24h` each.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawTimeouts {
     /// TLS handshake; default `10s`.
@@ -391,7 +399,7 @@ pub struct RawTimeouts {
 }
 
 /// Where the audit records go.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawAudit {
     /// File for one JSON object a line, or `-` for standard output (default). Absolute path.
@@ -399,7 +407,7 @@ pub struct RawAudit {
 }
 
 /// What the log shows.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawLog {
     /// `error`, `warn`, `info` (default), `debug` or `trace`.
@@ -409,7 +417,7 @@ pub struct RawLog {
 }
 
 /// How much the log shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RawLevel {
     /// Failures of the gateway.
@@ -425,7 +433,7 @@ pub enum RawLevel {
 }
 
 /// The form of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RawFormat {
     /// Text on a terminal, else JSON.

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use http::HeaderName;
 use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, HeaderName};
 
 use crate::rules::{Permit, Terms};
 use crate::s3::upload::MediaType;
@@ -66,11 +66,35 @@ impl Admission {
         }
         // The properties of an object are declared with its creation; its parts have none.
         if matches!(call.operation, Operation::PutObject | Operation::CreateMultipartUpload) {
-            check_type(call, terms)?;
-            check_encoding(call, terms)?;
-            check_headers(call, terms)?;
+            check_type(&call.headers.pass, terms)?;
+            check_extension(call, terms)?;
+            check_encoding(declared_encoding(call), terms)?;
+            check_headers(&call.headers.pass, terms)?;
+        }
+        if call.operation == Operation::CopyObject {
+            check_extension(call, terms)?;
         }
         Ok(Self { permit })
+    }
+
+    /// Holds the object that a copy would make to the terms: its length in bytes, and the headers it would have.
+    ///
+    /// # Errors
+    /// [`LimitError`] with the first term that is not kept.
+    pub fn check_copy(&self, length: u64, headers: &HeaderMap) -> Result<(), LimitError> {
+        let terms = self.terms();
+        check_length(length, &self.body_terms())?;
+        check_type(headers, terms)?;
+        check_encoding(headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()), terms)?;
+        check_headers(headers, terms)
+    }
+
+    /// Holds a part that is copied to the terms: a part alone must not be larger than the object may be.
+    ///
+    /// # Errors
+    /// [`LimitError`] if it is.
+    pub fn check_copied_part(&self, length: u64) -> Result<(), LimitError> {
+        check_length(length, &self.body_terms())
     }
 
     /// What the body of an upload must keep to.
@@ -112,43 +136,51 @@ pub struct BodyTerms {
 /// declared type `multipart` knows.
 fn body_terms(permit: &Permit) -> BodyTerms {
     let (call, terms) = (permit.call(), permit.terms());
-    let is_part = call.operation == Operation::UploadPart;
+    let is_part = matches!(call.operation, Operation::UploadPart | Operation::UploadPartCopy);
     BodyTerms {
         min_size: if is_part { 0 } else { terms.min_size },
         max_size: terms.max_size,
-        check_type: (terms.check_bytes && !is_part).then(|| declared_type(call)),
+        check_type: (terms.check_bytes && !is_part).then(|| declared_type(&call.headers.pass)),
     }
 }
 
 /// The declared media type of an object, in lower case and without parameters.
-pub fn declared_type(call: &S3Call) -> Option<String> {
-    let value = call.headers.pass.get(http::header::CONTENT_TYPE)?.to_str().ok()?;
+pub fn declared_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(http::header::CONTENT_TYPE)?.to_str().ok()?;
     MediaType::parse(value).map(|media_type| media_type.as_str().to_owned())
 }
 
-fn check_type(call: &S3Call, terms: &Terms) -> Result<(), LimitError> {
-    if !terms.content_types.is_empty() {
-        let declared = declared_type(call).ok_or(LimitError::ContentTypeMissing)?;
-        if !terms.content_types.iter().any(|accepted| type_matches(accepted, &declared)) {
-            return Err(LimitError::ContentType(declared));
-        }
+fn check_type(headers: &HeaderMap, terms: &Terms) -> Result<(), LimitError> {
+    if terms.content_types.is_empty() {
+        return Ok(());
     }
-    if !terms.extensions.is_empty() {
-        let key = call.resource.key().map_or("", |key| key.as_str());
-        if !extension(key).is_some_and(|extension| terms.extensions.contains(&extension)) {
-            return Err(LimitError::Extension);
-        }
+    let declared = declared_type(headers).ok_or(LimitError::ContentTypeMissing)?;
+    if terms.content_types.iter().any(|accepted| type_matches(accepted, &declared)) {
+        Ok(())
+    } else {
+        Err(LimitError::ContentType(declared))
     }
-    Ok(())
 }
 
-/// A reader takes the encoding off before it looks at the bytes, so the bytes here would say nothing about what it sees.
-fn check_encoding(call: &S3Call, terms: &Terms) -> Result<(), LimitError> {
-    let declared = match &call.upload {
+fn check_extension(call: &S3Call, terms: &Terms) -> Result<(), LimitError> {
+    let key = call.resource.key().map_or("", |key| key.as_str());
+    if terms.extensions.is_empty() || extension(key).is_some_and(|extension| terms.extensions.contains(&extension)) {
+        Ok(())
+    } else {
+        Err(LimitError::Extension)
+    }
+}
+
+fn declared_encoding(call: &S3Call) -> Option<&str> {
+    match &call.upload {
         // Without `aws-chunked`, which is framing.
         Some(upload) => upload.content_encoding.as_deref(),
         None => call.headers.pass.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()),
-    };
+    }
+}
+
+/// A reader takes the encoding off before it looks at the bytes, so the bytes here would say nothing about what it sees.
+fn check_encoding(declared: Option<&str>, terms: &Terms) -> Result<(), LimitError> {
     let mut codings = declared.unwrap_or_default().split(',').map(str::trim);
     match codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")) {
         Some(coding) if terms.check_bytes => Err(LimitError::ContentEncoding(coding.to_owned())),
@@ -156,8 +188,7 @@ fn check_encoding(call: &S3Call, terms: &Terms) -> Result<(), LimitError> {
     }
 }
 
-fn check_headers(call: &S3Call, terms: &Terms) -> Result<(), LimitError> {
-    let headers = &call.headers.pass;
+fn check_headers(headers: &HeaderMap, terms: &Terms) -> Result<(), LimitError> {
     let missing = |(name, value): &&(HeaderName, Option<http::HeaderValue>)| match (headers.get(name), value) {
         (None, _) => true,
         (Some(_), None) => false,

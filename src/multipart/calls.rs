@@ -12,12 +12,13 @@ use http::HeaderMap;
 use crate::audit::Ticket;
 use crate::limits::{BodyTerms, LimitError, declared_type};
 use crate::multipart::{Carrier, bad_answer};
+use crate::respond::late::{self, Finished};
 use crate::respond::{Refusal, RefusalKind, Reply, headers, local};
 use crate::rules::UploadSeal;
 use crate::s3::complete_upload::{self, CompletedPart, parse_part_number};
 use crate::s3::xml::{Element, XmlWriter};
 use crate::s3::{S3Call, S3ErrorCode};
-use crate::sign::MultipartStep;
+use crate::sign::{MultipartStep, Outbound};
 
 /// Most parts asked for at a time, as S3 has it.
 const PAGE: u32 = 1000;
@@ -31,8 +32,8 @@ pub async fn create(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Ref
     let permit = carrier.admission.permit();
     let seal = UploadSeal {
         upload_id: root.text_of("UploadId").to_owned(),
-        rule: permit.rule().to_string(),
-        media_type: declared_type(permit.call()),
+        rule: Some(permit.rule().to_string()),
+        media_type: declared_type(&permit.call().headers.pass),
     };
     if seal.upload_id.is_empty() {
         return Err(bad_answer(&"no UploadId"));
@@ -45,14 +46,21 @@ pub async fn create(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Ref
     Ok(document(xml, &head.headers))
 }
 
-/// Opens the upload id of a call.
+/// Opens the upload id of a call that adds to the upload.
 ///
 /// # Errors
-/// [`Refusal`] if it is not one of this caller for this key.
+/// [`Refusal`] if it is not of an upload that this caller began for this key.
 pub fn open(carrier: &Carrier) -> Result<UploadSeal, Refusal> {
     let permit = carrier.admission.permit();
     let sealed = permit.call().parameter("uploadId").unwrap_or_default();
     Ok(UploadSeal::open(sealed, &carrier.sealer()?, permit)?)
+}
+
+/// Opens the upload id of a call that adds nothing; it may come from a list.
+fn open_any(carrier: &Carrier) -> Result<UploadSeal, Refusal> {
+    let permit = carrier.admission.permit();
+    let sealed = permit.call().parameter("uploadId").unwrap_or_default();
+    Ok(UploadSeal::open_any(sealed, &carrier.sealer()?, permit)?)
 }
 
 /// What the body of an UploadPart must keep to, and its query in the store's terms.
@@ -60,10 +68,7 @@ pub fn open(carrier: &Carrier) -> Result<UploadSeal, Refusal> {
 /// # Errors
 /// [`Refusal`] if the upload id or the part number is not acceptable, or the part has no length.
 pub fn part(carrier: &Carrier) -> Result<(BodyTerms, Vec<(String, String)>), Refusal> {
-    let call = carrier.admission.permit().call();
-    let text = call.parameter("partNumber").unwrap_or_default();
-    let number = parse_part_number(text)
-        .ok_or_else(|| client(S3ErrorCode::InvalidArgument, "The part number must be a number from 1 to 10000."))?;
+    let number = part_number(carrier.admission.permit().call())?;
     if carrier.admission.upload().length.is_none() {
         return Err(client(S3ErrorCode::MissingContentLength, "The length of a part must be declared."));
     }
@@ -72,7 +77,21 @@ pub fn part(carrier: &Carrier) -> Result<(BodyTerms, Vec<(String, String)>), Ref
     if number == 1 && carrier.admission.terms().check_bytes {
         terms.check_type = Some(seal.media_type);
     }
-    Ok((terms, vec![("partNumber".to_owned(), number.to_string()), ("uploadId".to_owned(), seal.upload_id)]))
+    Ok((terms, part_query(number, seal.upload_id)))
+}
+
+/// The number of the part that a call writes.
+///
+/// # Errors
+/// [`Refusal`] if it is not one.
+pub fn part_number(call: &S3Call) -> Result<u32, Refusal> {
+    parse_part_number(call.parameter("partNumber").unwrap_or_default())
+        .ok_or_else(|| client(S3ErrorCode::InvalidArgument, "The part number must be a number from 1 to 10000."))
+}
+
+/// The query of a part in the store's terms.
+pub fn part_query(number: u32, upload_id: String) -> Vec<(String, String)> {
+    vec![("partNumber".to_owned(), number.to_string()), ("uploadId".to_owned(), upload_id)]
 }
 
 /// AbortMultipartUpload.
@@ -80,7 +99,7 @@ pub fn part(carrier: &Carrier) -> Result<(BodyTerms, Vec<(String, String)>), Ref
 /// # Errors
 /// [`Refusal`] if the upload id is not acceptable or the store fails.
 pub async fn abort(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Refusal> {
-    let seal = open(carrier)?;
+    let seal = open_any(carrier)?;
     let reply = carrier.send(MultipartStep::Abort { upload_id: &seal.upload_id }).await?;
     ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
     if !reply.head.status.is_success() {
@@ -103,7 +122,7 @@ pub async fn list(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Refus
         Some(_) => Err(bad_number(parameter)),
     };
     let (after, max_parts) = (number("part-number-marker", 0)?, number("max-parts", PAGE)?.min(PAGE));
-    let seal = open(carrier)?;
+    let seal = open_any(carrier)?;
     let (head, root) =
         carrier.send_for_document(MultipartStep::List { upload_id: &seal.upload_id, after, max_parts }, ticket).await?;
     let mut xml = XmlWriter::new("ListPartsResult", true);
@@ -130,13 +149,15 @@ pub async fn list(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Refus
     Ok(document(xml, &head.headers))
 }
 
-const CHECKSUMS: [&str; 5] = ["ChecksumCRC32", "ChecksumCRC32C", "ChecksumCRC64NVME", "ChecksumSHA1", "ChecksumSHA256"];
+/// Checksums in documents about objects and parts.
+pub(super) const CHECKSUMS: [&str; 5] =
+    ["ChecksumCRC32", "ChecksumCRC32C", "ChecksumCRC64NVME", "ChecksumSHA1", "ChecksumSHA256"];
 
-/// CompleteMultipartUpload; `body` is the client's list of parts.
+/// CompleteMultipartUpload; `body` is the client's list of parts, `resource` the path for an error that comes late.
 ///
 /// # Errors
 /// [`Refusal`] if the list or the sum of the sizes is not acceptable, or the store fails. An upload whose sum is too large is removed.
-pub async fn complete(carrier: &Carrier, body: &Bytes, ticket: &mut Ticket) -> Result<Reply, Refusal> {
+pub async fn complete(carrier: &Carrier, body: &Bytes, resource: &str, ticket: &mut Ticket) -> Result<Reply, Refusal> {
     let seal = open(carrier)?;
     let parts = complete_upload::parse(body)?;
     if let Err(refusal) = check_parts(carrier, &seal, &parts, ticket).await {
@@ -146,14 +167,37 @@ pub async fn complete(carrier: &Carrier, body: &Bytes, ticket: &mut Ticket) -> R
         return Err(refusal);
     }
     let step = MultipartStep::Complete { upload_id: &seal.upload_id, document: complete_upload::render(&parts) };
-    let (head, root) = carrier.send_for_document(step, ticket).await?;
-    let call = carrier.admission.permit().call();
-    let mut xml = XmlWriter::new("CompleteMultipartUploadResult", true);
-    name(&mut xml, call);
-    for element in ["ETag", "ChecksumType"].iter().chain(&CHECKSUMS) {
-        copy(&mut xml, &root, element);
-    }
-    Ok(document(xml, &head.headers))
+    let outbound = carrier.signer.prepare_step(&carrier.admission, &carrier.bucket, step)?;
+    let render = |call: &S3Call, root: &Element| {
+        let mut xml = XmlWriter::new("CompleteMultipartUploadResult", true);
+        name(&mut xml, call);
+        for element in ["ETag", "ChecksumType"].iter().chain(&CHECKSUMS) {
+            copy(&mut xml, root, element);
+        }
+        xml.finish()
+    };
+    finish_late(carrier, outbound, resource, render, ticket).await
+}
+
+/// Sends the last request of a call, which a store may take minutes for, and answers with the document made of its answer.
+///
+/// # Errors
+/// [`Refusal`] if the store refuses or fails before the answer had to begin.
+pub async fn finish_late(
+    carrier: &Carrier,
+    outbound: Outbound,
+    resource: &str,
+    render: fn(&S3Call, &Element) -> String,
+    ticket: &mut Ticket,
+) -> Result<Reply, Refusal> {
+    let carrier = carrier.clone();
+    let work = async move {
+        let (upstream, outcome) = carrier.fetch_document(outbound).await;
+        let call = carrier.admission.permit().call();
+        let outcome = outcome.map(|(head, root)| (for_document(&head.headers), render(call, &root)));
+        Finished { outcome, upstream }
+    };
+    late::answer(Box::pin(work), resource.to_owned(), ticket).await
 }
 
 /// Holds what the parts are to the rule. The first bytes of the object were checked in part 1, so it must begin with that one.
@@ -216,7 +260,7 @@ fn name(xml: &mut XmlWriter, call: &S3Call) {
     xml.text("Key", call.resource.key().map_or("", |key| key.as_str()));
 }
 
-fn copy(xml: &mut XmlWriter, from: &Element, element: &'static str) {
+pub(super) fn copy(xml: &mut XmlWriter, from: &Element, element: &'static str) {
     if let Some(found) = from.child(element) {
         xml.text(element, &found.text);
     }
@@ -224,14 +268,19 @@ fn copy(xml: &mut XmlWriter, from: &Element, element: &'static str) {
 
 fn document(xml: XmlWriter, upstream: &HeaderMap) -> Reply {
     let mut reply = local::document(xml.finish());
-    let mut passed = headers::for_client(upstream);
-    passed.remove(http::header::CONTENT_LENGTH);
-    passed.remove(http::header::CONTENT_TYPE);
-    reply.headers_mut().extend(passed);
+    reply.headers_mut().extend(for_document(upstream));
     reply
 }
 
-fn client(code: S3ErrorCode, message: &str) -> Refusal {
+/// The headers that go with a document of our own.
+pub fn for_document(upstream: &HeaderMap) -> HeaderMap {
+    let mut passed = headers::for_client(upstream);
+    passed.remove(http::header::CONTENT_LENGTH);
+    passed.remove(http::header::CONTENT_TYPE);
+    passed
+}
+
+pub(super) fn client(code: S3ErrorCode, message: &str) -> Refusal {
     Refusal::new(code, RefusalKind::Client, message, message)
 }
 

@@ -1,6 +1,7 @@
-//! Objects that reach the store in parts: multipart uploads of clients, and uploads whose length nobody declared.
+//! Objects that reach the store by more than one request: multipart uploads of clients, uploads whose length nobody declared, copies.
 
 pub mod calls;
+pub mod copy;
 pub mod unknown_length;
 
 use std::sync::Arc;
@@ -10,13 +11,15 @@ use http::StatusCode;
 use http::response::Parts;
 
 use crate::audit::Ticket;
-use crate::base::{Sealer, Secret};
+use crate::base::Sealer;
 use crate::bounded;
 use crate::limits::Admission;
+use crate::respond::late::UpstreamNote;
 use crate::respond::{Refusal, RefusalKind, relay};
+use crate::rules::UploadSeal;
 use crate::s3::xml::Element;
 use crate::s3::{Bucket, S3ErrorCode};
-use crate::sign::{MultipartStep, SignError, Signer};
+use crate::sign::{MultipartStep, Outbound, Signer};
 use crate::upstream::{UpstreamReply, Upstreams};
 
 /// Largest document read from a store. A page of 1,000 parts has about 300 KB.
@@ -49,8 +52,23 @@ impl Carrier {
         step: MultipartStep<'_>,
         ticket: &mut Ticket,
     ) -> Result<(Parts, Element), Refusal> {
-        let reply = self.send(step).await?;
-        ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
+        let outbound = self.signer.prepare_step(&self.admission, &self.bucket, step)?;
+        let (upstream, outcome) = self.fetch_document(outbound).await;
+        if let Some(upstream) = upstream {
+            upstream.note_on(ticket);
+        }
+        outcome
+    }
+
+    /// As [`Carrier::send_for_document`], for a prepared request, and with what the audit record wants to know.
+    async fn fetch_document(&self, outbound: Outbound) -> (Option<UpstreamNote>, Result<(Parts, Element), Refusal>) {
+        match self.upstreams.send(outbound).await {
+            Ok(reply) => (Some(note_of(&reply)), self.read_document(reply).await),
+            Err(error) => (None, Err(error.into())),
+        }
+    }
+
+    async fn read_document(&self, reply: UpstreamReply) -> Result<(Parts, Element), Refusal> {
         if reply.head.status != StatusCode::OK {
             return Err(relay::read_error(reply, self.admission.permit().call()).await);
         }
@@ -67,10 +85,12 @@ impl Carrier {
 
     /// Seals and opens upload ids. The key comes from the upstream's secret, so every replica with the same secret has it.
     fn sealer(&self) -> Result<Sealer, Refusal> {
-        let route = self.signer.route(self.bucket.route);
-        let credentials = route.credentials.current().ok_or_else(|| SignError::NoCredentials(route.name.clone()))?;
-        Ok(Sealer::derive(&Secret::new(credentials.secret_access_key()), "countersign upload id v1"))
+        Ok(self.signer.sealer(&self.bucket, UploadSeal::PURPOSE)?)
     }
+}
+
+fn note_of(reply: &UpstreamReply) -> UpstreamNote {
+    UpstreamNote { name: reply.upstream.clone(), status: reply.head.status.as_u16(), first_byte: reply.first_byte }
 }
 
 fn bad_answer(error: &dyn std::fmt::Display) -> Refusal {

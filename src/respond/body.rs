@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::audit::Ticket;
+use crate::respond::late::LateBody;
 use crate::upstream::ReplyBody;
 use crate::upstream::reply::ReplyError;
 
@@ -25,6 +26,8 @@ pub enum Source {
     Full(Bytes),
     /// The store, frame by frame.
     Store(Box<ReplyBody>),
+    /// A document that a store takes long for.
+    Late(Box<LateBody>),
 }
 
 impl AnswerBody {
@@ -68,6 +71,10 @@ impl Body for AnswerBody {
             Source::Full(bytes) if bytes.is_empty() => None,
             Source::Full(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
             Source::Store(body) => ready!(Pin::new(body.as_mut()).poll_frame(context)),
+            Source::Late(late) => {
+                let text = ready!(late.poll_text(context, this.ticket.as_deref_mut()));
+                text.map(|text| Ok(Frame::data(text)))
+            }
         };
         match &frame {
             Some(Ok(frame)) => {
@@ -93,6 +100,7 @@ impl Body for AnswerBody {
         match &self.source {
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Store(body) => body.size_hint(),
+            Source::Late(_) => SizeHint::default(),
         }
     }
 }
@@ -102,6 +110,7 @@ impl AnswerBody {
         match &self.source {
             Source::Full(bytes) => bytes.is_empty(),
             Source::Store(body) => body.is_end_stream(),
+            Source::Late(late) => late.is_end(),
         }
     }
 }

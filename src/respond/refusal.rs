@@ -14,10 +14,15 @@ use crate::body::Fault;
 use crate::limits::LimitError;
 use crate::respond::body::{AnswerBody, Reply, Source};
 use crate::rules::{Denied, SealError};
+use crate::s3::addressing::AddressError;
+use crate::s3::administration::AdministrationError;
 use crate::s3::complete_upload::CompleteError;
+use crate::s3::delete_objects::DeleteError;
 use crate::s3::headers::HeaderError;
 use crate::s3::listing::ListError;
 use crate::s3::names::KeyError;
+use crate::s3::range::RangeError;
+use crate::s3::tagging::TaggingError;
 use crate::s3::upload::UploadError;
 use crate::s3::xml::XmlWriter;
 use crate::s3::{IdentifyError, S3ErrorCode};
@@ -85,12 +90,7 @@ impl Refusal {
 
     /// The answer. `resource` is the path as the client sent it; `close` ends the connection behind it.
     pub fn render(&self, resource: &str, request_id: &RequestId, head_only: bool, close: bool) -> Reply {
-        let mut xml = XmlWriter::new("Error", false);
-        xml.text("Code", self.code.as_str())
-            .text("Message", &self.message)
-            .text("Resource", resource)
-            .text("RequestId", request_id.as_str());
-        let document = xml.finish();
+        let document = self.document(resource, request_id.as_str());
         let length = document.len();
         let body =
             if head_only || self.status == StatusCode::NOT_MODIFIED { Vec::new() } else { document.into_bytes() };
@@ -103,6 +103,16 @@ impl Refusal {
         }
         self.add_headers(headers, close);
         reply
+    }
+
+    /// The error document of S3.
+    pub fn document(&self, resource: &str, request_id: &str) -> String {
+        let mut xml = XmlWriter::new("Error", false);
+        xml.text("Code", self.code.as_str())
+            .text("Message", &self.message)
+            .text("Resource", resource)
+            .text("RequestId", request_id);
+        xml.finish()
     }
 
     fn add_headers(&self, headers: &mut HeaderMap, close: bool) {
@@ -177,8 +187,10 @@ impl From<IdentifyError> for Refusal {
     fn from(error: IdentifyError) -> Self {
         use S3ErrorCode as Code;
         match &error {
-            IdentifyError::Target(_) => Self::client(Code::InvalidURI, &error),
-            IdentifyError::Host | IdentifyError::UnexpectedBody(_) => Self::client(Code::InvalidRequest, &error),
+            IdentifyError::Address(AddressError::Target(_)) => Self::client(Code::InvalidURI, &error),
+            IdentifyError::Address(AddressError::Host) | IdentifyError::UnexpectedBody(_) => {
+                Self::client(Code::InvalidRequest, &error)
+            }
             IdentifyError::NoBucket => Self::client(Code::InvalidBucketName, &error),
             IdentifyError::UnknownBucket(_) => Self::new(Code::AccessDenied, RefusalKind::Denied, DENIED, &error),
             IdentifyError::Within(_, error) => error.as_ref().clone().into(),
@@ -187,9 +199,19 @@ impl From<IdentifyError> for Refusal {
             IdentifyError::Method(_) => Self::client(Code::MethodNotAllowed, &error),
             IdentifyError::UnknownParameter(_) => Self::client(Code::InvalidArgument, &error),
             IdentifyError::Headers(header) => Self::client(header_code(header), &error),
+            IdentifyError::CopySource(_) => Self::client(Code::InvalidArgument, &error),
             IdentifyError::Upload(upload) => Self::client(upload_code(upload), &error),
+            IdentifyError::Range(RangeError::NotOne | RangeError::PartNumber) => {
+                Self::client(Code::InvalidArgument, &error)
+            }
+            IdentifyError::Range(RangeError::Both) | IdentifyError::NoDigest(_) => {
+                Self::client(Code::InvalidRequest, &error)
+            }
+            IdentifyError::Attributes(_) | IdentifyError::EncodedDocument(_) => {
+                Self::client(Code::InvalidArgument, &error)
+            }
             IdentifyError::Expectation => Self::client(Code::ExpectationFailed, &error),
-            IdentifyError::NotServed(_) => Self::client(Code::NotImplemented, &error),
+            IdentifyError::NotServed(_) | IdentifyError::NotServedHere(_) => Self::client(Code::NotImplemented, &error),
         }
     }
 }
@@ -229,11 +251,13 @@ impl From<Denied> for Refusal {
                 denied(format!("The parameter {parameter} is not allowed here."))
             }
             Denied::List(list) => match list {
-                ListError::MaxKeys
+                ListError::Max(_)
                 | ListError::EncodingType
                 | ListError::Prefix(_)
                 | ListError::Delimiter(_)
-                | ListError::StartAfter(_)
+                | ListError::StartAfter(..)
+                | ListError::VersionMarker
+                | ListError::UploadMarker
                 | ListError::Token => Self::client(S3ErrorCode::InvalidArgument, &error),
             },
         }
@@ -274,11 +298,49 @@ impl From<CompleteError> for Refusal {
     }
 }
 
+impl From<DeleteError> for Refusal {
+    fn from(error: DeleteError) -> Self {
+        match &error {
+            DeleteError::Document(_) | DeleteError::Count | DeleteError::Key(_) | DeleteError::Doubled => {
+                Self::client(S3ErrorCode::MalformedXML, &error)
+            }
+        }
+    }
+}
+
+impl From<AdministrationError> for Refusal {
+    fn from(error: AdministrationError) -> Self {
+        match &error {
+            AdministrationError::NotJson => Self::client(S3ErrorCode::MalformedPolicy, &error),
+            AdministrationError::Location(_) => Self::client(S3ErrorCode::IllegalLocationConstraintException, &error),
+            AdministrationError::Xml(_)
+            | AdministrationError::NotText
+            | AdministrationError::Root(_)
+            | AdministrationError::Element(_) => Self::client(S3ErrorCode::MalformedXML, &error),
+        }
+    }
+}
+
+impl From<TaggingError> for Refusal {
+    fn from(error: TaggingError) -> Self {
+        match &error {
+            TaggingError::Document(_) => Self::client(S3ErrorCode::MalformedXML, &error),
+            TaggingError::Count | TaggingError::Length | TaggingError::Doubled => {
+                Self::client(S3ErrorCode::InvalidTag, &error)
+            }
+        }
+    }
+}
+
 impl From<SealError> for Refusal {
     fn from(error: SealError) -> Self {
         match error {
             SealError::Foreign | SealError::OtherRule => {
                 Self::new(S3ErrorCode::NoSuchUpload, RefusalKind::Denied, "The upload does not exist.", error)
+            }
+            SealError::Listed => {
+                let message = "An upload id out of a list is good for AbortMultipartUpload and ListParts only.";
+                Self::new(S3ErrorCode::AccessDenied, RefusalKind::Denied, message, error)
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::bounded::collect;
 use crate::respond::body::{AnswerBody, Reply, Source};
 use crate::respond::headers::{for_client, protect_object};
 use crate::respond::refusal::{Refusal, RefusalKind};
+use crate::s3::serving::serving;
 use crate::s3::xml::Element;
 use crate::s3::{Operation, S3Call, S3ErrorCode};
 use crate::upstream::{ReplyBody, UpstreamReply};
@@ -85,6 +86,10 @@ fn translate(status: StatusCode, code: Option<&str>, call: &S3Call, reason: Stri
     let upstream = |code: S3ErrorCode, message: &str| Refusal::new(code, RefusalKind::Upstream, message, &reason);
     let not_ours = "The store refused the gateway. Ask the operator, with the request id.";
     match (status.as_u16(), code.and_then(Code::named)) {
+        // Only for the status that goes with it, and for calls that are about such things.
+        (_, Some(code)) if code.is_about_settings() && code.status() == status && is_about_settings(call) => {
+            upstream(code, &format!("The store says {}.", code.as_str()))
+        }
         (412, _) => upstream(Code::PreconditionFailed, "A condition of the request does not hold."),
         (416, _) => upstream(Code::InvalidRange, "The range is outside of the object."),
         (404, Some(Code::NoSuchBucket)) => upstream(Code::NoSuchBucket, "The bucket does not exist."),
@@ -113,7 +118,11 @@ fn translate(status: StatusCode, code: Option<&str>, call: &S3Call, reason: Stri
         (
             400,
             Some(
-                code @ (Code::InvalidArgument | Code::InvalidRequest | Code::KeyTooLongError | Code::MetadataTooLarge),
+                code @ (Code::InvalidArgument
+                | Code::InvalidRequest
+                | Code::InvalidTag
+                | Code::KeyTooLongError
+                | Code::MetadataTooLarge),
             ),
         ) => upstream(code, "The store did not accept the request."),
         // A HEAD has no document that tells more.
@@ -126,6 +135,10 @@ fn translate(status: StatusCode, code: Option<&str>, call: &S3Call, reason: Stri
         // 401 and 403: the gateway's credentials. 3xx: a wrong region or endpoint. Others: nothing a client could understand.
         _ => upstream(Code::BadGateway, not_ours),
     }
+}
+
+fn is_about_settings(call: &S3Call) -> bool {
+    serving(call.operation).mapping().is_some()
 }
 
 #[cfg(test)]

@@ -31,6 +31,16 @@ pub const GROUPS: &[(&str, &[&str])] = &[
     ("list", &["s3:ListBucket", "s3:GetBucketLocation"]),
     ("write", &["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:GetBucketLocation"]),
     ("delete", &["s3:DeleteObject"]),
+    ("tag", &["s3:GetObjectTagging", "s3:PutObjectTagging", "s3:DeleteObjectTagging"]),
+    (
+        "read-versions",
+        &[
+            "s3:GetObjectVersion",
+            "s3:GetObjectVersionAttributes",
+            "s3:GetObjectVersionTagging",
+            "s3:ListBucketVersions",
+        ],
+    ),
 ];
 
 impl ActionSet {
@@ -99,6 +109,19 @@ mod tests {
             assert!(!set.add(word), "{word}");
             assert!(set.is_empty(), "{word}");
         }
+    }
+
+    #[test]
+    fn d07_d24_versions_and_tags_are_in_no_other_group() {
+        let of = |words: &[&str]| {
+            let mut set = ActionSet::default();
+            assert!(words.iter().all(|word| set.add(word)));
+            set
+        };
+        let ordinary = of(&["read", "list", "write", "delete"]);
+        assert!(ordinary.iter().all(|action| !action.contains("Version") && !action.contains("PutObjectTagging")));
+        assert!(of(&["tag"]).contains("s3:PutObjectTagging") && of(&["read-versions"]).contains("s3:GetObjectVersion"));
+        assert!(!of(&["read-versions", "tag"]).iter().any(|action| action == "s3:DeleteObjectVersion"));
     }
 
     #[test]

@@ -4,21 +4,27 @@ use crate::rules::action::ActionSet;
 use crate::rules::settings::Place as RulePlace;
 use crate::s3::{OddKeys, identify};
 
-fn buckets() -> Buckets {
+pub(super) fn buckets() -> Buckets {
     Buckets::new(["bkt", "other"].map(|name| Bucket {
         name: name.to_owned(),
         route: RouteId(0),
         upstream_bucket: name.to_owned(),
         upstream_prefix: String::new(),
         odd_keys: OddKeys::Refuse,
+        passed_through: false,
+    }))
+    .with_pass_through(Some(PassThrough {
+        route: RouteId(0),
+        odd_keys: OddKeys::Refuse,
+        hidden: ["store-side".to_owned()].into(),
     }))
 }
 
-fn rule(name: &str, effect: Effect, who: Who, places: &[&str], words: &[&str]) -> RuleSettings {
+pub(super) fn rule(name: &str, effect: Effect, who: Who, places: &[&str], words: &[&str]) -> RuleSettings {
     let mut actions = ActionSet::default();
     assert!(words.iter().all(|word| actions.add(word)));
     let place = |text: &&str| {
-        let (bucket, prefix) = text.split_once('/').unwrap();
+        let (bucket, prefix) = text.split_once('/').unwrap_or((text, ""));
         RulePlace { bucket: bucket.to_owned(), prefix: PrefixTemplate::parse(prefix).unwrap() }
     };
     RuleSettings {
@@ -31,15 +37,15 @@ fn rule(name: &str, effect: Effect, who: Who, places: &[&str], words: &[&str]) -
     }
 }
 
-fn token(name: &str) -> Who {
+pub(super) fn token(name: &str) -> Who {
     Who { clients: vec![Client::Token(name.to_owned())], ..Who::default() }
 }
 
-fn caller(name: &str) -> Caller {
+pub(super) fn caller(name: &str) -> Caller {
     Caller::for_test(Scheme::AppToken, name, &[("sub", &[name]), ("groups", &["dev", "ops"])])
 }
 
-fn call(method: &str, target: &str, headers: &[(&str, &str)]) -> S3Call {
+pub(super) fn call(method: &str, target: &str, headers: &[(&str, &str)]) -> S3Call {
     let mut request = http::Request::builder().method(method).uri(target).header("host", "gw");
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -164,6 +170,103 @@ fn d07_d24_versions_and_tags_need_rights_of_their_own() {
     assert!(matches!(with("x-amz-storage-class").unwrap_err(), Denied::Header { .. }));
 }
 
+/// A call whose batch has these objects.
+fn batch_call(headers: &[(&str, &str)], objects: &[(&str, Option<&str>)]) -> S3Call {
+    let mut all = vec![("content-length", "1"), ("content-md5", "XUFAKrxLKna5cZ2REBfFkg==")];
+    all.extend(headers);
+    let object = |(key, version): &(&str, Option<&str>)| crate::s3::ObjectVersion {
+        key: crate::s3::ObjectKey::check((*key).to_owned(), "", OddKeys::Refuse).unwrap(),
+        version_id: version.map(str::to_owned),
+        conditions: Vec::new(),
+    };
+    let objects = objects.iter().map(object).collect();
+    let batch = Some(Arc::new(crate::s3::DeleteRequest { objects, quiet: false }));
+    S3Call { batch, ..call("POST", "/bkt?delete", &all) }
+}
+
+fn permitted(rules: Vec<RuleSettings>, call: S3Call) -> Result<Vec<String>, Denied> {
+    let permit = RuleSet::new(rules).authorise(caller("a"), call, &buckets())?;
+    let Scope::Batch(scope) = permit.scope() else { panic!("{:?}", permit.scope()) };
+    Ok(scope.permitted().map(|object| object.key.as_str().to_owned()).collect())
+}
+
+#[test]
+fn d12_every_object_of_a_batch_is_decided_on_its_own() {
+    let rules = || {
+        vec![
+            rule("own", Effect::Allow, token("a"), &["bkt/a/"], &["delete"]),
+            rule("lock", Effect::Deny, Who::default(), &["bkt/a/locked/"], &["s3:Delete*"]),
+            rule("versions", Effect::Allow, token("a"), &["bkt/v/"], &["s3:DeleteObjectVersion"]),
+        ]
+    };
+    let objects = [
+        ("a/1", None),
+        ("b/secret", None),
+        ("a/locked/2", None),
+        ("a/3", Some("1")),
+        ("v/4", Some("1")),
+        ("v/5", None),
+        ("ab/6", None),
+    ];
+    assert_eq!(permitted(rules(), batch_call(&[], &objects)).unwrap(), ["a/1", "v/4"]);
+    let set = RuleSet::new(rules());
+    let permit = set.authorise(caller("a"), batch_call(&[], &[("b/1", None)]), &buckets()).unwrap();
+    assert_eq!(permit.rule().as_str(), "(no object permitted)");
+}
+
+#[test]
+fn d12_a_batch_is_refused_whole_if_nothing_in_the_bucket_may_be_deleted() {
+    let reader = || vec![rule("r", Effect::Allow, Who::default(), &["bkt/"], &["read", "write"])];
+    let denied = Denied::NoRule { action: "s3:DeleteObject" };
+    assert_eq!(permitted(reader(), batch_call(&[], &[("a", None)])), Err(denied.clone()));
+    let bkt = buckets().get("bkt").unwrap();
+    assert_eq!(RuleSet::new(reader()).admit_batch(&caller("a"), &bkt), Err(denied));
+    let versions = || vec![rule("v", Effect::Allow, token("a"), &["bkt/v/"], &["s3:DeleteObjectVersion"])];
+    assert_eq!(RuleSet::new(versions()).admit_batch(&caller("a"), &bkt), Ok(()));
+    assert!(RuleSet::new(versions()).admit_batch(&caller("b"), &bkt).is_err());
+    // Without its body there is nothing to decide about.
+    let unread = S3Call { batch: None, ..batch_call(&[], &[("v/1", None)]) };
+    assert!(permitted(versions(), unread).is_err());
+}
+
+#[test]
+fn d15_bypassing_retention_needs_its_right_for_every_object() {
+    let rules = vec![
+        rule("delete", Effect::Allow, token("a"), &["bkt/"], &["delete"]),
+        rule("bypass", Effect::Allow, token("a"), &["bkt/b/"], &["s3:BypassGovernanceRetention"]),
+    ];
+    let bypass = [("x-amz-bypass-governance-retention", "true")];
+    let objects = [("a/1", None), ("b/2", None)];
+    assert_eq!(permitted(rules.clone(), batch_call(&bypass, &objects)).unwrap(), ["b/2"]);
+    assert_eq!(permitted(rules, batch_call(&[], &objects)).unwrap(), ["a/1", "b/2"]);
+}
+
+#[test]
+fn d07_tags_and_attributes_of_a_version_need_rights_of_their_own() {
+    let all = |words: &[&str]| vec![rule("r", Effect::Allow, Who::default(), &["bkt/"], words)];
+    let needs = |words: &[&str], method: &str, target: &str| {
+        let headers = [("content-md5", "XUFAKrxLKna5cZ2REBfFkg=="), ("x-amz-object-attributes", "ETag")];
+        let headers = if target.contains("attributes") { &headers[1..] } else { &headers[..1] };
+        RuleSet::new(all(words)).authorise(caller("a"), call(method, target, headers), &buckets()).err()
+    };
+    let plain = ["s3:GetObject", "s3:GetObjectTagging", "s3:PutObjectTagging", "s3:DeleteObjectTagging"];
+    for (method, target, action) in [
+        ("GET", "/bkt/x?tagging&versionId=1", "s3:GetObjectVersionTagging"),
+        ("PUT", "/bkt/x?tagging&versionId=1", "s3:PutObjectVersionTagging"),
+        ("DELETE", "/bkt/x?tagging&versionId=1", "s3:DeleteObjectVersionTagging"),
+        ("GET", "/bkt/x?attributes", "s3:GetObjectAttributes"),
+        ("GET", "/bkt/x?attributes&versionId=1", "s3:GetObjectVersion"),
+    ] {
+        assert_eq!(needs(&plain, method, target), Some(Denied::NoRule { action }), "{method} {target}");
+    }
+    assert_eq!(needs(&plain, "PUT", "/bkt/x?tagging"), None);
+    let object = Denied::NoRule { action: "s3:GetObject" };
+    assert_eq!(needs(&["s3:GetObjectAttributes"], "GET", "/bkt/x?attributes"), Some(object));
+    assert_eq!(needs(&["read"], "GET", "/bkt/x?attributes"), None);
+    let versions = ["s3:GetObjectVersion", "s3:GetObjectVersionAttributes"];
+    assert_eq!(needs(&versions, "GET", "/bkt/x?attributes&versionId=1"), None);
+}
+
 #[test]
 fn g01_response_overrides_need_the_rules_consent() {
     let mut allowed = rule("r", Effect::Allow, Who::default(), &["bkt/"], &["read"]);
@@ -184,4 +287,108 @@ fn d17_the_list_of_buckets_shows_what_the_rules_allow() {
         }
     };
     assert_eq!((visible("a"), visible("b")), (vec!["other".to_owned()], vec![]));
+}
+
+#[test]
+fn a_rule_for_every_bucket_is_about_those_that_are_not_configured() {
+    let rules = || {
+        vec![
+            rule("all", Effect::Allow, token("a"), &["*/pub/"], &["read"]),
+            rule("one", Effect::Allow, token("a"), &["mine/"], &["read"]),
+            rule("not", Effect::Deny, token("a"), &["theirs"], &["s3:*"]),
+        ]
+    };
+    assert_eq!(decide(rules(), "a", "GET", "/any/pub/x").unwrap(), "all");
+    assert_eq!(decide(rules(), "a", "GET", "/mine/pub/x").unwrap(), "all", "the longer prefix");
+    assert_eq!(decide(rules(), "a", "GET", "/mine/x").unwrap(), "one");
+    for target in ["/any/x", "/bkt/pub/x", "/other/pub/x", "/theirs/pub/x"] {
+        assert!(decide(rules(), "a", "GET", target).is_err(), "{target}");
+    }
+    let set = RuleSet::new(rules());
+    let shows = |name: &str| set.shows(&caller("a"), &buckets().get(name).unwrap());
+    assert!(shows("any") && shows("mine") && !shows("theirs") && !shows("bkt"));
+    assert!(set.may_show_passed_through(&caller("a"), &buckets()));
+    assert!(!set.may_show_passed_through(&caller("b"), &buckets()));
+}
+
+#[test]
+fn what_is_denied_everywhere_does_not_show() {
+    let shows = |deny: &str, what: &str| {
+        let rules = vec![
+            rule("allow", Effect::Allow, token("a"), &["bkt/a/"], &["s3:GetObject", "s3:PutObject"]),
+            rule("deny", Effect::Deny, token("a"), &[deny], &[what]),
+        ];
+        RuleSet::new(rules).shows(&caller("a"), &buckets().get("bkt").unwrap())
+    };
+    assert!(!shows("bkt", "s3:*") && !shows("bkt/a/", "s3:*"));
+    assert!(shows("bkt", "s3:Get*") && shows("bkt/a/b/", "s3:*") && shows("other", "s3:*"));
+}
+
+#[test]
+fn an_operation_on_a_bucket_as_a_whole_needs_the_whole_bucket() {
+    let allow = |place: &str, what: &str| vec![rule("allow", Effect::Allow, token("a"), &[place], &[what])];
+    let versioning = |rules: Vec<RuleSettings>| decide(rules, "a", "GET", "/bkt?versioning");
+    assert_eq!(versioning(allow("bkt", "s3:GetBucketVersioning")).unwrap(), "allow");
+    assert_eq!(versioning(allow("bkt", "s3:Get*")).unwrap(), "allow");
+    for (place, what) in [("bkt/a/", "s3:*"), ("bkt", "read"), ("other", "s3:*"), ("*", "s3:*")] {
+        assert!(versioning(allow(place, what)).is_err(), "{place} {what}");
+    }
+    assert!(decide(allow("*", "s3:*"), "a", "PUT", "/new-one").is_ok());
+    assert!(decide(allow("*/a/", "s3:*"), "a", "PUT", "/new-one").is_err());
+}
+
+#[test]
+fn a_change_of_a_bucket_is_denied_by_a_denial_of_any_part_of_it() {
+    let with_deny = |place: &str, what: &str, method: &str, target: &str| {
+        let rules = vec![
+            rule("allow", Effect::Allow, token("a"), &["bkt"], &["s3:*"]),
+            rule("deny", Effect::Deny, token("a"), &[place], &[what]),
+        ];
+        decide(rules, "a", method, target)
+    };
+    assert!(with_deny("bkt/kept/", "s3:*", "PUT", "/bkt?lifecycle").is_err());
+    assert!(with_deny("bkt/kept/", "s3:*", "GET", "/bkt?lifecycle").is_ok());
+    assert!(with_deny("bkt", "s3:*", "GET", "/bkt?lifecycle").is_err());
+    assert!(with_deny("bkt/kept/", "s3:Get*", "PUT", "/bkt?lifecycle").is_ok());
+    assert!(with_deny("other/kept/", "s3:*", "PUT", "/bkt?lifecycle").is_ok());
+    assert!(with_deny("bkt/{groups}/", "s3:*", "PUT", "/bkt?lifecycle").is_err());
+    assert!(with_deny("bkt/{nobody-has-it}/", "s3:*", "PUT", "/bkt?lifecycle").is_ok());
+}
+
+#[test]
+fn d20_a_sub_resource_needs_the_right_to_the_plain_request_too() {
+    let with = |what: &[&str], method: &str, target: &str| {
+        decide(vec![rule("r", Effect::Allow, token("a"), &["bkt"], what)], "a", method, target)
+    };
+    for (own, plain, method, target) in [
+        ("s3:PutBucketTagging", "s3:DeleteBucket", "DELETE", "/bkt?tagging"),
+        ("s3:PutBucketTagging", "s3:CreateBucket", "PUT", "/bkt?tagging"),
+        ("s3:GetObjectAcl", "s3:GetObject", "GET", "/bkt/a/x?acl"),
+        ("s3:GetObjectVersionAcl", "s3:GetObjectVersion", "GET", "/bkt/a/x?acl&versionId=1"),
+        ("s3:PutObjectRetention", "s3:PutObject", "PUT", "/bkt/a/x?retention"),
+    ] {
+        assert!(with(&[own, plain], method, target).is_ok(), "{method} {target}");
+        assert!(with(&[own], method, target).is_err(), "{method} {target}");
+        assert!(with(&[plain], method, target).is_err(), "{method} {target}");
+    }
+    assert!(with(&["s3:RestoreObject"], "POST", "/bkt/a/x?restore").is_ok());
+}
+
+#[test]
+fn d22_headers_of_a_new_bucket_need_their_own_rights() {
+    let create = |what: &[&str], header: (&str, &str)| {
+        let rules = RuleSet::new(vec![rule("r", Effect::Allow, token("a"), &["*"], what)]);
+        rules.authorise(caller("a"), call("PUT", "/new-one", &[header]), &buckets()).map(drop)
+    };
+    for (header, right) in [
+        (("x-amz-acl", "public-read"), "s3:PutBucketAcl"),
+        (("x-amz-grant-read", "uri=x"), "s3:PutBucketAcl"),
+        (("x-amz-bucket-object-lock-enabled", "true"), "s3:PutBucketObjectLockConfiguration"),
+        (("x-amz-object-ownership", "ObjectWriter"), "s3:PutBucketOwnershipControls"),
+    ] {
+        assert_eq!(create(&["s3:CreateBucket"], header), Err(Denied::NoRule { action: right }), "{header:?}");
+        assert_eq!(create(&["s3:CreateBucket", right], header), Ok(()), "{header:?}");
+    }
+    assert_eq!(create(&["s3:CreateBucket"], ("x-amz-acl", "private")), Ok(()));
+    assert!(matches!(create(&["s3:*"], ("x-amz-bucket-namespace", "account-regional")), Err(Denied::Header { .. })));
 }

@@ -63,17 +63,31 @@ impl ListRights {
         let Some((_, rule)) = parts.first() else { return Err(None) };
         let rule = rule.clone();
         let parts =
-            parts.into_iter().map(|(prefix, _)| ListPart { group: group_of(&prefix, request), prefix }).collect();
+            parts.into_iter().map(|(prefix, _)| ListPart { group: request.group_of(&prefix), prefix }).collect();
         let denied = self.denied.into_iter().map(|(prefix, _)| prefix).collect();
         Ok(ListScope { rule, request: request.clone(), parts, denied })
     }
 }
 
-fn group_of(prefix: &str, request: &ListRequest) -> Option<String> {
-    let delimiter = request.delimiter.as_ref()?;
-    let beyond = prefix.strip_prefix(&request.prefix)?;
-    let end = beyond.find(delimiter.as_str())? + delimiter.len();
-    Some(format!("{}{}", request.prefix, &beyond[..end]))
+/// Which of the keys below a prefix lie behind a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behind<'a> {
+    /// All of them.
+    All,
+    /// Those that the store has behind this name, which is below the prefix. Stores differ in their order, so the store decides.
+    Name(&'a str),
+    /// None.
+    Nothing,
+}
+
+/// Which of the keys below a prefix lie behind a name. Whether the name exists, or may be seen, has no part in it.
+pub fn behind<'a>(prefix: &str, name: Option<&'a str>) -> Behind<'a> {
+    match name {
+        None => Behind::All,
+        Some(name) if name.starts_with(prefix) => Behind::Name(name),
+        Some(name) if name < prefix => Behind::All,
+        Some(_) => Behind::Nothing,
+    }
 }
 
 impl ListScope {
@@ -134,6 +148,20 @@ mod tests {
         assert_eq!(parts, [("home/alice/".into(), Some("home/".into())), ("pub/".into(), Some("pub/".into()))]);
         assert_eq!(narrow(&["home/alice/"], &[], "home/", Some("/")).unwrap()[0].1.as_deref(), Some("home/alice/"));
         assert_eq!(narrow(&["home/alice/"], &[], "home/alice/", Some("/")), plain(&["home/alice/"]));
+    }
+
+    #[test]
+    fn d16_a_name_is_only_a_lower_bound_on_what_is_permitted() {
+        for name in ["a/z", "b", "b-", ""] {
+            assert_eq!(behind("b/", Some(name)), Behind::All, "{name}");
+        }
+        for name in ["b/", "b/x", "b/\u{10ffff}"] {
+            assert_eq!(behind("b/", Some(name)), Behind::Name(name), "{name}");
+        }
+        for name in ["b0", "c", "secret/x"] {
+            assert_eq!(behind("b/", Some(name)), Behind::Nothing, "{name}");
+        }
+        assert_eq!(behind("b/", None), Behind::All);
     }
 
     #[test]

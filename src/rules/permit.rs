@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::auth::Caller;
 use crate::base::RuleId;
+use crate::rules::batch::BatchScope;
 use crate::rules::listing::ListScope;
 use crate::rules::settings::Terms;
 use crate::s3::{Bucket, S3Call};
@@ -16,6 +17,7 @@ pub struct Permit {
     rule: RuleId,
     terms: Arc<Terms>,
     scope: Scope,
+    may_copy_tags: bool,
 }
 
 /// How much of what the call names is permitted.
@@ -25,13 +27,24 @@ pub enum Scope {
     Whole,
     /// Parts of a listing.
     Listing(ListScope),
+    /// Some of the objects of a DeleteObjects.
+    Batch(BatchScope),
     /// These buckets of the list of buckets.
     Buckets(Vec<Arc<Bucket>>),
 }
 
 impl Permit {
     pub(in crate::rules) fn new(caller: Caller, call: S3Call, rule: RuleId, terms: Arc<Terms>, scope: Scope) -> Self {
-        Self { caller, call, rule, terms, scope }
+        Self { caller, call, rule, terms, scope, may_copy_tags: false }
+    }
+
+    pub(in crate::rules) fn with_tag_copying(self, may_copy_tags: bool) -> Self {
+        Self { may_copy_tags, ..self }
+    }
+
+    /// Whether a copy may take the tags of its source along.
+    pub fn may_copy_tags(&self) -> bool {
+        self.may_copy_tags
     }
 
     /// Who is permitted.

@@ -55,7 +55,7 @@ pub enum Client {
 /// A public bucket and the keys in it that start with a prefix.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// Public bucket name.
+    /// Public bucket name; [`PassThrough::ANY`](crate::s3::PassThrough::ANY) for every bucket of the pass-through mapping.
     pub bucket: String,
     /// Prefix, possibly with `{attribute}` parts. Empty means every key of the bucket.
     pub prefix: PrefixTemplate,

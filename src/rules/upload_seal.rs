@@ -2,19 +2,24 @@
 //!
 //! Sealed for the principal, the bucket and the key, so that it is good for nothing else; it carries the store's own upload id, the rule
 //! that decided and the declared media type, by which the first bytes are checked when they come.
+//!
+//! An id that a caller found in ListMultipartUploads is sealed as well, without a rule: who began that upload, and what was checked then, is
+//! not known. It is good for removing the upload and for looking at its parts, where the rules allow these, and never for adding to it.
 
 use serde::{Deserialize, Serialize};
 
+use crate::auth::Caller;
 use crate::base::Sealer;
 use crate::rules::permit::Permit;
+use crate::s3::Bucket;
 
 /// What a sealed upload id says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadSeal {
     /// The store's upload id.
     pub upload_id: String,
-    /// Name of the rule that permitted the creation.
-    pub rule: String,
+    /// Name of the rule that permitted the creation; `None` if the id comes from a list.
+    pub rule: Option<String>,
     /// Media type declared at the creation.
     pub media_type: Option<String>,
 }
@@ -28,29 +33,63 @@ pub enum SealError {
     /// The rules have changed: another rule decides now.
     #[error("another rule decides about this key than at the creation of the upload")]
     OtherRule,
+    /// From a list, and asked to add to the upload.
+    #[error("the upload id comes from a list of uploads")]
+    Listed,
 }
 
 impl UploadSeal {
+    /// What the key of these seals is derived for.
+    pub const PURPOSE: &str = "countersign upload id v1";
+
     /// Seals for the caller and key of a permit. `None` if the random source fails.
     pub fn seal(&self, sealer: &Sealer, permit: &Permit) -> Option<String> {
-        sealer.seal(&context(permit), &serde_json::to_string(self).ok()?)
+        sealer.seal(&context_of(permit), &serde_json::to_string(self).ok()?)
     }
 
-    /// Opens an upload id that came with a permitted call.
+    /// Seals an id that a caller found in a list. `None` if the random source fails.
+    pub fn seal_listed(
+        upload_id: &str,
+        sealer: &Sealer,
+        caller: &Caller,
+        bucket: &Bucket,
+        key: &str,
+    ) -> Option<String> {
+        let seal = Self { upload_id: upload_id.to_owned(), rule: None, media_type: None };
+        sealer.seal(&context(caller, &bucket.name, key), &serde_json::to_string(&seal).ok()?)
+    }
+
+    /// Opens the id of an upload that the caller began, for a permitted call.
+    ///
+    /// # Errors
+    /// [`SealError`] if it was not made for this caller, key and rule, or comes from a list.
+    pub fn open(sealed: &str, sealer: &Sealer, permit: &Permit) -> Result<Self, SealError> {
+        let seal = Self::open_any(sealed, sealer, permit)?;
+        if seal.rule.is_some() { Ok(seal) } else { Err(SealError::Listed) }
+    }
+
+    /// Opens an upload id that may come from a list, for a permitted call that adds nothing to the upload.
     ///
     /// # Errors
     /// [`SealError`] if it was not made for this caller, key and rule.
-    pub fn open(sealed: &str, sealer: &Sealer, permit: &Permit) -> Result<Self, SealError> {
-        let text = sealer.open(&context(permit), sealed).ok_or(SealError::Foreign)?;
+    pub fn open_any(sealed: &str, sealer: &Sealer, permit: &Permit) -> Result<Self, SealError> {
+        let text = sealer.open(&context_of(permit), sealed).ok_or(SealError::Foreign)?;
         let seal: Self = serde_json::from_str(&text).map_err(|_| SealError::Foreign)?;
-        if seal.rule == permit.rule().as_str() { Ok(seal) } else { Err(SealError::OtherRule) }
+        if seal.rule.as_deref().is_none_or(|rule| rule == permit.rule().as_str()) {
+            Ok(seal)
+        } else {
+            Err(SealError::OtherRule)
+        }
     }
 }
 
-fn context(permit: &Permit) -> String {
+fn context_of(permit: &Permit) -> String {
     let resource = &permit.call().resource;
     let bucket = resource.bucket().map_or("", |bucket| bucket.name.as_str());
-    let key = resource.key().map_or("", |key| key.as_str());
-    // Keys and principals hold no line feed, so no two contexts read the same.
-    format!("{}\n{bucket}\n{key}", permit.caller().principal())
+    context(permit.caller(), bucket, resource.key().map_or("", |key| key.as_str()))
+}
+
+fn context(caller: &Caller, bucket: &str, key: &str) -> String {
+    // Principals and names of buckets hold no line feed, so no two contexts read the same.
+    format!("{}\n{bucket}\n{key}", caller.principal())
 }

@@ -36,6 +36,54 @@ codes! {
     AccessDenied = 403,
     /// A digest does not fit the body.
     BadDigest = 400,
+    /// A bucket of this name belongs to somebody else.
+    BucketAlreadyExists = 409,
+    /// The bucket is there already.
+    BucketAlreadyOwnedByYou = 409,
+    /// The bucket still has objects.
+    BucketNotEmpty = 409,
+    /// A region that does not go with the endpoint.
+    IllegalLocationConstraintException = 400,
+    /// The bucket is not in a state that allows this.
+    InvalidBucketState = 409,
+    /// A region that does not exist.
+    InvalidLocationConstraint = 400,
+    /// A retention period that is none.
+    InvalidRetentionPeriod = 400,
+    /// An access control list that cannot be read.
+    MalformedACLError = 400,
+    /// A bucket policy that cannot be read.
+    MalformedPolicy = 400,
+    /// There is no policy.
+    NoSuchBucketPolicy = 404,
+    /// There is no such configuration.
+    NoSuchConfiguration = 404,
+    /// There is no CORS configuration.
+    NoSuchCORSConfiguration = 404,
+    /// There is no lifecycle configuration.
+    NoSuchLifecycleConfiguration = 404,
+    /// The object is not locked.
+    NoSuchObjectLockConfiguration = 404,
+    /// There is no block of public access.
+    NoSuchPublicAccessBlockConfiguration = 404,
+    /// There are no tags.
+    NoSuchTagSet = 404,
+    /// There is no website configuration.
+    NoSuchWebsiteConfiguration = 404,
+    /// Object lock is not enabled.
+    ObjectLockConfigurationNotFoundError = 404,
+    /// Another change of the bucket is under way.
+    OperationAborted = 409,
+    /// There are no ownership controls.
+    OwnershipControlsNotFoundError = 404,
+    /// There is no replication configuration.
+    ReplicationConfigurationNotFoundError = 404,
+    /// The object is being restored already.
+    RestoreAlreadyInProgress = 409,
+    /// There is no encryption configuration.
+    ServerSideEncryptionConfigurationNotFoundError = 404,
+    /// The account has as many buckets as it may have.
+    TooManyBuckets = 400,
     /// Two writes met; trying again may help.
     ConditionalRequestConflict = 409,
     /// The object is larger than allowed.
@@ -64,6 +112,8 @@ codes! {
     InvalidRange = 416,
     /// The request is not acceptable as a whole.
     InvalidRequest = 400,
+    /// A tag is not acceptable.
+    InvalidTag = 400,
     /// The credential was not accepted.
     InvalidToken = 401,
     /// The target cannot be read.
@@ -72,6 +122,8 @@ codes! {
     KeyTooLongError = 400,
     /// The XML body cannot be read.
     MalformedXML = 400,
+    /// The XML body is longer than any of its kind.
+    MaxMessageLengthExceeded = 400,
     /// User metadata is larger than 2 KB.
     MetadataTooLarge = 400,
     /// The method does not go with the target.
@@ -106,4 +158,40 @@ codes! {
     GatewayTimeout = 504,
     /// Only `100-continue` can be expected.
     ExpectationFailed = 417,
+}
+
+impl S3ErrorCode {
+    /// Whether the code says something about a bucket or its settings that its administrator must know, and nothing of the gateway.
+    pub fn is_about_settings(self) -> bool {
+        matches!(
+            self,
+            Self::BucketAlreadyExists
+                | Self::BucketAlreadyOwnedByYou
+                | Self::BucketNotEmpty
+                | Self::IllegalLocationConstraintException
+                | Self::InvalidBucketName
+                | Self::InvalidBucketState
+                | Self::InvalidLocationConstraint
+                | Self::InvalidRetentionPeriod
+                | Self::InvalidTag
+                | Self::MalformedACLError
+                | Self::MalformedPolicy
+                | Self::MalformedXML
+                | Self::NoSuchBucketPolicy
+                | Self::NoSuchConfiguration
+                | Self::NoSuchCORSConfiguration
+                | Self::NoSuchLifecycleConfiguration
+                | Self::NoSuchObjectLockConfiguration
+                | Self::NoSuchPublicAccessBlockConfiguration
+                | Self::NoSuchTagSet
+                | Self::NoSuchWebsiteConfiguration
+                | Self::ObjectLockConfigurationNotFoundError
+                | Self::OperationAborted
+                | Self::OwnershipControlsNotFoundError
+                | Self::ReplicationConfigurationNotFoundError
+                | Self::RestoreAlreadyInProgress
+                | Self::ServerSideEncryptionConfigurationNotFoundError
+                | Self::TooManyBuckets
+        )
+    }
 }

@@ -6,7 +6,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::s3::checksum::ChecksumAlgorithm;
-use crate::s3::operation::OperationSpec;
+use crate::s3::operation::{Level, Operation, OperationSpec};
+use crate::s3::serving::carries_document;
 use crate::sigv4::canonical::collapse_blanks;
 
 /// What becomes of one header.
@@ -40,6 +41,10 @@ const OWN: &[&str] = &[
 /// What becomes of a request header of the operation; `name` in lower case.
 pub fn disposition(spec: &OperationSpec, name: &str, value: &HeaderValue) -> Disposition {
     let known = spec.headers.binary_search(&name).is_ok();
+    let is_digest = name == "content-md5" || ChecksumAlgorithm::of_header(name).is_some();
+    if is_digest && spec.has_checked_document() {
+        return Disposition::Drop;
+    }
     if !name.starts_with("x-amz-") {
         return if known { Disposition::Pass } else { Disposition::Drop };
     }
@@ -52,10 +57,35 @@ pub fn disposition(spec: &OperationSpec, name: &str, value: &HeaderValue) -> Dis
         let vendor = meta.starts_with("x-minio-") || meta.starts_with("x-amz-");
         return if takes_metadata && !meta.is_empty() && !vendor { Disposition::Pass } else { Disposition::Refuse };
     }
+    if carries_document(spec) && ChecksumAlgorithm::of_header(name).is_some() {
+        // Clients may send one with every document; it is verified here, and the store gets a digest of the gateway.
+        return Disposition::Drop;
+    }
     if !known {
         return Disposition::Refuse;
     }
-    known_amz(name, value)
+    match spec.operation {
+        // What the operation is there to set, under its own action.
+        Operation::PutBucketAcl | Operation::PutObjectAcl if is_acl(name) => Disposition::Pass,
+        _ if spec.level == Level::Bucket => bucket_amz(name, value),
+        _ => known_amz(name, value),
+    }
+}
+
+fn is_acl(name: &str) -> bool {
+    name == "x-amz-acl" || name.starts_with("x-amz-grant-")
+}
+
+/// Headers of an operation on a bucket as a whole.
+fn bucket_amz(name: &str, value: &HeaderValue) -> Disposition {
+    match name {
+        "x-amz-acl" if value == "private" => Disposition::Drop,
+        _ if is_acl(name) => Disposition::NeedsAction("s3:PutBucketAcl"),
+        "x-amz-bucket-object-lock-enabled" => Disposition::NeedsAction("s3:PutBucketObjectLockConfiguration"),
+        "x-amz-object-ownership" => Disposition::NeedsAction("s3:PutBucketOwnershipControls"),
+        "x-amz-transition-default-minimum-object-size" => Disposition::Pass,
+        _ => known_amz(name, value),
+    }
 }
 
 fn known_amz(name: &str, value: &HeaderValue) -> Disposition {
@@ -63,7 +93,16 @@ fn known_amz(name: &str, value: &HeaderValue) -> Disposition {
         "x-amz-checksum-mode" | "x-amz-object-attributes" | "x-amz-max-parts" | "x-amz-part-number-marker" => {
             Disposition::Pass
         }
-        "x-amz-copy-source" => Disposition::Pass,
+        // Read into `CopySource`, a target of its own, and written anew.
+        "x-amz-copy-source" | "x-amz-copy-source-range" => Disposition::Drop,
+        "x-amz-copy-source-if-match"
+        | "x-amz-copy-source-if-none-match"
+        | "x-amz-copy-source-if-modified-since"
+        | "x-amz-copy-source-if-unmodified-since" => Disposition::Pass,
+        "x-amz-metadata-directive" | "x-amz-tagging-directive" if value == "COPY" || value == "REPLACE" => {
+            Disposition::Pass
+        }
+        "x-amz-metadata-directive" | "x-amz-tagging-directive" => Disposition::Refuse,
         "x-amz-tagging" => Disposition::NeedsAction("s3:PutObjectTagging"),
         // The canned ACL that every object has anyway; rclone and s3cmd send it by default.
         "x-amz-acl" if value == "private" => Disposition::Drop,

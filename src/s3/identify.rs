@@ -8,12 +8,18 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
+use crate::s3::addressing::{AddressError, locate};
 use crate::s3::buckets::{Bucket, Buckets};
+use crate::s3::copy_source::{self, CopySource, CopySourceError};
+use crate::s3::delete_objects::DeleteRequest;
 use crate::s3::headers::{HeaderError, SortedHeaders};
 use crate::s3::names::{KeyError, ObjectKey};
+use crate::s3::object_attributes::{self, AttributesError};
 use crate::s3::operation::{Body, Level, Operation, OperationSpec};
-use crate::s3::target::{Target, TargetError};
-use crate::s3::upload::{UploadError, UploadHead};
+use crate::s3::range::{self, RangeError};
+use crate::s3::serving::{carries_document, serving};
+use crate::s3::target::Target;
+use crate::s3::upload::{BodyFraming, UploadError, UploadHead};
 
 /// An S3 request as understood: one operation, what it touches, what it carries.
 #[derive(Debug, Clone)]
@@ -28,6 +34,12 @@ pub struct S3Call {
     pub headers: SortedHeaders,
     /// What the head says of the object's bytes, if the operation carries any.
     pub upload: Option<UploadHead>,
+    /// What a copy reads.
+    pub source: Option<CopySource>,
+    /// What the head says of an XML body, or of a policy.
+    pub document: Option<UploadHead>,
+    /// What a DeleteObjects deletes, once its body was read.
+    pub batch: Option<Arc<DeleteRequest>>,
 }
 
 /// What an operation touches, in public terms.
@@ -69,12 +81,9 @@ impl S3Call {
 /// Why a request was not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdentifyError {
-    /// The target has no single reading.
+    /// Host or target have no single reading.
     #[error(transparent)]
-    Target(#[from] TargetError),
-    /// The authority of the request is missing, doubled or contradictory.
-    #[error("the Host header is missing, doubled, or differs from the target")]
-    Host,
+    Address(#[from] AddressError),
     /// The path names a key but no bucket (`//key`).
     #[error("the path has a key but no bucket")]
     NoBucket,
@@ -96,6 +105,21 @@ pub enum IdentifyError {
     /// What the head says of the body is not acceptable.
     #[error(transparent)]
     Upload(#[from] UploadError),
+    /// The source of a copy is not acceptable.
+    #[error(transparent)]
+    CopySource(#[from] CopySourceError),
+    /// What part of an object is asked for cannot be read.
+    #[error(transparent)]
+    Range(#[from] RangeError),
+    /// Which attributes of an object are asked for cannot be read.
+    #[error(transparent)]
+    Attributes(#[from] AttributesError),
+    /// A body that must have a digest came without.
+    #[error("a Content-MD5 or x-amz-checksum header is missing, which {0} needs")]
+    NoDigest(&'static str),
+    /// A document in a content encoding, which would be another document once it was decoded.
+    #[error("the body of {0} cannot have a content encoding")]
+    EncodedDocument(&'static str),
     /// An operation without a body came with one.
     #[error("{0} takes no request body")]
     UnexpectedBody(&'static str),
@@ -108,23 +132,36 @@ pub enum IdentifyError {
     /// An operation of S3 that this gateway does not serve.
     #[error("{0} is not served by this gateway")]
     NotServed(&'static str),
+    /// An operation that is not served for a bucket that is mapped like this one.
+    #[error("{0} is not served for this bucket")]
+    NotServedHere(&'static str),
 }
 
-/// The operations that are served. Each other one is answered `NotImplemented` by its name.
+/// The operations that a stage of their own serves. What becomes of the others stands in [`serving`].
 pub const SERVED: &[Operation] = &[
     Operation::AbortMultipartUpload,
     Operation::CompleteMultipartUpload,
+    Operation::CopyObject,
     Operation::CreateMultipartUpload,
     Operation::DeleteObject,
+    Operation::DeleteObjectTagging,
+    Operation::DeleteObjects,
     Operation::GetBucketLocation,
     Operation::GetObject,
+    Operation::GetObjectAttributes,
+    Operation::GetObjectTagging,
     Operation::HeadBucket,
     Operation::HeadObject,
     Operation::ListBuckets,
+    Operation::ListMultipartUploads,
+    Operation::ListObjectVersions,
+    Operation::ListObjects,
     Operation::ListObjectsV2,
     Operation::ListParts,
     Operation::PutObject,
+    Operation::PutObjectTagging,
     Operation::UploadPart,
+    Operation::UploadPartCopy,
 ];
 
 /// Understands a request head.
@@ -132,9 +169,8 @@ pub const SERVED: &[Operation] = &[
 /// # Errors
 /// [`IdentifyError`] if the request has no reading, or more than one, or is not served.
 pub fn identify(head: &Parts, buckets: &Buckets) -> Result<S3Call, IdentifyError> {
-    check_host(head)?;
+    let Target { bucket, key, query } = locate(head, buckets.domains())?;
     check_expectation(head)?;
-    let Target { bucket, key, query } = Target::parse(head.uri.path(), head.uri.query())?;
     let level = match (bucket.is_empty(), &key) {
         (true, None) => Level::Service,
         (true, Some(_)) => return Err(IdentifyError::NoBucket),
@@ -144,12 +180,12 @@ pub fn identify(head: &Parts, buckets: &Buckets) -> Result<S3Call, IdentifyError
     let has_header = |name: &str| head.headers.contains_key(name);
     let spec = find_operation(head.method.as_str(), level, &query, has_header)?;
     let query = check_query(spec, query)?;
-    if !SERVED.contains(&spec.operation) {
+    if !SERVED.contains(&spec.operation) && serving(spec.operation).mapping().is_none() {
         return Err(IdentifyError::NotServed(spec.name));
     }
     let bucket = find_bucket(buckets, bucket)?;
     let within = bucket.clone();
-    understand(head, spec, query, bucket, key).map_err(|error| match within {
+    understand(head, spec, query, bucket, key, buckets).map_err(|error| match within {
         Some(bucket) => IdentifyError::Within(bucket, Box::new(error)),
         None => error,
     })
@@ -162,7 +198,13 @@ fn understand(
     query: Vec<(String, String)>,
     bucket: Option<Arc<Bucket>>,
     key: Option<String>,
+    buckets: &Buckets,
 ) -> Result<S3Call, IdentifyError> {
+    if let (Some(bucket), Some(mapping)) = (&bucket, serving(spec.operation).mapping())
+        && !mapping.fits(bucket)
+    {
+        return Err(IdentifyError::NotServedHere(spec.name));
+    }
     let resource = match (bucket, key) {
         (None, _) => Resource::Service,
         (Some(bucket), None) => Resource::Bucket(bucket),
@@ -171,13 +213,49 @@ fn understand(
             Resource::Object(bucket, key)
         }
     };
-    let headers = SortedHeaders::sort(spec, &head.headers)?;
-    let upload = match spec.body {
-        Body::Object => Some(UploadHead::parse(&head.headers, head.version)?),
-        Body::Xml => None,
-        Body::None => check_no_body(head, spec).map(|()| None)?,
-    };
-    Ok(S3Call { operation: spec.operation, resource, query, headers, upload })
+    let mut headers = SortedHeaders::sort(spec, &head.headers)?;
+    let (mut upload, mut document) = (None, None);
+    match spec.body {
+        Body::Object => upload = Some(UploadHead::parse(&head.headers, head.version)?),
+        Body::Xml if carries_document(spec) => document = Some(plain_document_head(head)?),
+        Body::Xml if spec.has_checked_document() => document = Some(document_head(head, spec)?),
+        Body::Xml => {}
+        Body::None => check_no_body(head, spec)?,
+    }
+    match spec.operation {
+        Operation::GetObject | Operation::HeadObject => {
+            range::drop_conditional(&head.headers, &mut headers.pass);
+            let part_number = query.iter().find(|(name, _)| name == "partNumber").map(|(_, number)| number.as_str());
+            range::check(&headers.pass, part_number)?;
+        }
+        Operation::GetObjectAttributes => object_attributes::check(&headers.pass)?,
+        _ => {}
+    }
+    let copies = spec.required_headers.contains(&copy_source::HEADER);
+    let source = copies.then(|| CopySource::parse(&head.headers, buckets)).transpose()?;
+    Ok(S3Call { operation: spec.operation, resource, query, headers, upload, source, document, batch: None })
+}
+
+/// What the head says of a document: a digest of it at least, as S3 wants it for everything that deletes or configures.
+fn document_head(head: &Parts, spec: &OperationSpec) -> Result<UploadHead, IdentifyError> {
+    let document = UploadHead::parse(&head.headers, head.version)?;
+    let trailing = matches!(document.framing, BodyFraming::AwsChunked { trailer: Some(_) });
+    if document.sha256.is_none() && document.md5.is_none() && document.checksum.is_none() && !trailing {
+        return Err(IdentifyError::NoDigest(spec.name));
+    }
+    if document.content_encoding.as_ref().is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        return Err(IdentifyError::EncodedDocument(spec.name));
+    }
+    Ok(document)
+}
+
+/// The digests of a document, which is checked against them. Its bytes are the document: nothing frames or packs so little.
+fn plain_document_head(head: &Parts) -> Result<UploadHead, UploadError> {
+    let document = UploadHead::parse(&head.headers, head.version)?;
+    match (document.framing, &document.content_encoding) {
+        (BodyFraming::Plain, None) => Ok(document),
+        _ => Err(UploadError::FramingContradiction),
+    }
 }
 
 /// Finds the one operation that fits: the candidate with the most requirements met.
@@ -231,22 +309,7 @@ fn find_bucket(buckets: &Buckets, name: String) -> Result<Option<Arc<Bucket>>, I
     if name.is_empty() {
         return Ok(None);
     }
-    buckets.get(&name).map(|bucket| Some(Arc::clone(bucket))).ok_or(IdentifyError::UnknownBucket(name))
-}
-
-/// hyper takes requests with two Host headers, or none, or an absolute target with another authority (hyper 1.12).
-fn check_host(head: &Parts) -> Result<(), IdentifyError> {
-    let mut hosts = head.headers.get_all(http::header::HOST).iter();
-    let (first, second) = (hosts.next(), hosts.next());
-    let authority = head.uri.authority().map(http::uri::Authority::as_str);
-    let agree = match (first, second, authority) {
-        (_, Some(_), _) => false,
-        (Some(host), None, Some(authority)) => host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()),
-        (Some(host), None, None) => !host.is_empty(),
-        (None, None, Some(_)) => head.version == http::Version::HTTP_2,
-        (None, None, None) => head.version == http::Version::HTTP_10,
-    };
-    if agree { Ok(()) } else { Err(IdentifyError::Host) }
+    buckets.get(&name).map(Some).ok_or(IdentifyError::UnknownBucket(name))
 }
 
 fn check_expectation(head: &Parts) -> Result<(), IdentifyError> {

@@ -55,6 +55,13 @@ pub enum Body {
     Xml,
 }
 
+impl OperationSpec {
+    /// Whether digests in the head are of an XML body, which the gateway reads and writes anew. S3 wants one of them there.
+    pub fn has_checked_document(&self) -> bool {
+        self.body == Body::Xml && self.headers.contains(&"x-amz-sdk-checksum-algorithm")
+    }
+}
+
 impl Operation {
     /// What is known of the operation.
     pub fn spec(self) -> &'static OperationSpec {

@@ -51,15 +51,31 @@ impl Target {
     /// # Errors
     /// [`TargetError`] if there are two ways to read it, or none.
     pub fn parse(path: &str, query: Option<&str>) -> Result<Self, TargetError> {
-        let rest = path.strip_prefix('/').ok_or(TargetError::NoPath)?;
-        if !rest.bytes().all(|byte| is_path_byte(byte) || byte == b'/') {
-            return Err(TargetError::IllegalByte);
-        }
+        let rest = plain_path(path)?;
         let (bucket, key) = rest.split_once('/').map_or((rest, ""), |(bucket, key)| (bucket, key));
-        let decode = |text: &str| decode_once(text).ok_or(TargetError::BadEscape);
-        let key = if key.is_empty() { None } else { Some(decode(key)?) };
-        Ok(Self { bucket: decode(bucket)?, key, query: parse_query(query.unwrap_or_default())? })
+        Self::parse_in(decode(bucket)?, &format!("/{key}"), query)
     }
+
+    /// Reads the raw path and query of a request that names its bucket elsewhere: the whole path is the key.
+    ///
+    /// # Errors
+    /// As [`Target::parse`].
+    pub fn parse_in(bucket: String, path: &str, query: Option<&str>) -> Result<Self, TargetError> {
+        let key = plain_path(path)?;
+        let key = if key.is_empty() { None } else { Some(decode(key)?) };
+        Ok(Self { bucket, key, query: parse_query(query.unwrap_or_default())? })
+    }
+}
+
+/// A path without its first slash, if it has no other bytes than a path may have.
+fn plain_path(path: &str) -> Result<&str, TargetError> {
+    let rest = path.strip_prefix('/').ok_or(TargetError::NoPath)?;
+    let plain = rest.bytes().all(|byte| is_path_byte(byte) || byte == b'/');
+    if plain { Ok(rest) } else { Err(TargetError::IllegalByte) }
+}
+
+fn decode(text: &str) -> Result<String, TargetError> {
+    decode_once(text).ok_or(TargetError::BadEscape)
 }
 
 /// Reads a query string: `+` is a space, escapes are decoded once.

@@ -4,7 +4,7 @@
 //! processing instructions, deep nesting. Namespace prefixes stay part of a name, so `<x:Key>` is not `<Key>`.
 
 use quick_xml::Reader;
-use quick_xml::events::{BytesStart, Event};
+use quick_xml::events::{BytesDecl, BytesStart, Event};
 
 /// An element with its text and its children; attributes are not kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -15,6 +15,8 @@ pub struct Element {
     pub text: String,
     /// Child elements in order.
     pub children: Vec<Element>,
+    /// Whether it has attributes other than declarations of namespaces.
+    pub has_attributes: bool,
 }
 
 /// Why a document was refused.
@@ -29,10 +31,20 @@ pub enum XmlError {
     /// Nested deeper than any S3 document.
     #[error("the XML is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
+    /// More elements than any S3 document of its kind.
+    #[error("the XML has more than {0} elements")]
+    TooMany(usize),
 }
 
 /// S3 documents are at most 8 levels deep.
 const MAX_DEPTH: usize = 20;
+
+/// The largest document of S3 is a CompleteMultipartUpload: 10,000 parts with a checksum. An element takes thirty times the memory of the
+/// four bytes it can be written in.
+const MAX_ELEMENTS: usize = 100_000;
+
+/// Most namespaces that an element declares; some serialisers add those of XML Schema.
+const MAX_NAMESPACES: usize = 4;
 
 impl Element {
     /// Reads a document. The caller bounds its size.
@@ -40,11 +52,24 @@ impl Element {
     /// # Errors
     /// [`XmlError`] with the first thing wrong.
     pub fn parse(document: &str) -> Result<Self, XmlError> {
+        Self::parse_at_most(document, MAX_ELEMENTS)
+    }
+
+    /// Reads a document of so many elements.
+    ///
+    /// # Errors
+    /// [`XmlError`] with the first thing wrong.
+    pub fn parse_at_most(document: &str, limit: usize) -> Result<Self, XmlError> {
         let mut reader = Reader::from_str(document);
+        let mut elements = 0;
         let mut open: Vec<Element> = Vec::new();
         let mut root = None;
         loop {
             let event = reader.read_event().map_err(|_| XmlError::Malformed)?;
+            elements += usize::from(matches!(event, Event::Start(_) | Event::Empty(_)));
+            if elements > limit {
+                return Err(XmlError::TooMany(limit));
+            }
             match event {
                 Event::Start(start) => {
                     if open.len() == MAX_DEPTH {
@@ -70,7 +95,9 @@ impl Element {
                     };
                     add_text(&text, &mut open)?;
                 }
-                Event::Comment(_) | Event::Decl(_) => {}
+                Event::Comment(_) => {}
+                Event::Decl(_) if root.is_some() || !open.is_empty() => return Err(XmlError::Malformed),
+                Event::Decl(declaration) => check_declaration(&declaration)?,
                 Event::PI(_) => return Err(XmlError::Forbidden("processing instruction")),
                 Event::DocType(_) => return Err(XmlError::Forbidden("document type")),
                 Event::Eof if open.is_empty() => return root.ok_or(XmlError::Malformed),
@@ -80,7 +107,13 @@ impl Element {
     }
 
     fn named(start: &BytesStart<'_>) -> Self {
-        Self { name: start.name().as_ref().to_owned(), ..Self::default() }
+        let is_namespace = |name: &str| name == "xmlns" || name.starts_with("xmlns:");
+        let mut attributes = start.attributes();
+        // Checking that no name stands twice would take the square of their number.
+        let has_attributes = attributes.with_checks(false).enumerate().any(|(index, attribute)| {
+            index == MAX_NAMESPACES || attribute.map_or(true, |attribute| !is_namespace(attribute.key.as_ref()))
+        });
+        Self { name: start.name().as_ref().to_owned(), has_attributes, ..Self::default() }
     }
 
     /// The first child of this name.
@@ -96,6 +129,18 @@ impl Element {
     /// The text of the first child of this name; empty if there is none.
     pub fn text_of(&self, name: &str) -> &str {
         self.child(name).map_or("", |child| child.text.as_str())
+    }
+}
+
+/// XML 1.1 has other line ends, and another encoding other characters: the bytes were read as UTF-8 and XML 1.0.
+fn check_declaration(declaration: &BytesDecl<'_>) -> Result<(), XmlError> {
+    if declaration.version().map_err(|_| XmlError::Malformed)? != "1.0" {
+        return Err(XmlError::Forbidden("version other than 1.0"));
+    }
+    match declaration.encoding() {
+        None => Ok(()),
+        Some(Ok(encoding)) if encoding.eq_ignore_ascii_case("utf-8") => Ok(()),
+        Some(_) => Err(XmlError::Forbidden("encoding other than UTF-8")),
     }
 }
 
@@ -168,6 +213,12 @@ impl XmlWriter {
     }
 }
 
+/// Whether XML 1.0 can carry a character; others have no place in it, not even as a reference.
+pub fn is_carried(character: char) -> bool {
+    let control = character.is_control() && character < '\u{80}' && !"\t\n\r".contains(character);
+    !control && character != '\u{fffe}' && character != '\u{ffff}'
+}
+
 fn escape_into(text: &str, out: &mut String) {
     for character in text.chars() {
         match character {
@@ -178,13 +229,7 @@ fn escape_into(text: &str, out: &mut String) {
             '\'' => out.push_str("&apos;"),
             '\r' => out.push_str("&#13;"),
             '\n' | '\t' => out.push(character),
-            // XML 1.0 cannot carry these, not even as a reference.
-            _ if character.is_control() && character < '\u{80}'
-                || character == '\u{fffe}'
-                || character == '\u{ffff}' =>
-            {
-                out.push('\u{fffd}')
-            }
+            _ if !is_carried(character) => out.push('\u{fffd}'),
             _ => out.push(character),
         }
     }
@@ -213,6 +258,45 @@ mod tests {
         assert_eq!(Element::parse(&"<a>".repeat(100_000)), Err(XmlError::TooDeep));
         for text in ["", "<a>", "<a></b>", "<a/><b/>", "text", "<a/>x", "</a>", "<a>&#x0;</a>"] {
             assert!(Element::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn k27_the_number_of_elements_is_bounded() {
+        let document = |count: usize| format!("<a>{}</a>", "<b/>".repeat(count - 1));
+        assert!(Element::parse(&document(100_000)).is_ok());
+        assert_eq!(Element::parse(&document(100_001)), Err(XmlError::TooMany(100_000)));
+        assert_eq!(Element::parse_at_most(&document(6), 5), Err(XmlError::TooMany(5)));
+    }
+
+    #[test]
+    fn d13_a_declaration_that_says_otherwise_is_refused() {
+        for declaration in ["", "<?xml version=\"1.0\"?>", "<?xml version='1.0' encoding='utf-8'?>", "<!-- c -->"] {
+            assert!(Element::parse(&format!("{declaration}<a/>")).is_ok(), "{declaration}");
+        }
+        for encoding in ["UTF-16", "UTF-7", "ISO-8859-1", ""] {
+            let text = format!("<?xml version=\"1.0\" encoding=\"{encoding}\"?><a/>");
+            assert_eq!(Element::parse(&text), Err(XmlError::Forbidden("encoding other than UTF-8")), "{encoding}");
+        }
+        for text in [
+            "<?xml version=\"1.1\"?><a/>",
+            "<a><?xml version=\"1.0\"?></a>",
+            "<a/><?xml version=\"1.0\"?>",
+            "<?xml encoding=\"UTF-8\"?><a/>",
+        ] {
+            assert!(Element::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn d13_attributes_are_told_from_namespaces() {
+        let has_attributes = |text: &str| Element::parse(text).unwrap().has_attributes;
+        for text in ["<a/>", "<a >x</a>", "<a xmlns=\"n\"/>", "<a xmlns='n' xmlns:xsi=\"x\"></a>"] {
+            assert!(!has_attributes(text), "{text}");
+        }
+        let many = format!("<a {}/>", "xmlns:x='y' ".repeat(100_000));
+        for text in ["<a b='c'/>", "<a xmlns='n' Key='b'/>", "<a b></a>", "<a xmlnsx='n'/>", &many] {
+            assert!(has_attributes(text), "{text:.40}");
         }
     }
 

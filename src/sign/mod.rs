@@ -3,7 +3,10 @@
 //! Nothing of the client's request is copied as a whole: path and query are written anew from decoded values, headers come from the
 //! sorted list. The canonical form that is signed is what is sent.
 
+pub mod administration;
+pub mod copy;
 pub mod credentials;
+mod document;
 pub mod multipart;
 pub mod outbound;
 pub mod payload;
@@ -15,7 +18,7 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 
-use crate::base::{Clock, RouteId};
+use crate::base::{Clock, RouteId, Sealer, Secret};
 use crate::body::{ChunkEncode, UploadBody};
 use crate::limits::Admission;
 use crate::rules::Terms;
@@ -99,12 +102,23 @@ impl Signer {
         }
     }
 
+    /// Seals and opens what clients carry for the gateway. The key comes from the upstream's secret, so every replica with the same secret
+    /// has it.
+    ///
+    /// # Errors
+    /// [`SignError`] if the upstream has no credentials.
+    pub fn sealer(&self, bucket: &Bucket, purpose: &str) -> Result<Sealer, SignError> {
+        let route = self.route(bucket.route);
+        let credentials = route.credentials.current().ok_or_else(|| SignError::NoCredentials(route.name.clone()))?;
+        Ok(Sealer::derive(&Secret::new(credentials.secret_access_key()), purpose))
+    }
+
     /// Prepares one listing of keys under a prefix in upstream terms.
     ///
     /// # Errors
     /// [`SignError`] if the upstream has no credentials.
-    pub fn prepare_listing(&self, bucket: &Bucket, parameters: &[(&str, &str)]) -> Result<Outbound, SignError> {
-        let query = canonical_query(parameters.iter().copied());
+    pub fn prepare_listing(&self, bucket: &Bucket, parameters: &[(&str, String)]) -> Result<Outbound, SignError> {
+        let query = canonical_query(parameters.iter().map(|(name, value)| (*name, value.as_str())));
         self.sign_empty(Draft { method: Method::GET, bucket, key: None, query, headers: HeaderMap::new() })
     }
 

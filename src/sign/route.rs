@@ -25,8 +25,11 @@ pub struct Route {
 }
 
 impl Route {
-    /// Host header and percent-encoded path of a bucket or key.
+    /// Host header and percent-encoded path of a bucket or key; without a bucket of the store itself.
     pub fn address(&self, bucket: &str, key: Option<&str>) -> (String, String) {
+        if bucket.is_empty() {
+            return (self.authority.clone(), "/".to_owned());
+        }
         let key = key.map(encode_path);
         match (self.virtual_host, key) {
             (true, key) => (format!("{bucket}.{}", self.authority), ["/", &key.unwrap_or_default()].concat()),

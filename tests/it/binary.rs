@@ -17,9 +17,12 @@ fn text(bytes: &[u8]) -> String {
 #[tokio::test]
 async fn every_command_explains_itself() {
     for (arguments, words) in [
-        (&["--help"][..], &["serve", "check", "token", "README.md"][..]),
+        (&["--help"][..], &["serve", "check", "explain", "schema", "reference", "token", "README.md"][..]),
         (&["serve", "--help"], &["--config <FILE>", "COUNTERSIGN_CONFIG", "SIGTERM", "EXIT STATUS"]),
         (&["check", "--help"], &["<FILE>", "every problem", "EXIT STATUS"]),
+        (&["explain", "--help"], &["--as <PRINCIPAL>", "--do <OPERATION>", "--on <PLACE>", "--json", "EXIT STATUS"]),
+        (&["schema", "--help"], &["2020-12", "countersign check"]),
+        (&["reference", "--help"], &["config/reference.yaml", "default"]),
         (&["token", "--help"], &["secret", "hash", "Authorization: Bearer"]),
         #[cfg(feature = "demo")]
         (&["demo", "--help"], &["--tour", "--port <PORT>", "EXIT STATUS"]),

@@ -190,7 +190,7 @@ async fn k18_a_refused_upload_is_not_sent() {
         (&curl, "b/x", &small, png, 403, "AccessDenied"),
         (&curl, "a/x", &large, png, 400, "EntityTooLarge"),
         (&curl, "a/x", &small, "Content-Type: text/html", 403, "AccessDenied"),
-        (&curl, "a/x?acl", &small, png, 501, "NotImplemented"),
+        (&curl, "a/x?annotation&annotationName=n", &small, png, 501, "NotImplemented"),
         (&curl, "a/../x", &small, png, 400, "InvalidURI"),
     ] {
         let refused = caller.run(&format!("/bkt/{key}"), &["-T", file, "-H", media_type]).await;

@@ -7,25 +7,34 @@
 
 mod support;
 
+mod addressing;
+mod administration;
 mod answers;
 mod audit;
+mod batch;
 mod binary;
 mod boto;
 mod clients;
 mod commit_point;
 mod confused_deputy;
+mod copies;
 mod demo;
+mod explain;
 mod forged_tokens;
 mod hostile;
 mod limits;
 mod listing;
+mod lists;
 mod memory;
 mod multipart;
 mod objects;
 mod oidc;
+mod paginators;
+mod reads;
 mod refusals_midway;
 mod secrets;
 mod shutdown;
+mod tagging;
 mod tls;
 mod tls_store;
 mod unknown_length;

@@ -168,11 +168,48 @@ async fn answers_on_http2_have_no_header_of_a_connection() {
     let recorder = Recorder::start(Answer::status(200, headers, "body")).await;
     let (gateway, authority) = gateway_before(Setup::before(&recorder)).await;
     let mut connection = connect(&gateway, &authority, &["h2"]).await;
-    for (target, status) in [("/bkt/a/x", 200), ("/bkt/b/x", 403), ("/bkt/a/x?acl", 501), ("/", 200)] {
+    for (target, status) in [("/bkt/a/x", 200), ("/bkt/b/x", 403), ("/bkt/a/x?annotation", 501), ("/", 200)] {
         let (version, answer) = connection.send(request(&gateway.a, "GET", target, &[], whole(""))).await.unwrap();
         assert_eq!((version, answer.status.as_u16()), (Version::HTTP_2, status), "{target}");
         for name in ["connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection"] {
             assert_eq!(answer.header(name), "", "{name} of {target}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn e09_e10_the_authority_of_an_http2_request_names_the_bucket_as_a_host_does() {
+    let authority = Authority::new();
+    let recorder = Recorder::start(Answer::ok()).await;
+    let setup = Setup::before(&recorder).top("domains: gw.example").tls(&authority.vouch_for(&["127.0.0.1"]));
+    let gateway = setup.start().await;
+    let mut connection = connect(&gateway, &authority, &["h2"]).await;
+    for (target, host, status) in [
+        ("https://bkt.gw.example/a/x", None, 200),
+        ("https://BKT.gw.example:8443/a/x", None, 200),
+        ("https://gw.example/bkt/a/x", None, 200),
+        ("https://elsewhere.example/bkt/a/x", None, 200),
+        ("https://bkt.gw.example/a/x", Some("bkt.gw.example"), 200),
+        ("https://other.gw.example/bkt/a/x", None, 403),
+        ("https://bkt.gw.example/bkt/a/x", None, 403),
+        ("https://u:p@bkt.gw.example/a/x", None, 400),
+        ("https://bkt.gw.example./a/x", None, 400),
+        ("https://bkt.gw.example/a/x", Some("gw.example"), 400),
+    ] {
+        let headers: Vec<_> = host.map(|host| ("host", host)).into_iter().collect();
+        let mut asked = request(&gateway.a, "GET", "/", &headers, whole(""));
+        *asked.uri_mut() = target.parse().unwrap();
+        let before = recorder.requests().len();
+        let (version, reply) = connection.send(asked).await.unwrap();
+        assert_eq!((version, reply.status.as_u16()), (Version::HTTP_2, status), "{target} {host:?}");
+        if status == 200 {
+            let sent = recorder.requests().pop().unwrap();
+            assert_eq!(
+                (sent.request_line(), sent.header("host")),
+                ("GET /up-bkt/a/x".into(), recorder.address.to_string())
+            );
+        } else {
+            assert_eq!(recorder.requests().len(), before, "{target} {host:?}");
         }
     }
 }

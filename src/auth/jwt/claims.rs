@@ -15,7 +15,7 @@ use crate::auth::{Attributes, Caller, Scheme};
 use crate::base::{PrincipalId, UtcInstant};
 
 /// Longest principal name in bytes; OpenID Connect allows 255 characters.
-const MAX_PRINCIPAL_BYTES: usize = 256;
+pub(in crate::auth) const MAX_PRINCIPAL_BYTES: usize = 256;
 
 // From here on neighbouring whole numbers have the same `f64`, so two persons could share a value.
 const EXACT_FLOAT_LIMIT: f64 = 9_007_199_254_740_992.0;

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::super::path::Path;
 use super::super::raw::{RawConfig, RawLimits, RawListener};
+use super::clients::{check_texts, text_path};
 use super::desk::Desk;
 use super::pem;
 use super::values::{ANY_TIMEOUT, count, duration, size, socket_address};
 use crate::edge::{ConnectionLimits, ListenerSettings, Settings};
+use crate::s3::addressing::Domains;
 
 /// The admin address when none is written.
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
@@ -20,6 +22,41 @@ pub fn edge(desk: &mut Desk<'_>, raw: &RawConfig) -> Settings {
     let path = Path::top().key("limits").key("timeouts").key("drain");
     let drain_timeout = duration(desk, &path, raw.limits.timeouts.drain.as_ref(), Duration::from_secs(30), ANY_TIMEOUT);
     Settings { listeners, admin, limits: limits(desk, &raw.limits), drain_timeout }
+}
+
+/// The domains below which host names begin with a bucket.
+pub fn domains(desk: &mut Desk<'_>, raw: &RawConfig) -> Domains {
+    const HELP: &str =
+        "write a host name in lower case, without port and without a dot at the end, such as s3.example.com";
+    let Some(list) = &raw.domains else { return Domains::default() };
+    let path = Path::top().key("domains");
+    check_texts(desk, &path, list, "name a domain, or remove the key");
+    let mut domains: Vec<String> = Vec::new();
+    for (position, text) in list.texts().iter().enumerate().filter(|(_, text)| !text.is_empty()) {
+        let path = text_path(&path, list, position);
+        if !is_domain(text) {
+            desk.report(&path, "this is not a domain", HELP);
+        } else if let Some(other) = domains.iter().find(|other| is_inside(other, text) || is_inside(text, other)) {
+            let help = "a host name could be read in two ways; keep one of the two";
+            desk.report(&path, format!("this is the same as the domain `{other}`, or one lies inside the other"), help);
+        }
+        domains.push(text.clone());
+    }
+    Domains::new(domains)
+}
+
+fn is_domain(text: &str) -> bool {
+    let good_label = |label: &str| {
+        let plain = label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        (1..=63).contains(&label.len()) && plain && !label.starts_with('-') && !label.ends_with('-')
+    };
+    // The last label of a name is never a number; that of an IPv4 address is.
+    let is_number = text.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
+    text.len() <= 189 && text.split('.').all(good_label) && !is_number
+}
+
+fn is_inside(outer: &str, inner: &str) -> bool {
+    inner.strip_suffix(outer).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 fn listeners(desk: &mut Desk<'_>, raw: &RawConfig) -> Vec<ListenerSettings> {

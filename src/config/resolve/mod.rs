@@ -29,11 +29,14 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
     let edge = listen::edge(desk, raw);
     let upstreams = upstreams::upstreams(desk, raw);
     let buckets = upstreams::buckets(desk, raw, &upstreams);
+    let domains = listen::domains(desk, raw);
+    let pass_through = upstreams::pass_through(desk, raw, &upstreams, &buckets);
     let (auth, known) = clients::clients(desk, raw);
     let bucket_path = Path::top().key("buckets");
     let world = rules::World {
         clients: &known,
         buckets: &buckets,
+        pass_through: pass_through.as_ref(),
         bucket_names: raw
             .buckets
             .iter()
@@ -46,7 +49,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
     let complete = [
         (edge.listeners.len(), raw.listen.as_ref().map(Vec::len)),
         (upstreams.iter().flatten().count(), raw.upstreams.as_ref().map(|all| all.len())),
-        (buckets.len(), raw.buckets.as_ref().map(|all| all.len())),
+        (buckets.len() + usize::from(pass_through.is_some()), raw.buckets.as_ref().map(|all| all.len())),
         (auth.tokens.len(), Some(raw.clients.tokens.as_ref().map_or(0, Vec::len))),
         (auth.issuers.len(), Some(raw.clients.issuers.as_ref().map_or(0, Vec::len))),
         (rules.len(), raw.rules.as_ref().map(Vec::len)),
@@ -62,7 +65,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
     desk.is_clean().then(|| Config {
         edge,
         auth,
-        buckets: Buckets::new(buckets),
+        buckets: Buckets::new(buckets).with_pass_through(pass_through).with_domains(domains),
         rules,
         upstreams: upstreams.into_iter().flatten().collect(),
         audit,

@@ -19,7 +19,7 @@ use crate::rules::template::PrefixTemplate;
 use crate::rules::{Effect, RuleSettings};
 use crate::s3::names::check_text;
 use crate::s3::operation::ACTIONS;
-use crate::s3::{Bucket, OddKeys};
+use crate::s3::{Bucket, OddKeys, PassThrough};
 
 /// What rules refer to.
 pub struct World<'a> {
@@ -27,6 +27,8 @@ pub struct World<'a> {
     pub clients: &'a KnownClients,
     /// The buckets without a problem.
     pub buckets: &'a [Bucket],
+    /// The mapping of every other bucket, if there is one.
+    pub pass_through: Option<&'a PassThrough>,
     /// The names of all buckets, those with a problem included.
     pub bucket_names: BTreeSet<&'a str>,
     /// Whether a bucket that is not among the names may have been mistyped where it is defined.
@@ -242,7 +244,17 @@ fn places(
 
 fn place(desk: &mut Desk<'_>, path: &Path, text: &str, subjects: &[&KnownClient], world: &World<'_>) -> Option<Place> {
     let (bucket, prefix) = text.split_once('/').unwrap_or((text, ""));
-    if !world.bucket_names.contains(bucket) {
+    // Under the pass-through every name that a bucket can have is one.
+    let passed_through = world.pass_through.is_some_and(|mapping| mapping.takes(bucket));
+    if let Some(mapping) = world.pass_through.filter(|mapping| mapping.hidden.contains(bucket))
+        && !world.bucket_names.contains(bucket)
+    {
+        let known = world.buckets.iter().find(|known| known.upstream_bucket == bucket && known.route == mapping.route);
+        let help = format!("clients reach it as `{}`", known.map_or("another bucket", |known| known.name.as_str()));
+        desk.report(path, "a configured bucket lies in this one, so it has no name of its own here", help);
+        return None;
+    }
+    if !world.bucket_names.contains(bucket) && !passed_through {
         if world.buckets_complete {
             let names = world.bucket_names.iter().copied();
             let help = format!(
@@ -254,7 +266,9 @@ fn place(desk: &mut Desk<'_>, path: &Path, text: &str, subjects: &[&KnownClient]
         }
         return None;
     }
-    let template = template(desk, path, prefix, world.buckets.iter().find(|known| known.name == bucket))?;
+    let configured = world.buckets.iter().find(|known| known.name == bucket).map(|known| known.odd_keys);
+    let odd_keys = configured.or(world.pass_through.map(|mapping| mapping.odd_keys)).unwrap_or_default();
+    let template = template(desk, path, prefix, odd_keys)?;
     for name in template.attributes() {
         if world.clients.complete && !subjects.is_empty() && !subjects.iter().any(|client| client.plain.contains(name))
         {
@@ -264,8 +278,7 @@ fn place(desk: &mut Desk<'_>, path: &Path, text: &str, subjects: &[&KnownClient]
     Some(Place { bucket: bucket.to_owned(), prefix: template })
 }
 
-fn template(desk: &mut Desk<'_>, path: &Path, prefix: &str, bucket: Option<&Bucket>) -> Option<PrefixTemplate> {
-    let odd_keys = bucket.map_or(OddKeys::Refuse, |bucket| bucket.odd_keys);
+fn template(desk: &mut Desk<'_>, path: &Path, prefix: &str, odd_keys: OddKeys) -> Option<PrefixTemplate> {
     let problem = if prefix.contains('*') {
         Some(("there are no patterns here".to_owned(), "a prefix covers every key below it: write `bucket/prefix/`"))
     } else if let Err(error) = check_text(prefix, odd_keys) {

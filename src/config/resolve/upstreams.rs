@@ -1,6 +1,6 @@
 //! `upstreams` and `buckets`: the stores, and what clients see of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::path::Path;
@@ -10,8 +10,9 @@ use super::desk::Desk;
 use super::values::{ANY_TIMEOUT, WebAddress, check_name, count, duration};
 use super::{credentials, pem};
 use crate::base::RouteId;
+use crate::s3::buckets::is_bucket_name;
 use crate::s3::names::check_text;
-use crate::s3::{Bucket, OddKeys};
+use crate::s3::{Bucket, OddKeys, PassThrough};
 use crate::upstream::{Addressing, ChecksumMode, PayloadMode, UpstreamSettings};
 
 /// The stores in the order of their names, which is the order of [`RouteId`]. `None` stands for one with a problem.
@@ -140,7 +141,7 @@ pub fn buckets(desk: &mut Desk<'_>, raw: &RawConfig, upstreams: &[Option<Upstrea
     let none = BTreeMap::new();
     let stores = raw.upstreams.as_ref().unwrap_or(&none);
     let mut buckets: Vec<Bucket> = Vec::new();
-    for (name, raw) in raw_buckets {
+    for (name, raw) in raw_buckets.iter().filter(|(name, _)| *name != PassThrough::ANY) {
         let path = path.key(name);
         let Some(bucket) = bucket(desk, &path, name, raw, stores) else { continue };
         if let Some(other) = buckets.iter().find(|other| is_same_place(upstreams, other, &bucket)) {
@@ -173,15 +174,54 @@ fn bucket(
     if raw.bucket.is_some() && !is_bucket_name(upstream_bucket) {
         desk.report(&path.key("bucket"), "this is not the name of an S3 bucket", HELP);
     }
-    let odd_keys = match raw.odd_keys {
-        Some(RawOddKeys::Pass) => OddKeys::Pass,
-        Some(RawOddKeys::Refuse) | None => OddKeys::Refuse,
-    };
     let prefix = raw.prefix.as_deref().unwrap_or_default();
     check_upstream_prefix(desk, &path.key("prefix"), prefix);
     let route = route(desk, path, raw, stores)?;
     let (name, upstream_bucket) = (name.to_owned(), upstream_bucket.to_owned());
-    good_name.then(|| Bucket { name, route, upstream_bucket, upstream_prefix: prefix.to_owned(), odd_keys })
+    good_name.then(|| Bucket {
+        name,
+        route,
+        upstream_bucket,
+        upstream_prefix: prefix.to_owned(),
+        odd_keys: odd_keys(raw),
+        passed_through: false,
+    })
+}
+
+/// The mapping of every bucket that is not configured, if there is one.
+pub fn pass_through(
+    desk: &mut Desk<'_>,
+    raw: &RawConfig,
+    upstreams: &[Option<UpstreamSettings>],
+    buckets: &[Bucket],
+) -> Option<PassThrough> {
+    let raw_mapping = raw.buckets.as_ref()?.get(PassThrough::ANY)?;
+    let path = Path::top().key("buckets").key(PassThrough::ANY);
+    for (key, written) in [("bucket", raw_mapping.bucket.is_some()), ("prefix", raw_mapping.prefix.is_some())] {
+        if written {
+            let help =
+                "every bucket has its own name there and no prefix; configure a bucket by its name to map it otherwise";
+            desk.report_key(&path.key(key), format!("`\"*\"` has no `{key}`"), help);
+        }
+    }
+    let none = BTreeMap::new();
+    let route = route(desk, &path, raw_mapping, raw.upstreams.as_ref().unwrap_or(&none))?;
+    let upstream = upstreams.get(route.0).and_then(Option::as_ref);
+    let by_host = upstream.filter(|upstream| upstream.addressing == Addressing::VirtualHost);
+    if by_host.is_some_and(|upstream| upstream.host.parse::<std::net::IpAddr>().is_ok()) {
+        let help = "set `addressing: path` for the upstream, or give its endpoint as a name";
+        desk.report(&path, "an IP address cannot have the bucket before it", help);
+    }
+    let here = buckets.iter().filter(|bucket| is_same_store(upstreams, bucket.route, route));
+    let hidden: BTreeSet<String> = here.map(|bucket| bucket.upstream_bucket.clone()).collect();
+    Some(PassThrough { route, odd_keys: odd_keys(raw_mapping), hidden })
+}
+
+fn odd_keys(raw: &RawBucket) -> OddKeys {
+    match raw.odd_keys {
+        Some(RawOddKeys::Pass) => OddKeys::Pass,
+        Some(RawOddKeys::Refuse) | None => OddKeys::Refuse,
+    }
 }
 
 /// Longest prefix that is put before keys; leaves half of the 1024 bytes of a key to clients.
@@ -228,24 +268,16 @@ fn route(desk: &mut Desk<'_>, path: &Path, raw: &RawBucket, stores: &BTreeMap<St
     position.map(RouteId)
 }
 
-/// S3 user guide, "General purpose bucket naming rules", without the reserved prefixes and suffixes that only AWS knows.
-pub fn is_bucket_name(name: &str) -> bool {
-    let ends = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    let bytes = name.as_bytes();
-    (3..=63).contains(&bytes.len())
-        && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(b))
-        && ends(bytes.first())
-        && ends(bytes.last())
-        && !name.contains("..")
-        && name.parse::<std::net::Ipv4Addr>().is_err()
+/// Two upstreams with one address are one store, whatever they are called.
+fn is_same_store(upstreams: &[Option<UpstreamSettings>], a: RouteId, b: RouteId) -> bool {
+    let store = |route: RouteId| {
+        upstreams.get(route.0).and_then(Option::as_ref).map(|upstream| (upstream.host.as_str(), upstream.port))
+    };
+    a == b || store(a).is_some_and(|known| store(b) == Some(known))
 }
 
-/// Two upstreams with one address are one store, whatever they are called.
 fn is_same_place(upstreams: &[Option<UpstreamSettings>], a: &Bucket, b: &Bucket) -> bool {
-    let store = |bucket: &Bucket| {
-        upstreams.get(bucket.route.0).and_then(Option::as_ref).map(|upstream| (upstream.host.as_str(), upstream.port))
-    };
-    let same_store = a.route == b.route || store(a).is_some_and(|known| store(b) == Some(known));
+    let same_store = is_same_store(upstreams, a.route, b.route);
     let nested = a.upstream_prefix.starts_with(&b.upstream_prefix) || b.upstream_prefix.starts_with(&a.upstream_prefix);
     same_store && a.upstream_bucket == b.upstream_bucket && nested
 }

@@ -505,6 +505,63 @@ fn buckets() {
 }
 
 #[test]
+fn domains() {
+    let listen = "listen:\n";
+    let with = |domains: &str| format!("domains: {domains}\nlisten:\n");
+    let not = |domain: &str| {
+        assert_problems(
+            &edited(listen, &with(&format!("\"{domain}\""))),
+            &references(),
+            &[(1, "this is not a domain", "s3.example.com")],
+        );
+    };
+    let long = format!("{}.example", "a".repeat(64));
+    for domain in [
+        "S3.example.com",
+        "s3.example.com.",
+        "s3.example.com:443",
+        "*.example.com",
+        ".example.com",
+        "127.0.0.1",
+        "a..b",
+        "-a.b",
+        &long,
+    ] {
+        not(domain);
+    }
+    check(&[
+        (listen, &with("[]"), &[(1, "the list is empty", "remove the key")]),
+        (listen, &with("[s3.example.com, example.com]"), &[(1, "one lies inside the other", "keep one")]),
+        (listen, &with("[example.com, example.com]"), &[(1, "the same as the domain", "keep one")]),
+    ]);
+}
+
+#[test]
+fn the_mapping_of_a_whole_store_has_no_name_and_no_prefix() {
+    let bucket = "team-data: { bucket: corp-team-data, prefix: gw/ }";
+    check(&[
+        (bucket, "team-data: {}\n  \"*\": { bucket: x-1 }", &[(10, "`\"*\"` has no `bucket`", "by its name")]),
+        (bucket, "team-data: {}\n  \"*\": { prefix: gw/ }", &[(10, "`\"*\"` has no `prefix`", "by its name")]),
+        (
+            bucket,
+            "team-data: {}\n  \"*\": { upstream: stor }",
+            &[(10, "no upstream of this name", "did you mean `store`?")],
+        ),
+        ("where: team-data/builds/", "where: \"*\"", &[(24, "there is no bucket `*`", "team-data")]),
+    ]);
+    let whole = edited(bucket, &format!("{bucket}\n  \"*\": {{}}"));
+    for (place, message, help) in [
+        ("corp-team-data/x/", "a configured bucket lies in this one", "reach it as `team-data`"),
+        ("Team-Data", "there is no bucket", "team-data"),
+        ("team-*", "there is no bucket", "team-data"),
+        ("xn--data", "there is no bucket", ""),
+    ] {
+        let text = whole.replace("where: team-data/builds/", &format!("where: \"{place}\""));
+        assert_problems(&text, &references(), &[(25, message, help)]);
+    }
+}
+
+#[test]
 fn rules_name_clients_that_exist() {
     check(&[
         (

@@ -9,7 +9,11 @@ use crate::config::{MapReferences, load_file};
 
 /// What the example files refer to.
 fn references(path: &Path) -> MapReferences {
-    let text = std::fs::read_to_string(path).unwrap();
+    file_references(path, &std::fs::read_to_string(path).unwrap())
+}
+
+/// What a text refers to, as if it stood in a file.
+pub(super) fn file_references(path: &Path, text: &str) -> MapReferences {
     let env = text
         .split(|c: char| c.is_whitespace() || ",}\"".contains(c))
         .filter_map(|word| word.strip_prefix("env:"))
@@ -23,7 +27,7 @@ fn references(path: &Path) -> MapReferences {
         });
     let certificate = rcgen::generate_simple_self_signed(vec!["gateway.test".to_owned()]).unwrap();
     let files: BTreeMap<PathBuf, String> = [
-        (path.to_path_buf(), text.clone()),
+        (path.to_path_buf(), text.to_owned()),
         (PathBuf::from("/etc/countersign/tls/tls.crt"), certificate.cert.pem()),
         (PathBuf::from("/etc/countersign/tls/tls.key"), certificate.signing_key.serialize_pem()),
         (PathBuf::from("/etc/countersign/ca.pem"), certificate.cert.pem()),
@@ -38,7 +42,7 @@ fn references(path: &Path) -> MapReferences {
     MapReferences { env: env.collect(), files }
 }
 
-fn yaml_files() -> Vec<PathBuf> {
+pub(super) fn yaml_files() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     let listed =
         [root.clone(), root.join("examples")].into_iter().flat_map(|directory| std::fs::read_dir(directory).unwrap());

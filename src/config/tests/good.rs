@@ -11,6 +11,7 @@ use crate::base::RouteId;
 use crate::config::{AuditTarget, Config, LogFormat, LogLevel, load_text};
 use crate::rules::Effect;
 use crate::rules::settings::Client;
+use crate::s3::addressing::Domains;
 use crate::s3::{Bucket, OddKeys};
 use crate::upstream::{Addressing, ChecksumMode, CredentialSettings, PayloadMode};
 
@@ -70,8 +71,9 @@ fn a_small_file_gets_every_default() {
         upstream_bucket: "corp-team-data".to_owned(),
         upstream_prefix: "gw/".to_owned(),
         odd_keys: OddKeys::Refuse,
+        passed_through: false,
     };
-    assert_eq!(config.buckets.get("team-data").map(|found| (**found).clone()), Some(bucket));
+    assert_eq!(config.buckets.get("team-data").map(|found| (*found).clone()), Some(bucket));
 }
 
 #[test]
@@ -102,7 +104,7 @@ fn clients_and_rules_become_settings() {
 }
 
 /// Every key there is, written once, most with another value than the default.
-const EVERYTHING: &str = r#"
+pub(super) const EVERYTHING: &str = r#"
 listen:
   - address: "[::1]:8443"
   - address: 127.0.0.1:0
@@ -193,8 +195,8 @@ fn every_key_of_upstreams_and_buckets_can_be_written() {
         (false, "10.0.0.9", 3900, PayloadMode::Signed, ChecksumMode::Header)
     );
     assert_eq!(
-        config.buckets.get("rack-data").map(|bucket| (bucket.route, bucket.upstream_bucket.as_str(), bucket.odd_keys)),
-        Some((RouteId(1), "rack-data", OddKeys::Pass))
+        config.buckets.get("rack-data").map(|bucket| (bucket.route, bucket.upstream_bucket.clone(), bucket.odd_keys)),
+        Some((RouteId(1), "rack-data".to_owned(), OddKeys::Pass))
     );
 }
 
@@ -290,4 +292,33 @@ fn anchors_of_yaml_work_and_dash_is_standard_output() {
 fn plain_http_to_loopback_may_leave_bodies_unsigned() {
     let config = loaded(&edited("https://s3.example.com", "http://127.0.0.1:9000\n    payload: unsigned"));
     assert_eq!((config.upstreams[0].tls, config.upstreams[0].payload), (false, PayloadMode::Unsigned));
+}
+
+#[test]
+fn the_name_for_every_bucket_maps_all_that_are_not_configured() {
+    let text = edited(
+        "team-data: { bucket: corp-team-data, prefix: gw/ }",
+        "team-data: { bucket: corp-team-data, prefix: gw/ }\n  \"*\": { upstream: store }",
+    );
+    let text = text.replace("where: team-data/secret/", "where: [\"*/secret/\", \"*\", some-bucket, team-data]");
+    let config = loaded(&text);
+    let mapping = config.buckets.pass_through().unwrap();
+    assert_eq!((mapping.route, mapping.odd_keys), (RouteId(0), OddKeys::Refuse));
+    assert_eq!(mapping.hidden.iter().collect::<Vec<_>>(), ["corp-team-data"]);
+    assert!(config.buckets.get("anything").unwrap().passed_through);
+    assert_eq!(config.buckets.iter().count(), 1, "`*` itself is no bucket");
+    let places: Vec<_> = config.rules[1].places.iter().map(|place| place.bucket.as_str()).collect();
+    assert_eq!(places, ["*", "*", "some-bucket", "team-data"]);
+    assert_eq!(loaded(BASE).buckets.pass_through(), None);
+}
+
+#[test]
+fn domains_are_taken_as_one_or_as_a_list() {
+    let domains = |written: &str| {
+        loaded(&edited("listen:\n", &format!("domains: {written}\nlisten:\n"))).buckets.domains().clone()
+    };
+    assert_eq!(domains("s3.example.com"), Domains::new(["s3.example.com".to_owned()]));
+    let two = Domains::new(["s3.example.com".to_owned(), "xs3.example.com".to_owned()]);
+    assert_eq!(domains("[s3.example.com, xs3.example.com]"), two);
+    assert_eq!(loaded(BASE).buckets.domains(), &Domains::default());
 }

@@ -5,6 +5,7 @@ mod examples;
 mod files;
 mod good;
 mod rendering;
+mod schema;
 
 use super::{Config, MapReferences, Problems, load_text};
 

@@ -36,6 +36,10 @@ pub struct Setup {
     pub upstream: Vec<String>,
     /// Further settings of the bucket, as `, key: value`.
     pub bucket_settings: String,
+    /// Further buckets, one per line.
+    pub buckets: Vec<String>,
+    /// Further keys of the file, one per line.
+    pub top: Vec<String>,
     /// The list of rules.
     pub rules: String,
     /// Issuers, as a YAML list; empty for none.
@@ -58,6 +62,8 @@ impl Setup {
             files: Vec::new(),
             upstream: Vec::new(),
             bucket_settings: String::new(),
+            buckets: Vec::new(),
+            top: Vec::new(),
             rules: TWO_TENANTS.to_owned(),
             issuers: String::new(),
             limits: String::new(),
@@ -82,6 +88,18 @@ impl Setup {
         self
     }
 
+    /// With every other bucket of the store under its own name.
+    pub fn whole_store(mut self) -> Self {
+        self.buckets.push("\"*\": { upstream: store }".to_owned());
+        self
+    }
+
+    /// With a further key of the file.
+    pub fn top(mut self, line: &str) -> Self {
+        self.top.push(line.to_owned());
+        self
+    }
+
     /// With the section `limits`, as a YAML flow mapping.
     pub fn limits(mut self, limits: &str) -> Self {
         self.limits = format!("limits: {limits}");
@@ -99,8 +117,10 @@ impl Setup {
         let tls = self.tls.as_ref().map(|tls| format!(", tls: {tls}")).unwrap_or_default();
         let upstream: String = self.upstream.iter().map(|setting| format!("    {setting}\n")).collect();
         let issuers = if self.issuers.is_empty() { String::new() } else { format!("  issuers:{}\n", self.issuers) };
+        let buckets: String = self.buckets.iter().map(|bucket| format!("  {bucket}\n")).collect();
+        let top: String = self.top.iter().map(|line| format!("{line}\n")).collect();
         format!(
-            "listen: [{{ address: 127.0.0.1:0{tls} }}]\nadmin: {{ address: 127.0.0.1:0 }}\nupstreams:\n  store:\n    endpoint: {}\n    region: us-east-1\n    credentials: {}\n{upstream}buckets:\n  bkt: {{ upstream: store, bucket: {}{} }}\nclients:\n  tokens:\n    - {{ name: a, hash: env:HASH_A }}\n    - {{ name: b, hash: env:HASH_B }}\n{issuers}rules:{}\n{}\n",
+            "{top}listen: [{{ address: 127.0.0.1:0{tls} }}]\nadmin: {{ address: 127.0.0.1:0 }}\nupstreams:\n  store:\n    endpoint: {}\n    region: us-east-1\n    credentials: {}\n{upstream}buckets:\n  bkt: {{ upstream: store, bucket: {}{} }}\n{buckets}clients:\n  tokens:\n    - {{ name: a, hash: env:HASH_A }}\n    - {{ name: b, hash: env:HASH_B }}\n{issuers}rules:{}\n{}\n",
             self.endpoint, self.credentials, self.bucket, self.bucket_settings, self.rules, self.limits
         )
     }

@@ -43,7 +43,7 @@ impl Recorded {
 }
 
 /// How the store answers.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Answer {
     /// Reads the request, then answers with these bytes.
     Bytes(String),
@@ -63,6 +63,25 @@ pub enum Answer {
     ThenClose(String),
     /// The same, but closes only when the next request has begun to arrive.
     ThenCloseOnReuse(String),
+    /// Reads the request, sends the first bytes, and the others so much later.
+    InTwo(String, std::time::Duration, String),
+    /// Chosen by the head of the request.
+    By(Arc<dyn Fn(&str) -> Answer + Send + Sync>),
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "Bytes({bytes})"),
+            Self::Early(bytes) => write!(f, "Early({bytes})"),
+            Self::EarlyThenStall(bytes) => write!(f, "EarlyThenStall({bytes})"),
+            Self::EarlyThenClose(bytes) => write!(f, "EarlyThenClose({bytes})"),
+            Self::CloseAfter(bytes) => write!(f, "CloseAfter({bytes})"),
+            Self::ThenClose(bytes) => write!(f, "ThenClose({bytes})"),
+            Self::ThenCloseOnReuse(bytes) => write!(f, "ThenCloseOnReuse({bytes})"),
+            Self::Stall | Self::Silence | Self::InTwo(..) | Self::By(_) => f.write_str("an answer"),
+        }
+    }
 }
 
 impl Answer {
@@ -191,7 +210,10 @@ async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<Recorded>>>, how: Arc<M
             log.push(Recorded { head, ..Recorded::default() });
             log.len() - 1
         };
-        let answer = how.lock().unwrap().clone();
+        let mut answer = how.lock().unwrap().clone();
+        while let Answer::By(choose) = &answer {
+            answer = choose(&log.lock().unwrap()[index].head);
+        }
         if matches!(answer, Answer::ThenCloseOnReuse(_)) && std::mem::replace(&mut reused, true) {
             return;
         }
@@ -230,6 +252,13 @@ async fn act(
             read_body(stream, rest, log, index, bytes).await;
             false
         }
+        Answer::InTwo(first, pause, rest_of_it) => {
+            read_body(stream, rest, log, index, usize::MAX).await;
+            drop(stream.write_all(first.as_bytes()).await);
+            tokio::time::sleep(pause).await;
+            stream.write_all(rest_of_it.as_bytes()).await.is_ok()
+        }
+        Answer::By(_) => unreachable!("chosen by the caller"),
         Answer::Stall => std::future::pending().await,
         Answer::Silence => {
             read_body(stream, rest, log, index, usize::MAX).await;

@@ -105,6 +105,40 @@ impl Store {
         self.send("GET", "", &query, b"").await.elements("Key")
     }
 
+    /// Lets the bucket keep versions.
+    pub async fn keep_versions(&self) {
+        let document = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+        let done = self.send("PUT", "", "versioning=", document).await;
+        assert!(done.status.is_success(), "{:?} keeps versions: {}", self.kind, done.text());
+    }
+
+    /// Asks for a list directly.
+    pub async fn list(&self, query: &str) -> Response {
+        self.send("GET", "", query, b"").await
+    }
+
+    /// Begins a multipart upload directly, and gives its id.
+    pub async fn begin_upload(&self, key: &str) -> String {
+        let begun = self.send("POST", key, "uploads=", b"").await;
+        assert!(begun.status.is_success(), "{:?} begins {key}: {}", self.kind, begun.text());
+        begun.element("UploadId")
+    }
+
+    /// Stores many objects directly, some at a time.
+    pub async fn put_all(&self, keys: &[String], body: &'static [u8]) {
+        let mut running = tokio::task::JoinSet::new();
+        for key in keys {
+            if running.len() == 8 {
+                running.join_next().await.unwrap().unwrap();
+            }
+            let (store, key) = (self.clone(), key.clone());
+            running.spawn(async move { store.put(&key, body).await });
+        }
+        while let Some(done) = running.join_next().await {
+            done.unwrap();
+        }
+    }
+
     /// Upload ids of multipart uploads that are neither completed nor aborted.
     pub async fn uploads(&self) -> Vec<String> {
         let listed = self.send("GET", "", "uploads=", b"").await;

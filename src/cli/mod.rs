@@ -1,13 +1,17 @@
-//! The command line: `serve`, `check`, `token`, `demo`.
+//! The command line: `serve`, `check`, `explain`, `schema`, `reference`, `token`, `demo`.
 
+mod explain;
+
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::app;
 use crate::auth::app_token;
-use crate::config::{SystemReferences, load_file};
+use crate::config::{self, SystemReferences, load_file};
 
 /// A signing gateway for S3.
 ///
@@ -52,6 +56,33 @@ enum Command {
         /// The configuration file.
         file: PathBuf,
     },
+    /// Ask the rules of a configuration a question: may this caller do that?
+    ///
+    /// Reads the file as `serve` would and decides as the gateway would, about a request that nobody sent. Says which rule decides, on
+    /// which terms, why every other rule does not, and which would decide next. Connects to nothing.
+    ///
+    /// Examples:
+    ///
+    ///   countersign explain --config gw.yaml --as token:ci --do s3:PutObject --on team-data/builds/x.bin --size 5MiB
+    ///
+    ///   countersign explain --config gw.yaml --as issuer:corp:alice --attribute groups=red --do ListObjectsV2 --on team-data
+    ///
+    /// What only the bytes of an upload tell (their number if --size is not given, digests, first bytes) is not decided here; the limits
+    /// for it are shown.
+    ///
+    /// EXIT STATUS: 0 if it is allowed; 2 if it is denied; 1 if the question or the configuration has a problem.
+    Explain(Box<explain::Arguments>),
+    /// Print the JSON Schema of the configuration, for editors.
+    ///
+    /// Draft 2020-12, made of the types that the configuration is read into. With the YAML language server, write as the first line of a
+    /// configuration: `# yaml-language-server: $schema=countersign.schema.json`. A schema sees single keys only: `countersign check` is what
+    /// says whether a file is right.
+    Schema,
+    /// Print every key of the configuration with its meaning.
+    ///
+    /// A commented YAML file with the default of every key, or an example. What is not commented out is the smallest file that loads. It is
+    /// the same as config/reference.yaml of the source tree.
+    Reference,
     /// Make a random app token.
     ///
     /// Prints the secret, which is shown this once and stored nowhere, and the hash that goes into clients.tokens of the configuration.
@@ -75,6 +106,23 @@ enum Command {
 }
 
 impl Cli {
+    /// Reads the command line of the process.
+    ///
+    /// # Errors
+    /// The exit status, after help or a usage message was printed: 2 if the command line is wrong, but 1 for `explain`, for which 2 means
+    /// "denied": a misspelt question must not pass for an answer.
+    pub fn of_process() -> Result<Self, ExitCode> {
+        Self::try_parse().map_err(|error| {
+            // If standard error is closed, the exit status says it all.
+            drop(error.print());
+            match (error.use_stderr(), std::env::args_os().nth(1)) {
+                (false, _) => ExitCode::SUCCESS,
+                (true, Some(command)) if command == "explain" => ExitCode::FAILURE,
+                (true, _) => ExitCode::from(2),
+            }
+        })
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -100,6 +148,9 @@ impl Cli {
                     Ok(ExitCode::FAILURE)
                 }
             },
+            Command::Explain(arguments) => explain::run(&arguments),
+            Command::Schema => print(&format!("{:#}\n", config::schema())).map(|()| ExitCode::SUCCESS),
+            Command::Reference => print(&config::reference()).map(|()| ExitCode::SUCCESS),
             Command::Token => {
                 print_token();
                 Ok(ExitCode::SUCCESS)
@@ -108,6 +159,11 @@ impl Cli {
             Command::Demo { tour, port } => crate::demo::run(tour, port),
         }
     }
+}
+
+/// Writes to standard output, which may be closed before its end (`countersign reference | head`).
+fn print(text: &str) -> anyhow::Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).context("standard output")
 }
 
 fn print_token() {

@@ -1,0 +1,268 @@
+//! The commented reference configuration: a walk through the schema, so that every key is there with what `raw` says of it.
+//!
+//! What is not commented out is the smallest file that loads. Values stand for the default where the description names one, else for what is
+//! usual; [`VALUES`] has those that no description tells. A key that is missing there gets a placeholder of its kind.
+
+use serde_json::{Map, Value};
+
+use super::schema::schema;
+
+/// Longest line.
+const WIDTH: usize = 120;
+
+const HEAD: &str = "\
+# Every key of the configuration. Made by `countersign reference` from src/config/raw.rs: do not edit.
+#
+# Prose stands behind `# `; a key that may be left out stands behind `#` without a blank. Take the `#` away to use it,
+# and those of the keys that it stands under. The value is the default, or an example where none can be written.
+";
+
+/// Values by path that no description tells, and names that have to fit together. `[]` stands for an item, `*` for a name.
+const VALUES: &[(&str, &str)] = &[
+    ("listen[].tls.certificate", "/etc/countersign/tls/tls.crt"),
+    ("listen[].tls.key", "/etc/countersign/tls/tls.key"),
+    ("upstreams.*.endpoint", "https://s3.eu-central-1.amazonaws.com"),
+    ("upstreams.*.ca_file", "/etc/countersign/ca.pem"),
+    ("upstreams.*.credentials.access_key_id", "env:COUNTERSIGN_STORE_ACCESS_KEY_ID"),
+    ("upstreams.*.credentials.secret_access_key", "env:COUNTERSIGN_STORE_SECRET_ACCESS_KEY"),
+    ("upstreams.*.credentials.session_token", "env:COUNTERSIGN_STORE_SESSION_TOKEN"),
+    ("upstreams.*.credentials.file", "/etc/countersign/credentials"),
+    ("buckets.*.upstream", "store"),
+    ("buckets.*.bucket", "corp-team-data"),
+    ("clients.tokens[].name", "ci"),
+    ("clients.tokens[].hash", "env:COUNTERSIGN_CI_TOKEN_HASH"),
+    ("clients.tokens[].attributes", "{ team: red }"),
+    ("clients.issuers[].name", "corp"),
+    ("clients.issuers[].issuer", "https://idp.example.com/"),
+    ("clients.issuers[].audience", "s3-gateway"),
+    ("clients.issuers[].algorithms", "[RS256]"),
+    ("clients.issuers[].jwks_hosts", "[www.googleapis.com]"),
+    ("clients.issuers[].ca_file", "/etc/countersign/ca.pem"),
+    ("clients.issuers[].required_claims", "{ token_use: access }"),
+    ("clients.issuers[].attributes", "{ groups: groups }"),
+    ("rules[].name", "ci-builds"),
+    ("rules[].who.tokens", "[ci]"),
+    ("rules[].who.issuers", "[corp]"),
+    ("rules[].who.groups", "[red, blue]"),
+    ("rules[].who.attributes", "{ team: red }"),
+    ("rules[].where", "team-data/builds/"),
+    ("rules[].what", "[read, write]"),
+    ("rules[].limits.max_size", "5GiB"),
+    ("rules[].content.types", "[image/png, image/jpeg]"),
+    ("rules[].content.extensions", "[png, jpg]"),
+    ("rules[].headers.require", "{ x-amz-meta-owner: null, content-language: en }"),
+    ("rules[].headers.set", "{ cache-control: no-store }"),
+    ("audit.file", "\"-\""),
+];
+
+/// Names for the mappings that have names of the operator's choice as keys.
+const NAMES: &[(&str, &str)] = &[("upstreams", "store"), ("buckets", "team-data")];
+
+/// Optional keys without which the file would not load.
+const NEEDED: &[&str] = &[
+    "upstreams.*.credentials.access_key_id",
+    "upstreams.*.credentials.secret_access_key",
+    "buckets.*.bucket",
+    "clients.tokens",
+    "rules[].who.tokens",
+];
+
+/// The reference configuration as YAML.
+pub fn reference() -> String {
+    let schema = schema();
+    let walk = Walk { definitions: schema.get("$defs").and_then(Value::as_object) };
+    let mut text = HEAD.to_owned();
+    for (name, key) in properties(&schema) {
+        text.push('\n');
+        walk.key(name, key, "", is_required(&schema, name), 0).iter().for_each(|line| line.write(&mut text));
+    }
+    text
+}
+
+/// One line of the file.
+struct Line {
+    indent: usize,
+    text: String,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Prose,
+    Written,
+    CommentedOut,
+}
+
+impl Line {
+    fn write(&self, text: &mut String) {
+        let mark = match self.kind {
+            Kind::Prose => "# ",
+            Kind::Written => "",
+            Kind::CommentedOut => "#",
+        };
+        text.extend(std::iter::repeat_n(' ', self.indent));
+        text.extend([mark, self.text.as_str(), "\n"]);
+    }
+}
+
+/// How a key is written.
+enum Shape<'a> {
+    /// A mapping with these keys.
+    Keys(&'a Value),
+    /// A mapping from names to such a mapping.
+    Names(&'a Value),
+    /// A list of such mappings.
+    Items(&'a Value),
+    /// On the same line.
+    Plain(String),
+}
+
+struct Walk<'a> {
+    definitions: Option<&'a Map<String, Value>>,
+}
+
+impl<'a> Walk<'a> {
+    /// The lines of a key: what is said of it, the key, and everything in it.
+    fn key(&self, name: &str, schema: &'a Value, above: &str, written: bool, indent: usize) -> Vec<Line> {
+        let path = if above.is_empty() { name.to_owned() } else { format!("{above}.{name}") };
+        let kind = if written { Kind::Written } else { Kind::CommentedOut };
+        let mut lines = prose(description(schema), indent);
+        let start = |rest: &str| Line { indent, text: format!("{name}:{rest}"), kind };
+        match self.shape(schema, &path) {
+            Shape::Plain(value) => {
+                lines.extend(self.other_form(schema, indent));
+                lines.push(start(&format!(" {value}")));
+            }
+            Shape::Keys(inner) => {
+                lines.push(start(""));
+                lines.extend(self.keys(inner, &path, written, indent + 2));
+            }
+            Shape::Names(inner) => {
+                let name = NAMES.iter().find(|(known, _)| *known == path).map_or("NAME", |(_, name)| name);
+                lines.push(start(""));
+                lines.push(Line { indent: indent + 2, text: format!("{name}:"), kind });
+                lines.extend(self.keys(inner, &format!("{path}.*"), written, indent + 4));
+            }
+            Shape::Items(inner) => {
+                lines.push(start(""));
+                lines.extend(as_item(self.keys(inner, &format!("{path}[]"), written, indent + 4)));
+            }
+        }
+        lines
+    }
+
+    fn keys(&self, schema: &'a Value, path: &str, written: bool, indent: usize) -> Vec<Line> {
+        let line = |(name, key): (&'a String, &'a Value)| {
+            let needed = is_required(schema, name) || NEEDED.contains(&format!("{path}.{name}").as_str());
+            self.key(name, key, path, written && needed, indent)
+        };
+        properties(schema).flat_map(line).collect()
+    }
+
+    fn shape(&self, schema: &'a Value, path: &str) -> Shape<'a> {
+        let resolved = self.resolve(schema);
+        let has_keys = |value: &Value| value.get("properties").is_some();
+        if has_keys(resolved) {
+            return Shape::Keys(resolved);
+        }
+        let inner = |keyword| resolved.get(keyword).map(|inner| self.resolve(inner)).filter(|inner| has_keys(inner));
+        if let Some(inner) = inner("additionalProperties") {
+            return Shape::Names(inner);
+        }
+        if let Some(inner) = inner("items") {
+            return Shape::Items(inner);
+        }
+        let value = VALUES.iter().find(|(known, _)| *known == path).map(|(_, value)| (*value).to_owned());
+        let value = value.or_else(|| self.described_value(schema, resolved));
+        match (value, self.mapping_form(resolved)) {
+            (None, Some(mapping)) => Shape::Keys(mapping),
+            (value, _) => Shape::Plain(value.unwrap_or_else(|| placeholder(resolved))),
+        }
+    }
+
+    /// The default that the description names, or its first example.
+    fn described_value(&self, schema: &Value, resolved: &Value) -> Option<String> {
+        let text = description(schema);
+        let quoted =
+            |before: &str| text.split_once(before).and_then(|(_, rest)| rest.split_once('`')).map(|(word, _)| word);
+        let bare =
+            text.split_once("default ").map(|(_, rest)| rest.split([' ', '.', ';', ',']).next().unwrap_or_default());
+        let bare = bare.filter(|word| matches!(*word, "true" | "false") || word.parse::<u64>().is_ok());
+        // `word` (default)
+        let marked = text.split_once("` (default").and_then(|(before, _)| before.rsplit('`').next());
+        let word = quoted("default `").or(bare).or(marked).or_else(|| quoted("such as `"))?;
+        let is_list = resolved.get("type").is_some_and(|kind| kind == "array");
+        Some(if is_list { format!("[{word}]") } else { word.to_owned() })
+    }
+
+    /// The mapping that may stand instead of a word.
+    fn mapping_form(&self, schema: &'a Value) -> Option<&'a Value> {
+        let choices = schema.get("anyOf")?.as_array()?;
+        choices.iter().map(|choice| self.resolve(choice)).find(|choice| choice.get("properties").is_some())
+    }
+
+    /// What the keys of the mapping mean that may stand instead of the word that is shown.
+    fn other_form(&self, schema: &'a Value, indent: usize) -> Vec<Line> {
+        let mapping = self.mapping_form(self.resolve(schema));
+        let keys = mapping.into_iter().flat_map(properties);
+        keys.flat_map(|(name, key)| prose(&format!("- `{name}`: {}", description(key)), indent)).collect()
+    }
+
+    fn resolve(&self, schema: &'a Value) -> &'a Value {
+        let name = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix("#/$defs/"));
+        name.and_then(|name| self.definitions?.get(name)).unwrap_or(schema)
+    }
+}
+
+/// Makes the lines of a mapping an item of a list: the dash stands before its first key.
+fn as_item(mut lines: Vec<Line>) -> Vec<Line> {
+    for line in &mut lines {
+        line.indent -= 2;
+        if line.kind != Kind::Prose {
+            line.text.insert_str(0, "- ");
+            break;
+        }
+    }
+    lines
+}
+
+fn prose(text: &str, indent: usize) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if indent + 2 + line.text.chars().count() + 1 + word.chars().count() <= WIDTH => {
+                line.text.push(' ');
+                line.text.push_str(word);
+            }
+            _ => lines.push(Line { indent, text: word.to_owned(), kind: Kind::Prose }),
+        }
+    }
+    lines
+}
+
+fn placeholder(schema: &Value) -> String {
+    let choices = ["enum", "oneOf"].into_iter().find_map(|keyword| schema.get(keyword)?.as_array()?.first());
+    if let Some(word) = choices.map(|choice| choice.get("const").unwrap_or(choice)).and_then(Value::as_str) {
+        return word.to_owned();
+    }
+    match schema.get("type").and_then(Value::as_str) {
+        Some("integer") => "1",
+        Some("boolean") => "true",
+        Some("array") => "[TEXT]",
+        Some("object") => "{ NAME: TEXT }",
+        _ => "TEXT",
+    }
+    .to_owned()
+}
+
+fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+}
+
+fn description(schema: &Value) -> &str {
+    schema.get("description").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn is_required(schema: &Value, name: &str) -> bool {
+    schema.get("required").and_then(Value::as_array).is_some_and(|names| names.iter().any(|known| known == name))
+}

@@ -1,0 +1,287 @@
+//! Puts one page together out of the answers of a store.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::audit::Ticket;
+use crate::bounded;
+use crate::listing::Position;
+use crate::listing::walk::{Place, Walk};
+use crate::respond::{Refusal, RefusalKind, relay};
+use crate::rules::listing::{Behind, behind};
+use crate::rules::{ListPart, ListScope};
+use crate::s3::listing::{ListKind, ListPage, Listed, Question};
+use crate::s3::{Bucket, S3Call, S3ErrorCode};
+use crate::sign::Signer;
+use crate::upstream::Upstreams;
+
+/// Largest page read from a store: 1,000 keys of 1,024 bytes, each byte escaped as three, with room for the rest.
+const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Most pages that are looked through for one more name of the answer.
+const MAX_ROUNDS: usize = 100;
+/// Longest time for a page behind its head.
+const PAGE_TIME: Duration = Duration::from_secs(60);
+
+pub(in crate::listing) struct Collector<'a> {
+    scope: &'a ListScope,
+    call: &'a S3Call,
+    bucket: &'a Bucket,
+    signer: &'a Signer,
+    upstreams: &'a Upstreams,
+    ticket: &'a mut Ticket,
+    page: ListPage,
+    /// The groups of this page that the gateway made itself.
+    made: HashSet<String>,
+    last_group: Option<String>,
+    start_after: Option<String>,
+    /// Pages that were looked through since the answer last grew, in one part.
+    rounds: usize,
+}
+
+impl<'a> Collector<'a> {
+    pub(in crate::listing) fn new(
+        scope: &'a ListScope,
+        call: &'a S3Call,
+        bucket: &'a Bucket,
+        signer: &'a Signer,
+        upstreams: &'a Upstreams,
+        ticket: &'a mut Ticket,
+    ) -> Self {
+        Self {
+            scope,
+            call,
+            bucket,
+            signer,
+            upstreams,
+            ticket,
+            page: ListPage::default(),
+            made: HashSet::new(),
+            last_group: None,
+            start_after: None,
+            rounds: 0,
+        }
+    }
+
+    /// Fills the page from a position on; gives it with the position where the next one begins.
+    pub(in crate::listing) async fn run(mut self, from: Position) -> Result<(ListPage, Option<Position>), Refusal> {
+        let Position { part: first, place, group, start_after } = from;
+        (self.last_group, self.start_after) = (group, start_after);
+        let next = self.fill(first, place).await?;
+        let next =
+            next.map(|(part, place)| Position { part, place, group: self.last_group, start_after: self.start_after });
+        Ok((self.page, next))
+    }
+
+    async fn fill(&mut self, first: usize, mut place: Place) -> Result<Option<(usize, Place)>, Refusal> {
+        if self.scope.request.max_keys == 0 {
+            return Ok(None);
+        }
+        for (index, part) in self.scope.parts.iter().enumerate().skip(first) {
+            if self.room() == 0 {
+                return Ok(Some((index, Place::default())));
+            }
+            let next = self.collect_part(part, std::mem::take(&mut place)).await?;
+            if let Some(place) = next {
+                return Ok(Some((index, place)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Collects names of one part; returns where in it the next page begins, if there is more of it.
+    async fn collect_part(&mut self, part: &ListPart, from: Place) -> Result<Option<Place>, Refusal> {
+        self.rounds = 0;
+        let start_after = self.start_after.clone();
+        let start_after = match behind(&part.prefix, start_after.as_deref()) {
+            Behind::All => None,
+            Behind::Name(name) => Some(name),
+            Behind::Nothing => return Ok(None),
+        };
+        if let Some(group) = &part.group {
+            let known = self.last_group.as_ref() == Some(group) || self.start_after.as_ref() == Some(group);
+            if !known && self.has_visible_key(&part.prefix, start_after).await? {
+                self.page.groups.push(group.clone());
+                self.last_group = Some(group.clone());
+            }
+            return Ok(None);
+        }
+        if self.scope.request.kind == ListKind::Uploads || self.scope.hides_some_of(&part.prefix) {
+            self.collect_visible(&part.prefix, start_after, from).await
+        } else {
+            self.collect_all(&part.prefix, start_after, from).await
+        }
+    }
+
+    /// Collects the names of a prefix in which nothing is denied: a page of the store is a page of ours.
+    async fn collect_all(
+        &mut self,
+        prefix: &str,
+        start_after: Option<&str>,
+        from: Place,
+    ) -> Result<Option<Place>, Refusal> {
+        let kind = self.scope.request.kind;
+        let delimiter = self.scope.request.delimiter.as_deref();
+        let question =
+            Question { kind, prefix, start_after, mark: from.mark.as_ref(), delimiter, max_keys: self.room() };
+        let mut page = self.ask(&question).await?;
+        page.entries.retain(|entry| self.is_behind_start(&entry.key));
+        page.groups.retain(|group| self.is_behind_start(group));
+        self.page.entries.append(&mut page.entries);
+        self.page.groups.append(&mut page.groups);
+        Ok(page.next.map(|mark| Place { mark: Some(mark), after: None }))
+    }
+
+    fn room(&self) -> u32 {
+        self.scope.request.max_keys.saturating_sub(u32::try_from(self.page.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Whether a name lies behind the one that the client named. RGW 16 and SeaweedFS give the key of a `key-marker` once more; no store
+    /// is told the marker for uploads, see [`Question::parameters`].
+    fn is_behind_start(&self, name: &str) -> bool {
+        match &self.start_after {
+            Some(start) if self.scope.request.kind == ListKind::Uploads => name > start.as_str(),
+            Some(start) => name != start,
+            None => true,
+        }
+    }
+
+    /// Collects names one by one where the caller must not see all of them, or the store does not group them. Nothing in the answer depends
+    /// on denied ones: not the number of names, not whether there is more, and the position is sealed. Returns where the next page begins,
+    /// if there is a visible name left.
+    async fn collect_visible(
+        &mut self,
+        prefix: &str,
+        start_after: Option<&str>,
+        from: Place,
+    ) -> Result<Option<Place>, Refusal> {
+        let delimiter = self.scope.request.delimiter.clone().filter(|_| !self.groups_itself());
+        let mut walk = Walk::new(self.scope.request.kind, prefix, start_after, delimiter.as_deref(), from);
+        let mut end = walk.place.clone();
+        while let Some(name) = self.next_visible(&mut walk).await? {
+            let Some(name) = self.group(name) else { continue };
+            if self.room() == 0 {
+                return Ok(Some(end));
+            }
+            end = walk.place.clone();
+            self.rounds = 0;
+            match name {
+                Listed::Entry(entry) => self.page.entries.push(entry),
+                Listed::Group(group) => {
+                    if self.groups_itself() {
+                        self.last_group = Some(group.clone());
+                        self.made.insert(group.clone());
+                    }
+                    self.page.groups.push(group);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether names that are looked at one by one are put into groups here. No store of ours does so for uploads, and SeaweedFS 4.48 groups
+    /// versions by folders only, which would show that of a denied name.
+    fn groups_itself(&self) -> bool {
+        let request = &self.scope.request;
+        match request.kind {
+            ListKind::Uploads => true,
+            ListKind::Versions => request.delimiter.as_deref() != Some("/"),
+            ListKind::Objects | ListKind::ObjectsV2 => false,
+        }
+    }
+
+    /// Puts a name into its group; `None` if that was given before. A store without order of the keys (SeaweedFS for uploads) may make the
+    /// same group come again on a later page.
+    fn group(&self, name: Listed) -> Option<Listed> {
+        if !self.groups_itself() {
+            return Some(name);
+        }
+        let Some(group) = self.scope.request.group_of(name.name()) else { return Some(name) };
+        let known = self.last_group.as_ref() == Some(&group) || self.made.contains(&group);
+        (!known && self.is_behind_start(&group)).then_some(Listed::Group(group))
+    }
+
+    /// Whether a caller may know that there is something below a prefix.
+    async fn has_visible_key(&mut self, prefix: &str, start_after: Option<&str>) -> Result<bool, Refusal> {
+        let mut walk = Walk::new(self.scope.request.kind, prefix, start_after, None, Place::default());
+        Ok(self.next_visible(&mut walk).await?.is_some())
+    }
+
+    /// The next visible name of a walk.
+    async fn next_visible(&mut self, walk: &mut Walk<'_>) -> Result<Option<Listed>, Refusal> {
+        loop {
+            while let Some(name) = walk.take_name() {
+                if self.is_behind_start(name.name()) && self.is_visible(&name).await? {
+                    return Ok(Some(name));
+                }
+            }
+            let Some(question) = walk.next_question() else { return Ok(None) };
+            if self.rounds == MAX_ROUNDS {
+                return Err(too_many());
+            }
+            self.rounds += 1;
+            let page = self.ask(&question).await?;
+            walk.take_page(page);
+        }
+    }
+
+    /// A group is visible if a key in it is, which takes a look where some of it is denied.
+    async fn is_visible(&mut self, name: &Listed) -> Result<bool, Refusal> {
+        if self.scope.denied_prefix_of(name.name()).is_some() {
+            return Ok(false);
+        }
+        match name {
+            Listed::Group(group) if self.scope.hides_some_of(group) => {
+                // Only keys behind the client's own marker count, as the store counted them.
+                let start_after = self.start_after.clone();
+                match behind(group, start_after.as_deref()) {
+                    Behind::All => Box::pin(self.has_visible_key(group, None)).await,
+                    Behind::Name(name) => Box::pin(self.has_visible_key(group, Some(name))).await,
+                    Behind::Nothing => Ok(false),
+                }
+            }
+            Listed::Group(_) | Listed::Entry(_) => Ok(true),
+        }
+    }
+
+    async fn ask(&mut self, question: &Question<'_>) -> Result<ListPage, Refusal> {
+        let upstream_prefix = &self.bucket.upstream_prefix;
+        let outbound = self.signer.prepare_listing(self.bucket, &question.parameters(upstream_prefix))?;
+        let reply = self.upstreams.send(outbound).await?;
+        self.ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
+        if reply.head.status != http::StatusCode::OK {
+            return Err(relay::read_error(reply, self.call).await);
+        }
+        let collected = tokio::time::timeout(PAGE_TIME, bounded::collect(reply.body, MAX_PAGE_BYTES)).await;
+        let document = collected.map_err(|error| bad_page(&error))?.map_err(|error| bad_page(&error))?;
+        let text = std::str::from_utf8(&document).map_err(|error| bad_page(&error))?;
+        let page = ListPage::parse(question.kind, text, upstream_prefix).map_err(|error| bad_page(&error))?;
+        // The store is asked for a prefix; that it kept to it is checked, not believed.
+        let outside = |name: &str| !name.starts_with(question.prefix);
+        if page.entries.iter().any(|entry| outside(&entry.key)) || page.groups.iter().any(|group| outside(group)) {
+            return Err(bad_page(&"a name outside of the prefix asked for"));
+        }
+        // Groups are looked into without a delimiter: more groups there would have no end.
+        if question.delimiter.is_none() && !page.groups.is_empty() {
+            return Err(bad_page(&"groups that were not asked for"));
+        }
+        if page.next.is_some() && page.next.as_ref() == question.mark {
+            return Err(bad_page(&"the next page is the same page"));
+        }
+        Ok(page)
+    }
+}
+
+fn too_many() -> Refusal {
+    let message = "The listing holds too many names to look through. Ask for a longer prefix.";
+    Refusal::new(S3ErrorCode::SlowDown, RefusalKind::Limited, message, "too many names that do not show in a row")
+}
+
+fn bad_page(error: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(
+        S3ErrorCode::BadGateway,
+        RefusalKind::Upstream,
+        "The store answered a listing with something else.",
+        error,
+    )
+}
