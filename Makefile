@@ -16,7 +16,8 @@ help: ## print the targets
 
 .PHONY: test
 test: tools fmt lint operations-check ## everything CI checks; installs what is missing, ends with cargo test
-	cargo test --locked --features demo
+	cargo build --locked --release
+	COUNTERSIGN_GATE_BINARY=$(CURDIR)/target/release/countersign cargo test --locked --features demo
 
 .PHONY: check
 check: fmt lint operations-check ## everything `test` checks except the tests
@@ -24,6 +25,7 @@ check: fmt lint operations-check ## everything `test` checks except the tests
 .PHONY: fmt
 fmt: ## formatting, changes nothing
 	cargo fmt --all -- --check
+	cargo fmt --manifest-path bench/Cargo.toml -- --check
 
 # Twice: production is built without the demo, and what only the demo uses is dead code there.
 .PHONY: lint
@@ -55,6 +57,14 @@ operations: tools ## write the table of S3 operations again
 .PHONY: operations-check
 operations-check: tools ## the table of S3 operations is what its generator writes
 	$(PYTHON) tests/tools/operations.py --check
+
+# BENCH_ROUNDS=2 BENCH_SECONDS=1 BENCH_STALLED=200 is a quick run of about two minutes; see docs/PERFORMANCE.md.
+.PHONY: bench
+bench: export COUNTERSIGN_BENCH := yes
+bench: tools ## speed and memory beside nginx, on two cores; the table is in target/bench.md too
+	cargo build --locked --release
+	cargo build --locked --release --manifest-path bench/Cargo.toml --target-dir target/bench
+	PATH="$$PATH:/usr/sbin" bench/bench.py target/release/countersign target/bench/release/countersign-bench target/bench.md
 
 .PHONY: tools
 tools: ## install what the tests need, into .tools and as Debian packages

@@ -93,8 +93,32 @@ impl App {
             metrics: self.metrics,
             monitor: self.edge.monitor(),
         };
+        let _beat = Task(tokio::spawn(beat()));
         let report = self.edge.run(Serve(self.gateway), Arc::new(state), shutdown).await;
         tracing::info!(?report, "stopped");
+    }
+}
+
+/// Keeps an alarm of the runtime always near.
+///
+/// Tokio's timer wakes the thread that waits for sockets whenever an alarm is set before all others: two system calls, in turn for the
+/// head timeout of the client and the answer timeout of the store, for each request of a gateway that is not busy.
+async fn beat() {
+    let mut beats = tokio::time::interval(BEAT);
+    loop {
+        beats.tick().await;
+    }
+}
+
+/// Below every alarm that is set for each request.
+const BEAT: Duration = Duration::from_millis(400);
+
+/// A task that ends when this is dropped.
+struct Task(tokio::task::JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -242,7 +266,8 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
             tracing::info!(%address, "listening");
         }
         tracing::info!(address = %app.addresses().admin, "admin listener");
-        app.run(shutdown).await;
+        // On a worker, where the sockets are watched: the thread that blocks here would have to be woken for each connection.
+        tokio::spawn(app.run(shutdown)).await?;
         anyhow::Ok(())
     })?;
     // Name resolution may still hold a blocking thread.

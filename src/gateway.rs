@@ -99,7 +99,10 @@ impl Gateway {
             .inspect_err(|error| note_unidentified(ticket, head, &self.buckets, error))
             .map_err(|error| self.hide_bucket(error, &caller))?;
         ticket.note_call(&call);
-        let call = self.complete(call, &caller, remains, ticket).await?;
+        let call = match call.operation {
+            Operation::DeleteObjects => Box::pin(self.complete(call, &caller, remains, ticket)).await?,
+            _ => call,
+        };
         let permit =
             self.rules.authorise(caller, call, &self.buckets).inspect_err(|denied| note_denial(ticket, denied))?;
         ticket.note_decision(Decision::Allow, Some(permit.rule()));
@@ -166,7 +169,8 @@ impl Gateway {
     ) -> Result<Reply, Refusal> {
         let permit = admission.permit();
         match (permit.scope(), permit.call().resource.bucket()) {
-            (Scope::Buckets(visible), _) => self.list_buckets(permit, visible, ticket).await,
+            // Boxed like all that is not on the way of every object: the future of a request is copied and kept at its full size.
+            (Scope::Buckets(visible), _) => Box::pin(self.list_buckets(permit, visible, ticket)).await,
             (Scope::Listing(scope), Some(bucket)) => {
                 let page = Box::pin(listing::collect(
                     scope,
@@ -182,7 +186,7 @@ impl Gateway {
             }
             (Scope::Batch(scope), Some(bucket)) => {
                 note_verdicts(ticket, scope);
-                delete_objects::delete(&self.errand(&admission, bucket), scope, ticket).await
+                Box::pin(delete_objects::delete(&self.errand(&admission, bucket), scope, ticket)).await
             }
             (Scope::Whole, Some(bucket))
                 if permit.call().operation == Operation::GetBucketLocation && !bucket.passed_through =>
@@ -251,7 +255,6 @@ impl Gateway {
                 Box::pin(unknown_length::store(carrier, body, slot, ticket)).await
             }
             operation if takes_steps(operation) => {
-                // Boxed, because the future of a request has room for its largest branch: streams last, these do not.
                 Box::pin(self.carry_out_in_steps(carrier, resource, remains, ticket)).await
             }
             _ => self.forward(&carrier, admission.body_terms(), &call.query, remains, ticket).await,

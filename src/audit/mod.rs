@@ -3,6 +3,7 @@
 //! Knows no stage: it gets names and numbers. A record never holds a credential, a header value or a query.
 
 pub mod batch;
+mod line;
 pub mod record;
 pub mod sink;
 pub mod ticket;

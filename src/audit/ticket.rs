@@ -7,7 +7,7 @@ use crate::arrival::{Arrival, ConnectionFacts, UnreadableHead};
 use crate::audit::batch::BatchRecord;
 use crate::audit::record::{Decision, Outcome, Record};
 use crate::audit::sink::AuditSink;
-use crate::base::{Clock, PrincipalId, RequestId, RuleId};
+use crate::base::{Clock, PrincipalId, RequestId, RuleId, clock};
 use crate::s3::{Resource, S3Call};
 use crate::telemetry::Metrics;
 
@@ -15,20 +15,20 @@ use crate::telemetry::Metrics;
 #[derive(Clone)]
 pub struct Auditor {
     sink: Arc<dyn AuditSink>,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
 }
 
 impl Auditor {
     /// An auditor that writes to a sink and counts in metrics.
     pub fn new(sink: Arc<dyn AuditSink>, metrics: Metrics, clock: Arc<dyn Clock>) -> Self {
-        Self { sink, metrics, clock }
+        Self { sink, metrics: Arc::new(metrics), clock }
     }
 
     /// Opens the ticket of a request.
     pub fn open(&self, arrival: &Arrival) -> Ticket {
         let mut ticket = self.ticket(&arrival.request_id, arrival.connection, arrival.received);
-        ticket.record.method = arrival.head.method.to_string();
+        ticket.record.method = arrival.head.method.as_str().to_owned();
         ticket
     }
 
@@ -47,8 +47,8 @@ impl Auditor {
     fn ticket(&self, request_id: &RequestId, connection: ConnectionFacts, received: Instant) -> Ticket {
         self.metrics.request_started();
         let record = Record {
-            time: self.clock.now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
-            request_id: request_id.to_string(),
+            time: clock::rfc3339_millis(self.clock.now()),
+            request_id: request_id.as_str().to_owned(),
             client: connection.peer.ip().to_canonical().to_string(),
             tls: connection.tls,
             ..Record::default()
@@ -59,7 +59,7 @@ impl Auditor {
             client_gone: false,
             received,
             sink: Arc::clone(&self.sink),
-            metrics: self.metrics.clone(),
+            metrics: Arc::clone(&self.metrics),
         }
     }
 }
@@ -79,13 +79,13 @@ pub struct Ticket {
     client_gone: bool,
     received: Instant,
     sink: Arc<dyn AuditSink>,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
 }
 
 impl Ticket {
     /// Who asks.
     pub fn note_caller(&mut self, principal: &PrincipalId, scheme: &'static str) {
-        self.record.principal = Some(principal.to_string());
+        self.record.principal = Some(principal.as_str().to_owned());
         self.record.scheme = Some(scheme);
     }
 
@@ -112,7 +112,7 @@ impl Ticket {
     /// What the rules said.
     pub fn note_decision(&mut self, decision: Decision, rule: Option<&RuleId>) {
         self.record.decision = Some(decision);
-        self.record.rule = rule.map(ToString::to_string);
+        self.record.rule = rule.map(|rule| rule.as_str().to_owned());
     }
 
     /// What became of the objects of a request about many; the last word counts.
@@ -224,7 +224,7 @@ mod tests {
             client_gone: false,
             received: Instant::now(),
             sink: Arc::<InMemory>::clone(sink),
-            metrics: Metrics::new().unwrap(),
+            metrics: Arc::new(Metrics::new().unwrap()),
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use aws_lc_rs::digest::SHA256;
 use aws_lc_rs::rand;
@@ -35,7 +36,7 @@ struct AppToken {
     name: String,
     digest: [u8; 32],
     expires: Option<UtcInstant>,
-    attributes: Attributes,
+    attributes: Arc<Attributes>,
 }
 
 /// A new app token: the secret for its user, and the text `sha256:HEX` for the configuration.
@@ -84,7 +85,7 @@ impl AppTokens {
             }
             attributes.insert(NAME_ATTRIBUTE.to_owned(), vec![name.clone()]);
             let principal = PrincipalId::new(format!("token:{name}"));
-            let token = AppToken { principal, name, digest: wanted, expires, attributes };
+            let token = AppToken { principal, name, digest: wanted, expires, attributes: attributes.into() };
             if let Some(earlier) = tokens.insert(wanted, token) {
                 let second = tokens.remove(&wanted).map(|token| token.name).unwrap_or_default();
                 return Err(SetupError::DuplicateSecret { first: earlier.name, second });
@@ -120,7 +121,7 @@ impl AppToken {
         if self.expires.is_some_and(|expires| now >= expires) {
             return Err(AuthError::Expired);
         }
-        let (principal, attributes) = (self.principal.clone(), self.attributes.clone());
+        let (principal, attributes) = (self.principal.clone(), Arc::clone(&self.attributes));
         Ok(Caller::new(principal, Scheme::AppToken, self.name.clone(), attributes, address, self.expires))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::base::{PrincipalId, UtcInstant};
 
@@ -33,7 +34,7 @@ pub struct Caller {
     principal: PrincipalId,
     scheme: Scheme,
     source_name: String,
-    attributes: Attributes,
+    attributes: Arc<Attributes>,
     address: IpAddr,
     expires: Option<UtcInstant>,
 }
@@ -44,11 +45,11 @@ impl Caller {
         principal: PrincipalId,
         scheme: Scheme,
         source_name: String,
-        attributes: Attributes,
+        attributes: impl Into<Arc<Attributes>>,
         address: IpAddr,
         expires: Option<UtcInstant>,
     ) -> Self {
-        Self { principal, scheme, source_name, attributes, address, expires }
+        Self { principal, scheme, source_name, attributes: attributes.into(), address, expires }
     }
 
     /// Who it is, as written in audit records.
@@ -84,7 +85,7 @@ impl Caller {
     /// A caller for tests of later stages.
     #[cfg(test)]
     pub(crate) fn for_test(scheme: Scheme, source_name: &str, attributes: &[(&str, &[&str])]) -> Self {
-        let attributes = attributes
+        let attributes: Attributes = attributes
             .iter()
             .map(|(name, values)| ((*name).to_owned(), values.iter().map(|v| (*v).to_owned()).collect()))
             .collect();

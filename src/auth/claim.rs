@@ -46,6 +46,9 @@ impl Claim {
 /// `x-amz-signatur%65` as a signature, and refusing more than AWS would is safe.
 fn credential_in_query(query: &str) -> Result<Option<CredentialKind>, AuthError> {
     let mut found = None;
+    if query.is_empty() {
+        return Ok(found);
+    }
     for pair in query.split('&') {
         let name = pair.split_once('=').map_or(pair, |(name, _)| name);
         let name = percent_decode_str(name).decode_utf8_lossy().to_ascii_lowercase();
@@ -70,8 +73,10 @@ fn from_header(header: &HeaderValue) -> Result<Claim, AuthError> {
     if scheme.is_empty() || !scheme.bytes().all(is_token_byte) {
         return Err(AuthError::Malformed);
     }
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return bearer(rest.trim_start_matches(' '));
+    }
     match scheme.to_ascii_lowercase().as_str() {
-        "bearer" => bearer(rest.trim_start_matches(' ')),
         "aws4-hmac-sha256" => Err(AuthError::Unsupported(CredentialKind::SigV4Header)),
         "aws4-ecdsa-p256-sha256" => Err(AuthError::Unsupported(CredentialKind::SigV4aHeader)),
         "aws" => Err(AuthError::Unsupported(CredentialKind::SigV2Header)),
@@ -86,7 +91,9 @@ fn bearer(token: &str) -> Result<Claim, AuthError> {
         return Err(AuthError::Invalid(InvalidReason::TooLarge { limit_bytes: MAX_TOKEN_BYTES }));
     }
     let body = token.trim_end_matches('=');
-    if body.is_empty() || !body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b)) {
+    if body.is_empty()
+        || !body.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/'))
+    {
         return Err(AuthError::Malformed);
     }
     Ok(Claim::Bearer(Secret::new(token)))

@@ -110,7 +110,7 @@ impl Scanner {
 
     /// Takes bytes up to the next line feed, or all of them; reads the line when it is complete.
     fn take_line(&mut self, bytes: &[u8], clear_heads: &mut usize) -> Result<usize, Rule> {
-        let end = bytes.iter().position(|&byte| byte == b'\n');
+        let end = memchr::memchr(b'\n', bytes);
         let taken = end.map_or(bytes.len(), |end| end + 1);
         self.section_bytes += taken;
         if self.section_bytes > self.max_section_bytes {
@@ -133,7 +133,7 @@ impl Scanner {
     /// Reads one line including its line feed; returns whether it completed a head.
     fn read_line(&mut self, line: &[u8]) -> Result<bool, Rule> {
         let line = line.strip_suffix(b"\r\n").ok_or("a line ends with a bare line feed")?;
-        if line.contains(&b'\r') {
+        if memchr::memchr(b'\r', line).is_some() {
             return Err("bare carriage return");
         }
         match self.state {
@@ -206,7 +206,7 @@ impl Head {
         if matches!(line.first(), Some(b' ' | b'\t')) {
             return Err("folded header line");
         }
-        let colon = line.iter().position(|&byte| byte == b':').ok_or("header line without a colon")?;
+        let colon = memchr::memchr(b':', line).ok_or("header line without a colon")?;
         let (name, value) = (&line[..colon], &line[colon + 1..]);
         if matches!(name.last(), Some(b' ' | b'\t')) {
             return Err("blank between header name and colon");
@@ -374,13 +374,26 @@ fn without_leading_space(value: &[u8]) -> &[u8] {
 }
 
 fn has_control(text: &[u8]) -> bool {
-    text.iter().any(|&byte| (byte < b' ' && byte != b'\t') || byte == 0x7f)
+    // Without an early end, so that the compiler looks at many bytes at once.
+    text.iter().fold(false, |found, &byte| found | ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f))
 }
 
 /// RFC 9110 §5.6.2: at least one of the visible characters that are no delimiters.
 fn is_token(text: &[u8]) -> bool {
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !text.is_empty() && text.iter().all(allowed)
+    const ALLOWED: [bool; 256] = {
+        let (mut allowed, mut byte) = ([false; 256], 0u8);
+        while byte < 128 {
+            allowed[byte as usize] = byte.is_ascii_alphanumeric();
+            byte += 1;
+        }
+        let (others, mut at) = (b"!#$%&'*+-.^_`|~", 0);
+        while at < others.len() {
+            allowed[others[at] as usize] = true;
+            at += 1;
+        }
+        allowed
+    };
+    !text.is_empty() && text.iter().all(|&byte| ALLOWED[usize::from(byte)])
 }
 
 #[cfg(test)]

@@ -114,6 +114,11 @@ impl PrefixTemplate {
     /// Returns `None` if there is none: as with [`render_all`](Self::render_all), a missing attribute or a value that is not a plain
     /// name stands for nothing. The work is bounded by the key's length times the caller's values.
     pub fn covers(&self, attributes: &Attributes, key: &str) -> Option<usize> {
+        match self.0.as_slice() {
+            [] => return Some(0),
+            [Part::Literal(text)] => return key.starts_with(text.as_str()).then_some(text.len()),
+            _ => {}
+        }
         // Where in the key the parts so far may end. More than one place only if values begin with one another.
         let mut ends = BTreeSet::from([0]);
         for part in &self.0 {

@@ -272,12 +272,13 @@ pub fn find_operation(
     let in_query = |(name, value): &(&str, Option<&str>)| {
         query.iter().any(|(sent, sent_value)| sent == name && value.is_none_or(|fixed| fixed == sent_value))
     };
-    let mut same_method =
-        Operation::all().filter(|spec| spec.method == method && spec.level == level && !spec.shadowed).peekable();
-    if same_method.peek().is_none() {
+    let same_method = Operation::on(level, method);
+    if same_method.is_empty() {
         return Err(IdentifyError::Method(method.to_owned()));
     }
     same_method
+        .iter()
+        .copied()
         .filter(|spec| {
             spec.required_query.iter().all(in_query) && spec.required_headers.iter().all(|name| has_header(name))
         })

@@ -1,5 +1,7 @@
 //! The operations of S3 as data: what tells them apart, what they may carry, which right they need.
 
+use std::sync::LazyLock;
+
 pub use super::operation_table::{ACTIONS, Operation};
 
 use super::operation_table::TABLE;
@@ -74,5 +76,20 @@ impl Operation {
     /// Every operation.
     pub fn all() -> impl Iterator<Item = &'static OperationSpec> {
         TABLE.iter()
+    }
+
+    /// The operations of a method on a level, without the older names. Every request asks, so they are sorted once.
+    pub fn on(level: Level, method: &str) -> &'static [&'static OperationSpec] {
+        static GROUPS: LazyLock<Vec<Vec<&'static OperationSpec>>> = LazyLock::new(|| {
+            let mut groups: Vec<Vec<&'static OperationSpec>> = Vec::new();
+            for spec in Operation::all().filter(|spec| !spec.shadowed) {
+                match groups.iter_mut().find(|group| (group[0].level, group[0].method) == (spec.level, spec.method)) {
+                    Some(group) => group.push(spec),
+                    None => groups.push(vec![spec]),
+                }
+            }
+            groups
+        });
+        GROUPS.iter().find(|group| group[0].level == level && group[0].method == method).map_or(&[], Vec::as_slice)
     }
 }

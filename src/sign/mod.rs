@@ -167,8 +167,7 @@ impl Signer {
         if let Some(token) = credentials.session_token() {
             set(HeaderName::from_static("x-amz-security-token"), token)?;
         }
-        let secret = Secret::new(credentials.secret_access_key());
-        let key = self.keys.get(credentials.access_key_id(), &secret, &route.region, &date);
+        let key = self.keys.get(credentials.access_key_id(), credentials.secret_access_key(), &route.region, &date);
         let signed = {
             let signed_headers = headers_to_sign(&headers)?;
             let request = CanonicalRequest {

@@ -32,9 +32,9 @@ impl Route {
         }
         let key = key.map(encode_path);
         match (self.virtual_host, key) {
-            (true, key) => (format!("{bucket}.{}", self.authority), format!("/{}", key.unwrap_or_default())),
-            (false, Some(key)) => (self.authority.clone(), format!("/{}/{key}", encode_path(bucket))),
-            (false, None) => (self.authority.clone(), format!("/{}", encode_path(bucket))),
+            (true, key) => (format!("{bucket}.{}", self.authority), ["/", &key.unwrap_or_default()].concat()),
+            (false, Some(key)) => (self.authority.clone(), ["/", &encode_path(bucket), "/", &key].concat()),
+            (false, None) => (self.authority.clone(), ["/", &encode_path(bucket)].concat()),
         }
     }
 }

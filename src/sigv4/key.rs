@@ -1,13 +1,14 @@
 //! Signing keys: derived once a day for each credential and region, kept in a small cache.
 
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::hmac;
 use aws_sigv4::sign::v4::generate_signing_key;
 use lru::LruCache;
 
-use crate::base::{Secret, UtcInstant};
+use crate::base::encoding::hex_sha256;
+use crate::base::{Secret, UtcInstant, clock};
 
 /// The service name in every scope.
 pub const SERVICE: &str = "s3";
@@ -23,7 +24,7 @@ pub struct AmzDate {
 impl AmzDate {
     /// The date of an instant, cut to whole seconds.
     pub fn new(instant: UtcInstant) -> Self {
-        Self { timestamp: instant.strftime("%Y%m%dT%H%M%SZ").to_string(), instant }
+        Self { timestamp: clock::iso8601_basic(instant), instant }
     }
 
     /// `YYYYMMDD`, as in the scope.
@@ -39,14 +40,16 @@ impl AmzDate {
 
 /// A derived key, good for one day, one region and the service `s3`.
 #[derive(Clone)]
-pub struct SigningKey {
+pub struct SigningKey(Arc<Derived>);
+
+struct Derived {
     key: hmac::Key,
     scope: String,
 }
 
 impl std::fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SigningKey").field("scope", &self.scope).finish_non_exhaustive()
+        f.debug_struct("SigningKey").field("scope", &self.0.scope).finish_non_exhaustive()
     }
 }
 
@@ -54,32 +57,26 @@ impl SigningKey {
     /// Derives the key: four HMACs.
     pub fn derive(secret_access_key: &Secret, region: &str, date: &AmzDate) -> Self {
         let derived = generate_signing_key(secret_access_key.expose(), date.system_time(), region, SERVICE);
-        Self {
+        Self(Arc::new(Derived {
             key: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()),
             scope: format!("{}/{region}/{SERVICE}/aws4_request", date.day()),
-        }
+        }))
     }
 
     /// `day/region/s3/aws4_request`.
     pub fn scope(&self) -> &str {
-        &self.scope
+        &self.0.scope
     }
 
     /// The signature of a string to sign, in hex.
     pub fn sign(&self, string_to_sign: &str) -> String {
-        hex::encode(hmac::sign(&self.key, string_to_sign.as_bytes()))
+        let tag = hmac::sign(&self.0.key, string_to_sign.as_bytes());
+        hex_sha256(tag.as_ref().try_into().expect("HMAC-SHA256 has 32 bytes"))
     }
 }
 
 /// Derived keys by access key id, region and day. Bounded; a secret that changes under the same id is noticed.
-pub struct KeyCache(Mutex<LruCache<CacheKey, (Secret, SigningKey)>>);
-
-#[derive(PartialEq, Eq, Hash)]
-struct CacheKey {
-    access_key_id: String,
-    region: String,
-    day: String,
-}
+pub struct KeyCache(Mutex<LruCache<String, (Secret, SigningKey)>>);
 
 impl std::fmt::Debug for KeyCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -94,14 +91,16 @@ impl KeyCache {
     }
 
     /// The key for a credential on the day of `date`, derived if it is not known yet.
-    pub fn get(&self, access_key_id: &str, secret: &Secret, region: &str, date: &AmzDate) -> SigningKey {
-        let cache_key = CacheKey { access_key_id: access_key_id.into(), region: region.into(), day: date.day().into() };
+    pub fn get(&self, access_key_id: &str, secret: &str, region: &str, date: &AmzDate) -> SigningKey {
+        // One text, because it is made for each request. None of the three can hold a line feed.
+        let cache_key = [access_key_id, region, date.day()].join("\n");
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match keys.get(&cache_key) {
-            Some((known, key)) if known.expose() == secret.expose() => key.clone(),
+            Some((known, key)) if known.expose() == secret => key.clone(),
             _ => {
-                let key = SigningKey::derive(secret, region, date);
-                keys.put(cache_key, (secret.clone(), key.clone()));
+                let secret = Secret::new(secret);
+                let key = SigningKey::derive(&secret, region, date);
+                keys.put(cache_key, (secret, key.clone()));
                 key
             }
         }

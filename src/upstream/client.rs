@@ -221,7 +221,8 @@ impl Upstream {
     }
 
     async fn open(&self) -> Result<Connection, UpstreamError> {
-        let opened = Connection::open(&self.dialer, Arc::clone(&self.budget)).await;
+        // Boxed, because it is rare, and every request is as large as its largest part.
+        let opened = Box::pin(Connection::open(&self.dialer, Arc::clone(&self.budget))).await;
         opened.map_err(|source| UpstreamError::Connect { upstream: self.settings.name.clone(), source })
     }
 
@@ -240,7 +241,8 @@ impl Upstream {
     /// bytes whenever there are some.
     async fn watch_upload<T>(&self, sending: impl Future<Output = T>, watch: &UploadWatch) -> Result<T, UpstreamError> {
         tokio::pin!(sending);
-        let mut tick = tokio::time::interval(TICK);
+        // Not `interval`, whose first tick is an alarm before all others: it would wake the thread that waits for sockets.
+        let mut tick = tokio::time::interval_at(Instant::now() + TICK, TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut steps, mut since) = (watch.steps(), Instant::now());
         loop {

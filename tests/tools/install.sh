@@ -17,6 +17,10 @@ missing_packages() {
   have curl || echo curl
   have openssl || echo openssl
   have setpriv && have flock || echo util-linux
+  have strace || echo strace
+  have valgrind || echo valgrind
+  # For `make bench` alone.
+  [ -z "${COUNTERSIGN_BENCH:-}" ] || [ -x /usr/sbin/nginx ] || echo nginx-light
   have radosgw || echo radosgw
   have ceph-mon || echo ceph-mon
   have ceph-osd || echo ceph-osd

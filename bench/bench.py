@@ -1,0 +1,486 @@
+#!/usr/bin/env python3
+"""Measures countersign beside nginx as a plain pass-through proxy, in one run. See docs/PERFORMANCE.md.
+
+Proxy on core 0, load and upstream on core 1, one worker each. CPU is the kernel's clock of the proxy's processes. Rounds
+take all proxies in random order; a ratio is made within a round, and the median of the rounds is reported with the extremes.
+
+Usage: bench.py COUNTERSIGN BENCH_TOOL OUTPUT.md      (environment: BENCH_ROUNDS, BENCH_SECONDS, BENCH_ONLY)
+"""
+
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import pathlib
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
+SECONDS = float(os.environ.get("BENCH_SECONDS", "2"))
+# Parts of row names, separated by commas; empty for everything.
+ONLY = [word for word in os.environ.get("BENCH_ONLY", "").split(",") if word]
+MIB, GIB = 1 << 20, 1 << 30
+BULK = int(os.environ.get("BENCH_BULK_MIB", "256")) * MIB
+STALLED = int(os.environ.get("BENCH_STALLED", "1000"))
+PROXY_CORE, LOAD_CORE = "0", "1"
+TOKEN = "csn_bench-token-that-is-no-secret-at-all-00000000"
+# As clients and stores are reached: h is http, s is https; client side first.
+PATHS = ["hh", "sh", "hs", "ss"]
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Proxy:
+    """A proxy that runs; `targets` gives (address, TLS, path prefix) for each of PATHS."""
+
+    def __init__(self, name, command, targets, env=None, log=None):
+        self.name, self.targets, self.log = name, targets, log
+        clean = {"PATH": os.environ["PATH"], **(env or {})}
+        with open(log, "wb") as out:
+            self.process = subprocess.Popen(
+                ["taskset", "-c", PROXY_CORE, *command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=clean
+            )
+        for address, *_ in targets.values():
+            wait_for_port(address, self)
+
+    def pids(self):
+        found, new = [], [self.process.pid]
+        while new:
+            pid = new.pop()
+            found.append(pid)
+            with contextlib.suppress(FileNotFoundError):
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    new += map(int, pathlib.Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+        return found
+
+    def cpu_seconds(self):
+        """What the kernel counted for every thread, in nanoseconds; steal is not in it."""
+        total = 0
+        for pid in self.pids():
+            for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    total += int((task / "schedstat").read_text().split()[0])
+        return total / 1e9
+
+    def kib(self, file, field):
+        total = 0
+        for pid in self.pids():
+            for line in pathlib.Path(f"/proc/{pid}/{file}").read_text().splitlines():
+                if line.startswith(field + ":"):
+                    total += int(line.split()[1])
+        return total
+
+    def pss_kib(self):
+        return self.kib("smaps_rollup", "Pss")
+
+    def peak_kib(self):
+        return self.kib("status", "VmHWM")
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def wait_for_port(address, proxy):
+    host, port = address.split(":")
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if proxy.process.poll() is not None:
+            break
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
+            return
+        time.sleep(0.02)
+    sys.exit(f"{proxy.name} does not serve {address}:\n{pathlib.Path(proxy.log).read_text(errors='replace')[-2000:]}")
+
+
+class Bench:
+    def __init__(self, countersign, tool, folder):
+        self.countersign, self.tool, self.folder = countersign, tool, pathlib.Path(folder)
+        subprocess.run([tool, "certificates", folder], check=True, timeout=60)
+        self.peers = Peers(["taskset", "-c", LOAD_CORE, tool, "peers", folder])
+        self.upstream = self.peers.answer()
+        self.started = itertools.count()
+
+    # proxies
+
+    def start(self, kind):
+        number = next(self.started)
+        folder = self.folder / f"{number}-{kind}"
+        folder.mkdir()
+        return getattr(self, "start_" + kind.replace("-", "_"))(folder)
+
+    def start_nginx(self, folder, name="nginx", more=""):
+        ports = {path: free_port() for path in PATHS}
+        servers = ""
+        for path, port in ports.items():
+            tls = f"ssl_certificate {self.folder}/server.pem; ssl_certificate_key {self.folder}/server.key; ssl_session_cache shared:{path}:4m;"
+            upstream = f"proxy_pass {'https://sealed' if path[1] == 's' else 'http://plain'};"
+            servers += f"""server {{
+    listen 127.0.0.1:{port}{' ssl' if path[0] == 's' else ''};
+    {tls if path[0] == 's' else ''}
+    location / {{ {upstream} }}
+}}
+"""
+        config = folder / "nginx.conf"
+        config.write_text(f"""daemon off; pid {folder}/pid; worker_processes 1; error_log stderr crit; user root;
+worker_rlimit_nofile 65536;
+events {{ worker_connections 16384; }}
+http {{
+access_log off; client_max_body_size 0; keepalive_requests 1000000000; keepalive_timeout 600;
+client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+proxy_http_version 1.1; proxy_set_header Connection ""; proxy_request_buffering off; proxy_max_temp_file_size 0;
+proxy_read_timeout 600; proxy_send_timeout 600; client_body_timeout 600; send_timeout 600;
+{more}
+upstream plain {{ server 127.0.0.1:{self.upstream['plain']}; keepalive 1024; keepalive_requests 1000000000; }}
+upstream sealed {{ server 127.0.0.1:{self.upstream['sealed']}; keepalive 1024; keepalive_requests 1000000000; }}
+{servers}}}
+""")
+        targets = {path: (f"127.0.0.1:{port}", path[0] == "s", "/bench") for path, port in ports.items()}
+        return Proxy(name, ["nginx", "-c", str(config), "-p", str(folder)], targets, log=folder / "log")
+
+    def start_nginx_big(self, folder):
+        more = """client_body_buffer_size 256k; proxy_buffer_size 64k; proxy_buffers 8 256k; proxy_busy_buffers_size 512k;"""
+        return self.start_nginx(folder, "nginx-big", more)
+
+    def start_countersign(self, folder):
+        plain, sealed = free_port(), free_port()
+        upstreams = buckets = rules = ""
+        # The last two are for G6: a checksum, and a SHA-256 of every byte, of uploads that go to http.
+        variants = {"h": "payload: unsigned", "s": "checksum: header", "crc": "payload: unsigned, checksum: trailer", "sha": "payload: signed"}
+        for name, setting in variants.items():
+            scheme, port = ("https", self.upstream["sealed"]) if name == "s" else ("http", self.upstream["plain"])
+            ca = f", ca_file: {self.folder}/ca.pem" if name == "s" else ""
+            upstreams += f"""  {name}:
+    {{ endpoint: "{scheme}://127.0.0.1:{port}", region: us-east-1, max_connections: 4096, {setting}{ca},
+      credentials: {{ access_key_id: env:ACCESS, secret_access_key: env:SECRET }} }}
+"""
+            buckets += f"  {name}-bucket: {{ upstream: {name}, bucket: bench-{name} }}\n"
+            rules += f"  - {{ name: read-{name}, who: {{ tokens: [bench] }}, where: {name}-bucket/team/, what: read }}\n"
+            rules += f"  - {{ name: write-{name}, who: {{ tokens: [bench] }}, where: {name}-bucket/team/, what: [write, delete], limits: {{ max_size: 50GiB }} }}\n"
+        config = folder / "countersign.yaml"
+        config.write_text(f"""listen:
+  - address: 127.0.0.1:{plain}
+  - {{ address: "127.0.0.1:{sealed}", tls: {{ certificate: {self.folder}/server.pem, key: {self.folder}/server.key }} }}
+admin: {{ address: 127.0.0.1:0 }}
+audit: {{ file: {folder}/audit.jsonl }}
+limits: {{ timeouts: {{ body_idle: 600s }} }}
+upstreams:
+{upstreams}buckets:
+{buckets}clients:
+  tokens:
+    - {{ name: other, hash: "sha256:{'ab' * 32}" }}
+    - {{ name: bench, hash: env:HASH, attributes: {{ team: [red] }} }}
+rules:
+  - {{ name: no-archive, effect: deny, who: anyone, where: h-bucket/archive/, what: "s3:*" }}
+  - {{ name: others, who: {{ tokens: [other] }}, where: h-bucket/, what: [read, write, delete] }}
+{rules}""")
+        (self.folder / "server.key").chmod(0o600)
+        env = {
+            "ACCESS": "BENCH-ACCESS-KEY",
+            "SECRET": "bench-secret-access-key",
+            "HASH": "sha256:" + hashlib.sha256(TOKEN.encode()).hexdigest(),
+            "TOKIO_WORKER_THREADS": "1",
+        }
+        targets = {path: (f"127.0.0.1:{plain if path[0] == 'h' else sealed}", path[0] == "s", f"/{path[1]}-bucket/team") for path in PATHS}
+        for name in ("crc", "sha"):
+            targets[name] = (f"127.0.0.1:{plain}", False, f"/{name}-bucket/team")
+        command = [self.countersign, "serve", "--config", str(config)]
+        return Proxy("countersign", command, targets, env, folder / "log")
+
+    def direct(self):
+        """The upstream itself, for latencies."""
+        address = {"h": f"127.0.0.1:{self.upstream['plain']}", "s": f"127.0.0.1:{self.upstream['sealed']}"}
+        return {path: (address[path[1]], path[1] == "s", "/bench") for path in PATHS}
+
+    # loads
+
+    def tell(self, target, kind, method, size, last=None, connections=1, **options):
+        """Tells the peers what to do, and waits until they are ready to do it."""
+        address, tls, prefix = target
+        options |= {
+            "kind": kind,
+            "address": address,
+            "tls": "yes" if tls else "no",
+            "method": method,
+            "path": f"{prefix}/{last or size}",
+            "size": size,
+            "token": TOKEN,
+            "connections": connections,
+        }
+        self.peers.tell(" ".join(f"{name}={value}" for name, value in options.items()))
+        self.peers.wait_until_ready()
+
+    def run(self, target, *arguments, proxy=None, **options):
+        """Runs one load. Gives what it came to, and the CPU seconds of the proxy during it."""
+        self.tell(target, *arguments, **options)
+        before = proxy.cpu_seconds() if proxy else 0
+        self.peers.tell("go")
+        outcome = self.peers.answer()
+        return outcome, (proxy.cpu_seconds() if proxy else 0) - before
+
+    def counts(self):
+        """Requests, signed ones, checked signatures, wrong ones, that the upstream has seen."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.upstream['plain']}/-/counts", timeout=10) as answer:
+            return json.loads(answer.headers["x-counts"])
+
+    def close(self):
+        self.peers.close()
+
+
+class Peers:
+    """The process that is both the clients and the store."""
+
+    def __init__(self, command):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def tell(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def line(self):
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit("the load broke off")
+        return line
+
+    def answer(self):
+        return json.loads(self.line())
+
+    def wait_until_ready(self):
+        line = self.line()
+        if line != "ready\n":
+            sys.exit(f"the load is not ready, but says {line}")
+
+    def close(self):
+        self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+# What is measured. Each row: name, unit, proxies, function of (bench, proxy) → number.
+
+
+def cpu_small(path, method, size):
+    def measure(bench, proxy):
+        outcome, cpu = bench.run(proxy.targets[path], "many", method, size, proxy=proxy, connections=32, seconds=SECONDS)
+        RATES.setdefault((proxy.name, f"{method} {path}"), []).append(outcome["requests"] / outcome["seconds"])
+        return cpu / outcome["requests"] * 1e6
+
+    return measure
+
+
+def cpu_bulk(path, method):
+    def measure(bench, proxy):
+        _, cpu = bench.run(proxy.targets[path], "counted", method, BULK, proxy=proxy, requests=1)
+        return cpu / BULK * GIB
+
+    return measure
+
+
+def cpu_handshake(bench, proxy):
+    outcome, cpu = bench.run(
+        proxy.targets["sh"], "connections", "GET", 1024, proxy=proxy, connections=4, seconds=SECONDS / 2
+    )
+    return cpu / outcome["requests"] * 1e6
+
+
+def latency(path, method, size):
+    def measure(bench, proxy):
+        direct, _ = bench.run(bench.direct()[path], "lone", method, size, seconds=SECONDS / 2)
+        through, _ = bench.run(proxy.targets[path], "lone", method, size, seconds=SECONDS / 2)
+        P99.setdefault((proxy.name, f"{method} {path}"), []).append(through["p99"] - direct["p99"])
+        return through["p50"] - direct["p50"]
+
+    return measure
+
+
+RATES, P99 = {}, {}
+BOTH, THREE = ["nginx", "countersign"], ["nginx", "nginx-big", "countersign"]
+SMALL = [("GET", 1024), ("PUT", 4096)]
+NAMES = {"hh": "http → http", "sh": "https → http", "hs": "http → https", "ss": "https → https"}
+
+
+def rows():
+    for path in ("hh", "ss"):
+        for method, size in SMALL:
+            goal = "G1" if path == "hh" else "G2"
+            yield f"{goal} CPU of a small {method}, {NAMES[path]}", "µs", BOTH, cpu_small(path, method, size)
+    for path in PATHS:
+        for method in ("GET", "PUT"):
+            goal = {"hh": "G4", "ss": "G5"}.get(path, "–")
+            proxies = THREE if path in ("hh", "ss") else BOTH
+            yield f"{goal} CPU per GiB, {method}, {NAMES[path]}", "s", proxies, cpu_bulk(path, method)
+    for name, what in (("crc", "CRC-64/NVME trailer"), ("sha", "signed chunks (SHA-256)")):
+        yield f"G6 CPU per GiB, PUT, http → http, {what}", "s", ["countersign"], cpu_bulk(name, "PUT")
+    for path in ("hh", "ss"):
+        for method, size in SMALL:
+            yield f"G9 added p50 of a lone {method}, {NAMES[path]}", "µs", BOTH, latency(path, method, size)
+    yield "G10 CPU of a new TLS connection and a GET", "µs", BOTH, cpu_handshake
+
+
+def wanted(name):
+    return not ONLY or any(word in name for word in ONLY)
+
+
+def measure_rounds(bench):
+    chosen = [row for row in rows() if wanted(row[0])]
+    proxies = {kind: bench.start(kind) for kind in THREE} if chosen else {}
+    found = {name: {kind: [] for kind in kinds} for name, _, kinds, _ in chosen}
+    try:
+        for number in range(ROUNDS):
+            for name, _, kinds, measure in random.sample(chosen, len(chosen)):
+                for kind in random.sample(kinds, len(kinds)):
+                    before = bench.counts()
+                    found[name][kind].append(measure(bench, proxies[kind]))
+                    check_signed(bench, kind, before, name)
+            print(f"round {number + 1} of {ROUNDS} done", file=sys.stderr)
+    finally:
+        for proxy in proxies.values():
+            proxy.stop()
+    return [(name, unit, found[name]) for name, unit, _, _ in chosen]
+
+
+def check_signed(bench, kind, before, name):
+    requests, signed, _, wrong = (after - earlier for after, earlier in zip(bench.counts(), before))
+    direct = "added" in name
+    if wrong or (kind == "countersign" and not direct and signed < requests) or (kind != "countersign" and signed):
+        sys.exit(f"{kind}, {name}: {requests} requests, {signed} signed, {wrong} wrongly")
+
+
+STALLS = [
+    ("upload, store takes nothing", "upstream", "PUT", "stall"),
+    ("upload, client stops after 64 KiB", "sender", "PUT", None),
+    ("download, client reads only the head", "reader", "GET", None),
+]
+
+
+def measure_memory(bench):
+    for path in ("hh", "ss"):
+        for what, stall, method, last in STALLS:
+            name = f"G7 memory of a stalled {what}, {NAMES[path]}"
+            if wanted(name):
+                yield name, "KiB", {kind: [stalled_kib(bench, kind, path, stall, method, last)] for kind in BOTH}
+    if wanted("G8 memory"):
+        yield "G8 memory idle", "MiB", {kind: [idle_mib(bench, kind)] for kind in BOTH}
+        yield "G8 growth of the peak over a 5 GiB upload, http → http", "MiB", {kind: [growth_mib(bench, kind, "hh")] for kind in BOTH}
+        yield "G8 growth of the peak over a 5 GiB upload, https → https", "MiB", {kind: [growth_mib(bench, kind, "ss")] for kind in BOTH}
+
+
+def stalled_kib(bench, kind, path, stall, method, last):
+    """KiB for each transfer, between a fifth of them and all."""
+    proxy = bench.start(kind)
+    try:
+        bench.tell(proxy.targets[path], "stalled", method, GIB, last, connections=STALLED, stall=stall)
+        few = settled_kib(proxy)
+        bench.peers.tell("go")
+        bench.peers.wait_until_ready()
+        all_of_them = settled_kib(proxy)
+        bench.peers.tell("go")
+        bench.peers.answer()
+        return (all_of_them - few) / (STALLED - STALLED // 5)
+    finally:
+        proxy.stop()
+
+
+def settled_kib(proxy):
+    """What the proxy holds when it no longer takes more."""
+    last, now = -1, proxy.pss_kib()
+    while now > last * 1.01:
+        time.sleep(0.7)
+        last, now = now, proxy.pss_kib()
+    return now
+
+
+def idle_mib(bench, kind):
+    proxy = bench.start(kind)
+    try:
+        bench.run(proxy.targets["hh"], "counted", "GET", 1024, requests=1)
+        return proxy.pss_kib() / 1024
+    finally:
+        proxy.stop()
+
+
+def growth_mib(bench, kind, path):
+    proxy = bench.start(kind)
+    try:
+        bench.run(proxy.targets[path], "counted", "PUT", 1024, requests=10)
+        before = proxy.peak_kib()
+        bench.run(proxy.targets[path], "counted", "PUT", 5 * GIB, requests=1)
+        return (proxy.peak_kib() - before) / 1024
+    finally:
+        proxy.stop()
+
+
+# The report.
+
+
+def number(value):
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def ratio(ours, theirs):
+    ratios = [a / b for a, b in zip(ours, theirs) if b > 0]
+    if not ratios:
+        return "–"
+    middle = f"{statistics.median(ratios):.2f}×"
+    return middle if len(ratios) == 1 else f"{middle} ({min(ratios):.2f}–{max(ratios):.2f})"
+
+
+def report(measured):
+    lines = ["| what | nginx | nginx-big | countersign | of nginx (min–max) | of nginx-big |", "|---|---|---|---|---|---|"]
+    for name, unit, of in measured:
+        cell = lambda kind: f"{number(statistics.median(of[kind]))} {unit}" if kind in of else ""
+        against = lambda kind: ratio(of["countersign"], of[kind]) if kind in of else ""
+        lines.append(f"| {name} | {cell('nginx')} | {cell('nginx-big')} | {cell('countersign')} | {against('nginx')} | {against('nginx-big')} |")
+    for title, table, unit in (("requests per second, 32 connections", RATES, ""), ("added p99 of a lone", P99, " µs")):
+        for what in dict.fromkeys(what for _, what in table):
+            ours, theirs = table[("countersign", what)], table[("nginx", what)]
+            method, path = what.split()
+            cells = [f"{number(statistics.median(values))}{unit}" for values in (theirs, ours)]
+            lines.append(f"| {title} {method}, {NAMES[path]} | {cells[0]} | | {cells[1]} | {ratio(ours, theirs)} | |")
+    return "\n".join(lines) + "\n"
+
+
+def machine():
+    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown CPU")
+    nginx = subprocess.run(["nginx", "-v"], capture_output=True, text=True).stderr.split("/")[-1].strip()
+    return (
+        f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}; {cpu}, {os.cpu_count()} cores, Linux {os.uname().release}, nginx {nginx}; "
+        f"{ROUNDS} rounds, {SECONDS:g} s, {BULK // MIB} MiB, {STALLED} stalled; load average {os.getloadavg()[0]:.1f} at the start\n\n"
+    )
+
+
+def main():
+    countersign, tool, output = sys.argv[1:]
+    head = machine()
+    with tempfile.TemporaryDirectory(prefix="countersign-bench-") as folder:
+        bench = Bench(os.path.abspath(countersign), os.path.abspath(tool), folder)
+        try:
+            measured = [*measure_rounds(bench), *measure_memory(bench)]
+        finally:
+            bench.close()
+    text = head + report(measured)
+    pathlib.Path(output).write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+//! The two ends of a measurement in one process: the upstream behind the proxies, and the clients before them.
+//!
+//! Driven by `bench/bench.py` over standard input, a command a line. It never sleeps while it measures: a process that is asleep has to
+//! be woken by the one that writes to it, and a slow proxy would pay for that more often than a fast one. Peers on other machines do
+//! not cost a proxy anything either.
+
+mod load;
+mod signature;
+mod sink;
+mod tls;
+mod wire;
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::error::Error;
+use std::io::Write;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use load::{Outcome, Stall, Target, Until};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::LocalSet;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["certificates", folder] => tls::write_certificates(Path::new(folder)),
+        ["peers", folder] => runtime.block_on(LocalSet::new().run_until(peers(Path::new(folder)))),
+        _ => Err("usage: countersign-bench certificates FOLDER | peers FOLDER".into()),
+    }
+}
+
+/// Runs the upstream, and whatever standard input tells, until it ends.
+async fn peers(folder: &Path) -> Result<()> {
+    let (plain, sealed) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
+    say(&format!("{{\"plain\": {}, \"sealed\": {}}}", plain.local_addr()?.port(), sealed.local_addr()?.port()))?;
+    tokio::spawn(sink::serve(plain, None));
+    tokio::spawn(sink::serve(sealed, Some(tls::server(folder)?)));
+    let mut driver = Driver::listen();
+    let client = tls::client(folder)?;
+    while let Some(line) = driver.lines.recv().await {
+        let options = Options::read(&line);
+        let target = Target {
+            address: options.get("address")?.parse()?,
+            tls: (options.get("tls")? == "yes").then(|| client.clone()),
+            method: options.get("method")?.to_owned(),
+            path: options.get("path")?.to_owned(),
+            size: options.number("size")?,
+            token: options.get("token")?.to_owned(),
+        };
+        driver.awake.set(options.get("kind")? != "stalled");
+        driver.run(&options, &target).await?;
+        driver.awake.set(false);
+    }
+    Ok(())
+}
+
+/// A command as `name=value` words.
+struct Options(HashMap<String, String>);
+
+impl Options {
+    fn read(line: &str) -> Self {
+        let words = line.split_whitespace().filter_map(|word| word.split_once('='));
+        Self(words.map(|(name, value)| (name.into(), value.into())).collect())
+    }
+
+    fn get(&self, name: &str) -> Result<&str> {
+        self.0.get(name).map(String::as_str).ok_or_else(|| format!("{name}=… is missing").into())
+    }
+
+    fn number<T: std::str::FromStr<Err: Error + 'static>>(&self, name: &str) -> Result<T> {
+        self.get(name)?.parse().map_err(Into::into)
+    }
+}
+
+/// The driver at the other end of standard input and output.
+struct Driver {
+    lines: UnboundedReceiver<String>,
+    awake: Rc<Cell<bool>>,
+}
+
+impl Driver {
+    fn listen() -> Self {
+        let (sender, lines) = unbounded_channel();
+        std::thread::spawn(move || {
+            for line in std::io::stdin().lines().map_while(std::result::Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let awake = Rc::new(Cell::new(false));
+        tokio::task::spawn_local(stay_awake(Rc::clone(&awake)));
+        Self { lines, awake }
+    }
+
+    /// Tells that everything is in place, and waits for the word.
+    async fn go(&mut self) -> Result<()> {
+        say("ready")?;
+        self.lines.recv().await.map(drop).ok_or_else(|| "the driver is gone".into())
+    }
+
+    async fn run(&mut self, options: &Options, target: &Target) -> Result<()> {
+        let seconds = || options.number("seconds").map(Duration::from_secs_f64);
+        let connections = options.number("connections")?;
+        let outcome = match options.get("kind")? {
+            "many" => {
+                // Connections upstream, caches and the allocator are to be warm.
+                load::requests(target, connections, Until::Requests(20), false).await?;
+                self.go().await?;
+                load::requests(target, connections, Until::Elapsed(seconds()?), false).await?
+            }
+            "lone" => {
+                load::requests(target, 1, Until::Requests(50), false).await?;
+                self.go().await?;
+                load::requests(target, 1, Until::Elapsed(seconds()?), true).await?
+            }
+            "counted" => {
+                self.go().await?;
+                load::requests(target, connections, Until::Requests(options.number("requests")?), false).await?
+            }
+            "connections" => {
+                load::new_connections(target, connections, Duration::from_millis(50)).await?;
+                self.go().await?;
+                load::new_connections(target, connections, seconds()?).await?
+            }
+            "stalled" => return self.stall(options, target, connections).await,
+            other => return Err(format!("no such kind of load: {other}").into()),
+        };
+        report(outcome)
+    }
+
+    /// Lets transfers stall; a fifth of them first.
+    async fn stall(&mut self, options: &Options, target: &Target, connections: usize) -> Result<()> {
+        let how = match options.get("stall")? {
+            "upstream" => Stall::Upstream,
+            "sender" => Stall::Sender,
+            "reader" => Stall::Reader,
+            other => return Err(format!("no such stall: {other}").into()),
+        };
+        let mut transfers = load::stalled(target, connections / 5, how).await?;
+        self.go().await?;
+        transfers.extend(load::stalled(target, connections - transfers.len(), how).await?);
+        self.go().await?;
+        say(&format!("{{\"stalled\": {}}}", transfers.len()))
+    }
+}
+
+async fn stay_awake(awake: Rc<Cell<bool>>) {
+    loop {
+        match awake.get() {
+            true => tokio::task::yield_now().await,
+            false => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
+
+fn say(line: &str) -> Result<()> {
+    println!("{line}");
+    std::io::stdout().flush().map_err(Into::into)
+}
+
+fn report(mut outcome: Outcome) -> Result<()> {
+    outcome.latencies.sort_unstable();
+    let micros = |fraction: f64| {
+        let index = (outcome.latencies.len() as f64 * fraction) as usize;
+        outcome.latencies.get(index).map_or(0.0, |latency| latency.as_secs_f64() * 1e6)
+    };
+    say(&format!(
+        "{{\"requests\": {}, \"seconds\": {:.6}, \"p50\": {:.1}, \"p99\": {:.1}}}",
+        outcome.requests,
+        outcome.elapsed.as_secs_f64(),
+        micros(0.5),
+        micros(0.99)
+    ))
+}
