@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::administration::{forward, list_buckets};
-use crate::arrival::{Arrival, Framing};
+use crate::arrival::{Arrival, ConnectionFacts, Framing};
 use crate::audit::record::Decision;
 use crate::audit::{Auditor, Ticket};
 use crate::auth::{AuthError, Authenticators, Caller, Claim};
@@ -80,7 +80,7 @@ impl Gateway {
         let mut ticket = self.auditor.open(&arrival);
         let Arrival { request_id, connection, framing, head, body, .. } = arrival;
         let mut remains = Remains { unread: Some(body), upload: None, passage: None };
-        let outcome = self.carry(&head, framing, connection.peer.ip(), &mut remains, &mut ticket).await;
+        let outcome = self.carry(&head, framing, connection, &mut remains, &mut ticket).await;
         self.finish(outcome, &head, &request_id, remains, ticket)
     }
 
@@ -88,17 +88,18 @@ impl Gateway {
         &self,
         head: &Parts,
         framing: Framing,
-        peer: IpAddr,
+        connection: ConnectionFacts,
         remains: &mut Remains,
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
         check_framing(framing)?;
-        let caller = self.authenticate(head, peer).await?;
+        let caller = self.authenticate(head, connection.peer.ip()).await?;
         ticket.note_caller(caller.principal(), caller.scheme().as_str());
         let call = identify(head, &self.buckets)
             .inspect_err(|error| note_unidentified(ticket, head, &self.buckets, error))
             .map_err(|error| self.hide_bucket(error, &caller))?;
         ticket.note_call(&call);
+        check_clear_text(connection, &call)?;
         let call = match call.operation {
             Operation::DeleteObjects => Box::pin(self.complete(call, &caller, remains, ticket)).await?,
             _ => call,
@@ -474,6 +475,16 @@ fn check_framing(framing: Framing) -> Result<(), Refusal> {
         }
         Framing::Oversized(oversize) => Err(oversize.into()),
     }
+}
+
+/// A key that the client sends along to encrypt its object is a secret: in clear text it is refused whatever the rules say (C07).
+fn check_clear_text(connection: ConnectionFacts, call: &S3Call) -> Result<(), Refusal> {
+    let has_key = call.headers.needs_allow.iter().any(|name| name.as_str().ends_with("-customer-key"));
+    if connection.tls || !has_key {
+        return Ok(());
+    }
+    let message = "An encryption key of the client is accepted over TLS only.";
+    Err(Refusal::new(S3ErrorCode::InvalidRequest, RefusalKind::Client, message, "SSE-C over clear text"))
 }
 
 /// For the operator, what of a request that was not understood can be named all the same.

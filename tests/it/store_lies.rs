@@ -230,21 +230,13 @@ async fn g08_no_origin_is_ever_told_that_it_may_read() {
 async fn g10_ranges_go_to_the_store_as_they_are_or_not_at_all() {
     let recorder = Recorder::start(Answer::ok()).await;
     let gateway = Setup::before(&recorder).start().await;
-    for range in [
-        "bytes=0-0",
-        "bytes=0-",
-        "bytes=-5",
-        "bytes=5-2",
-        "bytes=9-99999999999",
-        "bytes=0-1,3-4",
-        "bytes=0-1,0-1,0-1,0-1,0-1,0-1,0-1,0-1",
-    ] {
+    for range in ["bytes=0-0", "bytes=0-", "bytes=-5", "bytes=9-99999999999"] {
         gateway.a.send("GET", "/bkt/a/x", &[("range", range)], "").await;
         assert_eq!(recorder.requests().pop().unwrap().header("range"), range);
     }
     let before = recorder.requests().len();
     let ranges = |count| format!("bytes={}", vec!["0-1"; count].join(","));
-    for range in [ranges(1000), ranges(9), "bytes=0-\u{e9}".to_owned()] {
+    for range in [ranges(1000), ranges(2), "bytes=5-2".to_owned(), "bytes=0-\u{e9}".to_owned()] {
         let range = range.as_str();
         let answer = gateway.a.send("GET", "/bkt/a/x", &[("range", range)], "").await;
         assert_eq!(answer.outcome(), (400, "InvalidArgument".to_owned()), "{range}");
