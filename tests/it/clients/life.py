@@ -52,7 +52,7 @@ EXPLAINED = {
     "seaweedfs": [
         ("*", "*EncodingType", "SeaweedFS ignores it for versions, and says an empty one for uploads"),
         ("*upload*", "*Delimiter", "SeaweedFS says an empty one"),
-        ("empty *", "Deleted.*", "SeaweedFS names a removed marker, and not the version that was asked for"),
+        ("empty *", "Deleted.*.VersionId", "SeaweedFS leaves it out for a removed marker"),
         ("list parts", "MaxParts", "the page of the gateway is that of S3"),
         ("*uploads*", "*MaxUploads", "the page of the gateway is that of S3"),
     ],
@@ -64,7 +64,6 @@ EXPLAINED = {
         ("copy if another", "*", "RGW ignores this condition, the gateway looks itself"),
         ("copy if not this", "*", "RGW ignores this condition, the gateway looks itself"),
         ("complete backward", "*", "RGW takes the parts in any order, the gateway only in theirs"),
-        ("complete wrong part", "*", "500 from RGW; the gateway compares the parts"),
         ("behind a key", "Versions.*", "RGW begins with the key, S3 and the gateway behind it"),
         ("list uploads of the emptied bucket", "Prefix", "RGW says none, S3 and the gateway an empty one"),
         ("uploads", "*.Initiator.*", "who began it is not told"),
@@ -110,7 +109,8 @@ class Life:
 
     def normal(self, value, name="", key=None):
         if name == "ResponseMetadata":
-            return value.get("HTTPStatusCode")
+            retries = value.get("RetryAttempts")
+            return f"{value.get('HTTPStatusCode')} after {retries} retries" if retries else value.get("HTTPStatusCode")
         if name == "Body":
             body = value.read()
             return {"length": len(body), "sha256": hashlib.sha256(body).hexdigest()}
