@@ -10,6 +10,7 @@ mod support;
 mod addressing;
 mod administration;
 mod answers;
+mod application_life;
 mod audit;
 mod batch;
 mod binary;
