@@ -12,6 +12,7 @@ mod node;
 mod path;
 mod problem;
 mod raw;
+mod raw_output;
 mod reference;
 mod resolve;
 mod schema;

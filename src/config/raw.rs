@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
+use super::raw_output::{RawAudit, RawLog};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -452,50 +453,4 @@ pub struct RawTimeouts {
     pub drain: Option<String>,
     /// How long the rest of a refused upload is still read; default `5s`.
     pub linger: Option<String>,
-}
-
-/// Where the audit records go.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawAudit {
-    /// File for one JSON object a line, or `-` for standard output (default). Absolute path.
-    pub file: Option<String>,
-}
-
-/// What the log shows.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawLog {
-    /// `error`, `warn`, `info` (default), `debug` or `trace`.
-    pub level: Option<RawLevel>,
-    /// `text`, `json`, or `auto` (default): text on a terminal, else JSON.
-    pub format: Option<RawFormat>,
-}
-
-/// How much the log shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum RawLevel {
-    /// Failures of the gateway.
-    Error,
-    /// What an operator should look at.
-    Warn,
-    /// Starts and stops.
-    Info,
-    /// Refusals too. The audit records have them at every level.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-/// The form of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum RawFormat {
-    /// Text on a terminal, else JSON.
-    Auto,
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }

@@ -20,7 +20,8 @@ use std::collections::BTreeSet;
 pub use desk::Desk;
 
 use super::path::Path;
-use super::raw::{RawConfig, RawFormat, RawLevel};
+use super::raw::RawConfig;
+use super::raw_output::{RawFormat, RawLevel};
 use super::{AuditTarget, Config, LogFormat, LogLevel, LogSettings};
 use crate::s3::Buckets;
 use values::absolute;

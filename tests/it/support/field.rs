@@ -139,7 +139,9 @@ impl Field {
     }
 
     async fn ask(&self, sender: &mut http1::SendRequest<Empty<Bytes>>) {
-        let request = Request::get("/bkt/a/good").header("host", &self.host).header("authorization", &self.bearer);
+        let request = Request::get("/bkt/b/good").header("host", &self.host);
+        // Another tenant than the attacker: one principal never holds all places of a store.
+        let request = request.header("authorization", format!("Bearer {}", self.served.b.token));
         sender.ready().await.unwrap();
         let answer = sender.send_request(request.body(Empty::new()).unwrap()).await.unwrap();
         assert!(answer.status() == 200 || answer.status() == 504, "{}", answer.status());
