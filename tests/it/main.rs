@@ -34,6 +34,7 @@ mod reads;
 mod refusals_midway;
 mod secrets;
 mod shutdown;
+mod soak;
 mod tagging;
 mod tls;
 mod tls_store;
