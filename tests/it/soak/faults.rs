@@ -1,6 +1,6 @@
 //! A TCP proxy that spoils connections: late, slow, byte by byte, stalled, cut with FIN or RST, or refused.
 //!
-//! Each connection has its plan, drawn from the seed in the order of the connections. Storms and quiet stretches follow one another; in
+//! What happens to a connection is drawn from the seed, in the order of the connections. Storms and quiet stretches follow one another; in
 //! quiet nothing is spoilt, and stalls end.
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ enum Fault {
     Delay(Duration),
     /// So many bytes a second.
     Throttle(usize),
-    /// So many bytes one by one.
+    /// The first so many bytes one by one.
     Trickle(usize),
     /// Nothing moves for a time.
     Stall {
@@ -47,6 +47,8 @@ enum Fault {
 pub struct Weather {
     /// Connections with a fault, of a hundred.
     pub percent: usize,
+    /// Pieces, of a thousand, behind which a connection without a fault gets one: connections to the store live long.
+    pub later: usize,
     /// Bytes after which a connection is stalled or cut, at most.
     pub reach: usize,
     /// The longest stall.
@@ -152,7 +154,7 @@ async fn serve(shared: Arc<Shared>, _reserved: Socket, address: SocketAddr, mut 
         while let Ok(accepted) = tokio::time::timeout_at(end, listener.accept()).await {
             let Ok((client, _)) = accepted else { break };
             let plan = if storm { shared.weather.plan(&mut random) } else { [Fault::None; 2] };
-            connections.spawn(carry(client, plan, Arc::clone(&shared)));
+            connections.spawn(carry(client, plan, random.fork(), Arc::clone(&shared)));
             while connections.try_join_next().is_some() {}
         }
     }
@@ -163,18 +165,23 @@ impl Weather {
         if !random.percent(self.percent) {
             return [Fault::None; 2];
         }
-        let after = random.magnitude(self.reach);
-        let fault = match random.below(10) {
+        let fault = self.fault(random, 0);
+        if random.percent(50) { [fault, Fault::None] } else { [Fault::None, fault] }
+    }
+
+    /// A fault of a connection on which so many bytes were moved.
+    fn fault(self, random: &mut Random, moved: usize) -> Fault {
+        let after = moved + random.magnitude(self.reach);
+        match random.below(10) {
             0 => Fault::Delay(Duration::from_millis(random.between(1, 60) as u64)),
             1 => Fault::Throttle(random.between(32, 512) * 1024),
-            2 => Fault::Trickle(random.between(50, 600)),
+            2 => Fault::Trickle(moved + random.between(50, 600)),
             3 | 4 => {
                 let longest = usize::try_from(self.stall.as_millis()).unwrap();
                 Fault::Stall { after, lasting: Duration::from_millis(random.between(50, longest) as u64) }
             }
             _ => Fault::Cut { after, reset: random.percent(50) },
-        };
-        if random.percent(50) { [fault, Fault::None] } else { [Fault::None, fault] }
+        }
     }
 }
 
@@ -197,7 +204,7 @@ impl Drop for Counted<'_> {
     }
 }
 
-async fn carry(mut client: TcpStream, [up, down]: [Fault; 2], shared: Arc<Shared>) {
+async fn carry(mut client: TcpStream, [up, down]: [Fault; 2], mut random: Random, shared: Arc<Shared>) {
     shared.open.fetch_add(1, Ordering::SeqCst);
     let _counted = Counted(&shared.open);
     let Ok(mut server) = TcpStream::connect(shared.target).await else {
@@ -210,7 +217,8 @@ async fn carry(mut client: TcpStream, [up, down]: [Fault; 2], shared: Arc<Shared
     }
     let ended = {
         let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
-        let (up, down) = (Pump { fault: up, shared: &shared }, Pump { fault: down, shared: &shared });
+        let up = Pump { fault: up, random: random.fork(), shared: &shared };
+        let down = Pump { fault: down, random: random.fork(), shared: &shared };
         tokio::try_join!(up.run(from_client, to_server), down.run(from_server, to_client))
     };
     if ended.is_err_and(|end| end == End::Reset) {
@@ -240,18 +248,14 @@ impl From<io::Error> for End {
 
 struct Pump<'a> {
     fault: Fault,
+    random: Random,
     shared: &'a Shared,
 }
 
 impl Pump<'_> {
     async fn run(mut self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> Result<(), End> {
         let (mut buffer, mut moved) = (vec![0; 32 * 1024], 0);
-        match self.fault {
-            Fault::Delay(_) => self.shared.note("delayed"),
-            Fault::Throttle(_) => self.shared.note("throttled"),
-            Fault::Trickle(_) => self.shared.note("byte by byte"),
-            Fault::None | Fault::Stall { .. } | Fault::Cut { .. } => {}
-        }
+        self.note_slowness();
         loop {
             let length = from.read(&mut buffer).await?;
             if length == 0 {
@@ -263,10 +267,23 @@ impl Pump<'_> {
         }
     }
 
+    fn note_slowness(&self) {
+        match self.fault {
+            Fault::Delay(_) => self.shared.note("delayed"),
+            Fault::Throttle(_) => self.shared.note("throttled"),
+            Fault::Trickle(_) => self.shared.note("byte by byte"),
+            Fault::None | Fault::Stall { .. } | Fault::Cut { .. } => {}
+        }
+    }
+
     /// Passes a piece on, before which so many bytes were moved.
     async fn pass(&mut self, piece: &[u8], moved: usize, to: &mut WriteHalf<'_>) -> Result<(), End> {
         if self.shared.is_quiet() {
             return Ok(to.write_all(piece).await?);
+        }
+        if matches!(self.fault, Fault::None) && self.random.below(1000) < self.shared.weather.later {
+            self.fault = self.shared.weather.fault(&mut self.random, moved);
+            self.note_slowness();
         }
         match self.fault {
             Fault::None => to.write_all(piece).await?,
@@ -315,6 +332,6 @@ impl Pump<'_> {
 }
 
 /// Faults between clients and the gateway: many, as each client is alone with its own.
-pub const CLIENTS: Weather = Weather { percent: 70, reach: MIB, stall: Duration::from_millis(7_000) };
+pub const CLIENTS: Weather = Weather { percent: 70, later: 5, reach: MIB, stall: Duration::from_millis(7_000) };
 /// Faults between the gateway and the store: fewer, as a request may need several.
-pub const STORE: Weather = Weather { percent: 45, reach: 2 * MIB, stall: Duration::from_millis(4_000) };
+pub const STORE: Weather = Weather { percent: 45, later: 10, reach: 2 * MIB, stall: Duration::from_millis(4_000) };

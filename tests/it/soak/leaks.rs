@@ -1,8 +1,9 @@
 //! What the gateway holds: memory, descriptors, requests, connections, places for uploads.
 
+use std::fmt;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
@@ -24,6 +25,13 @@ pub struct Reading {
     pub resident_kib: u64,
     pub peak_kib: u64,
     pub descriptors: usize,
+}
+
+impl fmt::Display for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { resident_kib, peak_kib, descriptors } = self;
+        write!(f, "{resident_kib} KiB resident ({peak_kib} KiB at most), {descriptors} descriptors")
+    }
 }
 
 impl Reading {
@@ -78,7 +86,7 @@ pub async fn until_few_connections(served: &Served, store: &FaultProxy, before: 
             return Ok(());
         }
         if Instant::now() > end {
-            return Err(format!("{} connections to the store, {now:?}, before: {before:?}", store.open()));
+            return Err(format!("{} connections to the store, {now}, before: {before}", store.open()));
         }
     }
 }
@@ -107,8 +115,17 @@ async fn take_all<'a>(
     for (key, framing, begin, end) in uploads {
         let mut stream = TcpStream::connect(served.a.address).await.unwrap();
         let token = &served.a.token;
-        let head = format!("PUT /bkt/{key} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{framing}\r\n");
-        stream.write_all(&[head.as_bytes(), &begin].concat()).await.unwrap();
+        let head = format!(
+            "PUT /bkt/{key} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nAuthorization: Bearer {token}\r\n{framing}\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The place for an unknown length is taken before the body is asked for.
+        let mut interim = vec![0; raw::CONTINUE.len()];
+        let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut interim)).await;
+        if !matches!(read, Ok(Ok(_))) || interim != raw::CONTINUE {
+            return Err(format!("a place is missing for {key}: {}", String::from_utf8_lossy(&interim)));
+        }
+        stream.write_all(&begin).await.unwrap();
         open.push((stream, end));
     }
     let end = Instant::now() + Duration::from_secs(6);

@@ -64,6 +64,29 @@ impl Plan {
     }
 }
 
+/// What is wrong, by what it is wrong with.
+#[derive(Default)]
+struct Findings(BTreeMap<&'static str, Vec<String>>);
+
+impl Findings {
+    fn add(&mut self, about: &'static str, found: impl IntoIterator<Item = String>) {
+        for text in found {
+            self.0.entry(about).or_default().push(text);
+        }
+    }
+}
+
+impl std::fmt::Display for Findings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (about, found) in &self.0 {
+            writeln!(f, "{about}: {} findings", found.len())?;
+            // The first ones tell most; the others often follow from them.
+            found.iter().take(6).try_for_each(|text| writeln!(f, "  {text}"))?;
+        }
+        Ok(())
+    }
+}
+
 /// A gateway between two kinds of proxies.
 struct World {
     store: Store,
@@ -257,30 +280,30 @@ async fn random_operations_under_faults_leave_what_was_acknowledged_and_nothing_
     let (mut workers, struck) = world.work(&plan).await;
     println!("  faults at clients: {struck:?}\n  faults at the store: {:?}", world.before_store.struck());
 
-    let mut complaints: Vec<_> = workers.iter_mut().flat_map(|worker| std::mem::take(&mut worker.complaints)).collect();
-    complaints.extend(leaks::until_idle(&world.served).await.err());
-    complaints.extend(leaks::until_few_connections(&world.served, &world.before_store, world.at_start).await.err());
+    let mut findings = Findings::default();
+    findings.add("answers", workers.iter_mut().flat_map(|worker| std::mem::take(&mut worker.complaints)));
+    findings.add("requests", leaks::until_idle(&world.served).await.err());
+    let settled = leaks::until_few_connections(&world.served, &world.before_store, world.at_start).await;
+    findings.add("connections", settled.err());
     let at_end = Reading::of(&world.served);
-    complaints.extend(leaks::check_places(&world.served).await.err());
-    complaints.extend(leaks::until_idle(&world.served).await.err());
+    findings.add("places", leaks::check_places(&world.served).await.err());
+    findings.add("requests", leaks::until_idle(&world.served).await.err());
     let counted = leaks::metric(&world.served, "countersign_requests_total").await;
-    println!("  process: at the start {:?}, at the end {at_end:?}", world.at_start);
-    if at_end.resident_kib > world.at_start.resident_kib + GROWTH_KIB {
-        complaints.push(format!("memory grew: {:?} to {at_end:?}", world.at_start));
-    }
+    println!("  process: at the start {}, at the end {at_end}", world.at_start);
+    let grown = at_end.resident_kib.saturating_sub(world.at_start.resident_kib);
+    findings.add("memory", (grown > GROWTH_KIB).then(|| format!("it grew by {grown} KiB")));
 
     let (records, of_log) = world.stop().await;
-    complaints.extend(of_log);
-    if records.len().to_string() != counted.to_string() {
-        complaints.push(format!("{counted} requests are counted, {} are recorded", records.len()));
-    }
+    findings.add("log", of_log);
+    let differs = records.len().to_string() != counted.to_string();
+    findings.add("audit", differs.then(|| format!("{counted} requests are counted, {} are recorded", records.len())));
     let is_ours = |record: &&serde_json::Value| !record["key"].as_str().is_some_and(|key| key.starts_with("a/warm"));
     let ours: Vec<_> = records.iter().filter(is_ours).cloned().collect();
     let audit = Audit::new(&ours);
     let journal: Vec<_> = workers.iter_mut().flat_map(|worker| std::mem::take(&mut worker.wire.journal)).collect();
-    complaints.extend(audit.complaints(&journal));
-    complaints.extend(world.check_objects(&workers, &audit.written()).await);
-    complaints.extend(world.check_uploads(&workers, &audit).await);
+    findings.add("audit", audit.complaints(&journal));
+    findings.add("objects", world.check_objects(&workers, &audit.written()).await);
+    findings.add("uploads", world.check_uploads(&workers, &audit).await);
     println!(
         "  requests: {} sent, {} answered, {} recorded: {:?}",
         journal.len(),
@@ -288,6 +311,5 @@ async fn random_operations_under_faults_leave_what_was_acknowledged_and_nothing_
         ours.len(),
         audit.outcomes()
     );
-    complaints.truncate(30);
-    assert!(complaints.is_empty(), "SOAK_SEED={}:\n{}", plan.seed, complaints.join("\n"));
+    assert!(findings.0.is_empty(), "SOAK_SEED={}:\n{findings}", plan.seed);
 }

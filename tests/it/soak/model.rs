@@ -113,11 +113,6 @@ impl Keys {
         }
     }
 
-    /// Whether nothing is uncertain about a key.
-    pub fn is_settled(&self, key: &str) -> bool {
-        self.acceptable(key).len() == 1
-    }
-
     /// Every key that was ever written, or may have been.
     pub fn names(&self) -> impl Iterator<Item = &String> {
         self.0.keys()

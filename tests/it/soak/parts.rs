@@ -23,7 +23,10 @@ impl Worker {
         let id = match self.tell(ask).await {
             Told::Done(answer) => answer.element("UploadId"),
             Told::Spoilt => return,
-            Told::Unclear => return drop(self.may_be_open.insert(key)),
+            Told::Unclear => {
+                self.may_be_open.insert(key);
+                return;
+            }
             Told::Refused(answer) => return self.complain(&format!("beginning {key}: {:?}", answer.outcome())),
         };
         self.may_be_open.insert(key.clone());
@@ -95,7 +98,9 @@ impl Worker {
         let query = format!("?uploadId={id}");
         match self.tell(self.ask("AbortMultipartUpload", "DELETE", key, &query, Vec::new(), Vec::new())).await {
             // A part that is still under way may bring the upload back.
-            Told::Done(_) if clear => drop(self.may_be_open.remove(key)),
+            Told::Done(_) if clear => {
+                self.may_be_open.remove(key);
+            }
             Told::Done(_) | Told::Spoilt | Told::Unclear => {}
             Told::Refused(answer) => self.complain(&format!("aborting {key}: {:?}", answer.outcome())),
         }

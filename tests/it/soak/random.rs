@@ -20,6 +20,11 @@ impl Random {
         word ^ (word >> 31)
     }
 
+    /// Numbers for something that goes on beside this.
+    pub fn fork(&mut self) -> Self {
+        Self(self.next())
+    }
+
     /// A number below a limit, 0 if the limit is 0.
     pub fn below(&mut self, limit: usize) -> usize {
         let limit = u64::try_from(limit).unwrap().max(1);
