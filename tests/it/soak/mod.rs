@@ -117,7 +117,7 @@ impl World {
         let address = store.endpoint.strip_prefix("http://").unwrap().parse().unwrap();
         let before_store = FaultProxy::start(address, STORE, Random::new(plan.seed, u64::MAX));
         let untouched: BTreeMap<_, _> =
-            (0..4_usize).map(|n| (format!("c/untouched-{n}"), super::support::pattern(1000 * n))).collect();
+            (0..4_usize).map(|n| (format!("c/untouched-{n}"), super::support::pattern(1000 * n + 1))).collect();
         for (key, body) in &untouched {
             store.put(key, body).await;
         }
