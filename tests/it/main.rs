@@ -40,6 +40,7 @@ mod refusals_midway;
 mod secrets;
 mod shutdown;
 mod slow_stores;
+mod soak;
 mod store_lies;
 mod tagging;
 mod tls;
