@@ -3,37 +3,31 @@
 //! Each stage takes what the stage before produced, so that none can be left out: `Arrival → Claim → Caller → S3Call → Permit → Admission
 //! → Outbound → UpstreamReply → Reply`. Whatever stops it is a [`Refusal`].
 
+mod carry_out;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::request::Parts;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::administration::{forward, list_buckets};
 use crate::arrival::{Arrival, ConnectionFacts, Framing};
 use crate::audit::record::Decision;
 use crate::audit::{Auditor, Ticket};
 use crate::auth::{AuthError, Authenticators, Caller, Claim};
-use crate::base::{RequestId, UtcInstant};
-use crate::body::{BodyLimits, Fault, Throttle, UploadBody, UploadWatch, linger};
-use crate::bounded::{self, CollectError};
-use crate::documents::{Errand, attributes, delete_objects, tagging};
+use crate::base::{RequestId, RouteId, UtcInstant};
+use crate::body::{BodyLimits, Fault, UploadWatch, linger};
+use crate::documents::delete_objects;
 use crate::limits::meter::Direction;
-use crate::limits::{Admission, BodyTerms, Limiter, Meter, Passage};
+use crate::limits::{Admission, Limiter, Meter, Passage};
 use crate::listing;
-use crate::multipart::{Carrier, calls, copy, unknown_length};
-use crate::respond::local::ListedBucket;
-use crate::respond::{Refusal, RefusalKind, Reply, local, relay};
+use crate::multipart::Carrier;
+use crate::respond::{Refusal, RefusalKind, Reply, local};
 use crate::rules::{BatchScope, Denied, Permit, RuleSet, Scope};
 use crate::s3::addressing::locate_path;
-use crate::s3::administration::MAX_REQUEST_BYTES;
-use crate::s3::complete_upload::MAX_DOCUMENT_BYTES;
-use crate::s3::{
-    self, Bucket, Buckets, IdentifyError, Operation, PassThrough, S3Call, S3ErrorCode, UploadHead, identify,
-};
+use crate::s3::{self, Buckets, IdentifyError, Operation, S3Call, S3ErrorCode, identify};
 use crate::sign::Signer;
 use crate::upstream::Upstreams;
 
@@ -99,7 +93,6 @@ impl Gateway {
             .inspect_err(|error| note_unidentified(ticket, head, &self.buckets, error))
             .map_err(|error| self.hide_bucket(error, &caller))?;
         ticket.note_call(&call);
-        check_clear_text(connection, &call)?;
         let call = match call.operation {
             Operation::DeleteObjects => Box::pin(self.complete(call, &caller, remains, ticket)).await?,
             _ => call,
@@ -107,9 +100,18 @@ impl Gateway {
         let permit =
             self.rules.authorise(caller, call, &self.buckets).inspect_err(|denied| note_denial(ticket, denied))?;
         ticket.note_decision(Decision::Allow, Some(permit.rule()));
-        remains.passage = Some(self.limiter.enter(&permit, Instant::now().into_std())?);
+        check_clear_text(connection, permit.call())?;
+        remains.passage = Some(self.limiter.enter(&permit, self.store_of(&permit), Instant::now().into_std())?);
         let admission = Admission::admit(permit)?;
         self.answer(admission, head.uri.path(), remains, ticket).await
+    }
+
+    /// The store that a call is carried to. The list of buckets is that of the pass-through mapping's.
+    fn store_of(&self, permit: &Permit) -> Option<RouteId> {
+        match permit.call().resource.bucket() {
+            Some(bucket) => Some(bucket.route),
+            None => self.buckets.pass_through().map(|mapping| mapping.route),
+        }
     }
 
     /// Establishes who asks. Failures are counted for the address, but for those that are the gateway's own.
@@ -207,202 +209,6 @@ impl Gateway {
         }
     }
 
-    /// Lists the configured buckets that are visible, and those of the store behind the pass-through mapping.
-    async fn list_buckets(
-        &self,
-        permit: &Permit,
-        visible: &[Arc<Bucket>],
-        ticket: &mut Ticket,
-    ) -> Result<Reply, Refusal> {
-        let (caller, call, created) = (permit.caller(), permit.call(), local::creation_date(self.since));
-        let listed = |bucket: &Arc<Bucket>| ListedBucket {
-            name: bucket.name.clone(),
-            created: created.clone(),
-            region: self.signer.route(bucket.route).region.clone(),
-        };
-        let mut all: Vec<_> = visible.iter().map(listed).collect();
-        let asks = |_: &&PassThrough| self.rules.may_show_passed_through(caller, &self.buckets);
-        if let Some(mapping) = self.buckets.pass_through().filter(asks) {
-            let is_visible = |name: &str| {
-                let bucket = self.buckets.get(name).filter(|bucket| bucket.passed_through);
-                bucket.is_some_and(|bucket| self.rules.shows(caller, &bucket))
-            };
-            let (signer, upstreams) = (&self.signer, &self.upstreams);
-            all.extend(list_buckets::of_store(mapping.route, call, is_visible, signer, upstreams, ticket).await?);
-            all.sort_by(|a, b| a.name.cmp(&b.name));
-        }
-        local::list_buckets(caller, call, &all)
-    }
-
-    /// Carries out a call on a bucket or key: forwards it, or does what a part or a copy of an object needs. `resource` is its path, for
-    /// an error that comes after the answer has begun.
-    async fn carry_out(
-        &self,
-        carrier: Carrier,
-        resource: &str,
-        remains: &mut Remains,
-        ticket: &mut Ticket,
-    ) -> Result<Reply, Refusal> {
-        let (admission, call) = (Arc::clone(&carrier.admission), carrier.admission.permit().call());
-        match call.operation {
-            Operation::UploadPart => {
-                let (terms, query) = calls::part(&carrier)?;
-                self.forward(&carrier, terms, &query, remains, ticket).await
-            }
-            _ if has_unknown_length(call) => {
-                let slot = unknown_length::reserve(&self.upstreams, &carrier.bucket)?;
-                let _share = self.limiter.unknown_length_share(carrier.bucket.route, admission.permit())?;
-                let body = self.attach(&admission, admission.body_terms(), remains, ticket).await?;
-                Box::pin(unknown_length::store(carrier, body, slot, ticket)).await
-            }
-            operation if takes_steps(operation) => {
-                Box::pin(self.carry_out_in_steps(carrier, resource, remains, ticket)).await
-            }
-            _ => self.forward(&carrier, admission.body_terms(), &call.query, remains, ticket).await,
-        }
-    }
-
-    /// Carries out a call that is more than one request passed on: parts, copies, documents, settings.
-    async fn carry_out_in_steps(
-        &self,
-        carrier: Carrier,
-        resource: &str,
-        remains: &mut Remains,
-        ticket: &mut Ticket,
-    ) -> Result<Reply, Refusal> {
-        let (admission, call) = (Arc::clone(&carrier.admission), carrier.admission.permit().call());
-        match call.operation {
-            Operation::CreateMultipartUpload => calls::create(&carrier, ticket).await,
-            Operation::CompleteMultipartUpload => {
-                let body = self.collect(remains, MAX_DOCUMENT_BYTES).await?;
-                calls::complete(&carrier, &body, resource, ticket).await
-            }
-            Operation::AbortMultipartUpload => calls::abort(&carrier, ticket).await,
-            Operation::ListParts => calls::list(&carrier, ticket).await,
-            Operation::CopyObject => copy::object(&carrier, resource, ticket).await,
-            Operation::UploadPartCopy => copy::part(&carrier, resource, ticket).await,
-            Operation::GetObjectAttributes => attributes::get(&self.errand(&admission, &carrier.bucket), ticket).await,
-            Operation::GetObjectTagging => tagging::get(&self.errand(&admission, &carrier.bucket), ticket).await,
-            Operation::PutObjectTagging => {
-                let limit = s3::tagging::MAX_DOCUMENT_BYTES;
-                let body = self.read_document(call.document.as_ref(), limit, remains, ticket).await?;
-                tagging::put(&self.errand(&admission, &carrier.bucket), &body, ticket).await
-            }
-            Operation::DeleteObjectTagging => tagging::delete(&self.errand(&admission, &carrier.bucket), ticket).await,
-            _ => {
-                let document = match &call.document {
-                    Some(_) => {
-                        Some(self.read_document(call.document.as_ref(), MAX_REQUEST_BYTES, remains, ticket).await?)
-                    }
-                    None => None,
-                };
-                let (signer, upstreams) = (&carrier.signer, &carrier.upstreams);
-                forward::forward(&admission, &carrier.bucket, document, signer, upstreams, ticket).await
-            }
-        }
-    }
-
-    fn errand<'a>(&'a self, admission: &'a Admission, bucket: &'a Bucket) -> Errand<'a> {
-        Errand { signer: &self.signer, upstreams: &self.upstreams, admission, bucket }
-    }
-
-    async fn forward(
-        &self,
-        carrier: &Carrier,
-        terms: BodyTerms,
-        query: &[(String, String)],
-        remains: &mut Remains,
-        ticket: &mut Ticket,
-    ) -> Result<Reply, Refusal> {
-        let (admission, bucket) = (&carrier.admission, &carrier.bucket);
-        let call = admission.permit().call();
-        let body = match call.upload.as_ref().and_then(|upload| upload.length) {
-            Some(length) => Some((self.attach(admission, terms, remains, ticket).await?, length)),
-            None => None,
-        };
-        let outbound = self.signer.prepare(admission, bucket, query, body)?;
-        let reply = self.upstreams.send(outbound).await?;
-        ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
-        relay::relay(reply, call, &self.signer.route(bucket.route).region).await
-    }
-
-    /// Collects the document of a caller who is already known and permitted, never past a limit.
-    async fn collect(&self, remains: &mut Remains, limit: usize) -> Result<Bytes, Refusal> {
-        let body = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
-        let collected = tokio::time::timeout(self.body_limits.idle, bounded::collect(body, limit)).await;
-        match collected {
-            Err(_) => Err(Fault::ClientIdle { seconds: self.body_limits.idle.as_secs() }.into()),
-            Ok(Ok(document)) => {
-                if let Some(meter) = remains.upload_meter() {
-                    meter.charge(document.len(), Instant::now().into_std());
-                }
-                Ok(document)
-            }
-            Ok(Err(CollectError::TooLong(limit))) => {
-                let message = "The document is longer than any of its kind.";
-                Err(Refusal::new(
-                    S3ErrorCode::MalformedXML,
-                    RefusalKind::Client,
-                    message,
-                    format!("over {limit} bytes"),
-                ))
-            }
-            Ok(Err(CollectError::Body(_))) => Err(Fault::ClientGone.into()),
-        }
-    }
-
-    /// Reads the document of a call with the checks of an upload: digests, framing, pace, and never past a limit.
-    async fn read_document(
-        &self,
-        head: Option<&UploadHead>,
-        limit: u64,
-        remains: &mut Remains,
-        ticket: &mut Ticket,
-    ) -> Result<Bytes, Refusal> {
-        let head = head.ok_or_else(|| internal("a document without its head"))?;
-        if head.length.is_some_and(|length| length > limit) {
-            return Err(too_long(limit));
-        }
-        let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
-        let terms = BodyTerms { min_size: 0, max_size: Some(limit), check_type: None };
-        let mut body = UploadBody::attach(head, terms, source, self.body_limits);
-        if let Some(meter) = remains.upload_meter() {
-            body.throttle(Throttle::new(meter));
-        }
-        let watch = Arc::clone(body.watch());
-        remains.upload = Some(Arc::clone(&watch));
-        ticket.note_upload(Arc::new(move || watch.client_bytes()));
-        let mut document = BytesMut::new();
-        loop {
-            match body.next_checked().await {
-                Ok(Some(piece)) => document.extend_from_slice(&piece),
-                Ok(None) => return Ok(document.freeze()),
-                Err(Fault::TooLarge { max }) => return Err(too_long(max)),
-                Err(fault) => return Err(fault.into()),
-            }
-        }
-    }
-
-    /// Puts the stages on the body of an upload. This is the first moment at which the body is polled.
-    async fn attach(
-        &self,
-        admission: &Admission,
-        terms: BodyTerms,
-        remains: &mut Remains,
-        ticket: &mut Ticket,
-    ) -> Result<UploadBody, Refusal> {
-        let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
-        let mut body = UploadBody::attach(admission.upload(), terms, source, self.body_limits);
-        if let Some(meter) = remains.upload_meter() {
-            body.throttle(Throttle::new(meter));
-        }
-        let watch = Arc::clone(body.watch());
-        remains.upload = Some(Arc::clone(&watch));
-        ticket.note_upload(Arc::new(move || watch.client_bytes()));
-        body.prime().await?;
-        Ok(body)
-    }
-
     fn finish(
         &self,
         outcome: Result<Reply, Refusal>,
@@ -450,20 +256,6 @@ impl Gateway {
         }
         true
     }
-}
-
-/// Whether an operation is more than one request passed on. The location of a bucket is asked for only to know that it exists.
-fn takes_steps(operation: Operation) -> bool {
-    use Operation as Op;
-    let passed_on = matches!(
-        operation,
-        Op::GetObject | Op::HeadObject | Op::PutObject | Op::UploadPart | Op::DeleteObject | Op::HeadBucket
-    );
-    !passed_on
-}
-
-fn has_unknown_length(call: &S3Call) -> bool {
-    call.upload.as_ref().is_some_and(|upload| upload.length.is_none())
 }
 
 fn check_framing(framing: Framing) -> Result<(), Refusal> {
@@ -518,12 +310,6 @@ fn note_verdicts(ticket: &mut Ticket, scope: &BatchScope) {
         let reason = format!("none of the objects may be deleted, the first because {denied}");
         ticket.note_refusal(RefusalKind::Denied.as_str(), S3ErrorCode::AccessDenied.as_str(), reason);
     }
-}
-
-fn too_long(limit: u64) -> Refusal {
-    let message = "The document is longer than any of its kind.";
-    let reason = format!("the document has more than {limit} bytes");
-    Refusal::new(S3ErrorCode::MaxMessageLengthExceeded, RefusalKind::Client, message, reason)
 }
 
 fn internal(reason: &str) -> Refusal {

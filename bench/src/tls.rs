@@ -1,6 +1,7 @@
 //! Certificates for one run, and what both ends make of them.
 
 use std::error::Error;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,7 +26,10 @@ pub fn write_certificates(folder: &Path) -> Result<(), Box<dyn Error>> {
     let certificate = params.signed_by(&key, &authority)?;
     std::fs::write(folder.join("ca.pem"), authority.pem())?;
     std::fs::write(folder.join("server.pem"), certificate.pem())?;
-    std::fs::write(folder.join("server.key"), key.serialize_pem())?;
+    let key_file = folder.join("server.key");
+    std::fs::write(&key_file, key.serialize_pem())?;
+    // A gateway refuses a key that everybody can read.
+    std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600))?;
     Ok(())
 }
 

@@ -4,24 +4,21 @@
 //! sub-resource answers with the listing or the object instead. Access control lists name the gateway's account and are written anew.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::administration::{bad_answer, collect_answer};
 use crate::audit::Ticket;
-use crate::body::digest_check::DigestCheck;
-use crate::body::{Fault, Stage};
 use crate::limits::Admission;
 use crate::respond::body::Source;
 use crate::respond::{AnswerBody, Refusal, RefusalKind, Reply, headers, local, relay};
 use crate::s3::administration::{self as document, Answer};
-use crate::s3::operation::Level;
 use crate::s3::xml::Element;
-use crate::s3::{Bucket, Operation, S3Call, S3ErrorCode, UploadHead};
+use crate::s3::{Bucket, Operation, S3Call, S3ErrorCode};
 use crate::sign::Signer;
 use crate::upstream::{UpstreamReply, Upstreams};
 
-/// Carries out a forwarded call. `document` is the collected body of a request that has one.
+/// Carries out a forwarded call. `document` is the collected body of a request that has one, its digests checked.
 ///
 /// # Errors
 /// [`Refusal`] if the document is not acceptable, the store refuses, or it answers with something else.
@@ -36,8 +33,7 @@ pub async fn forward(
     let call = admission.permit().call();
     let region = &signer.route(bucket.route).region;
     let outbound = match (&call.document, document) {
-        (Some(declared), Some(document)) => {
-            verify(declared, &document)?;
+        (Some(_), Some(document)) => {
             let in_headers = call.headers.pass.keys().any(|name| is_acl(name.as_str()));
             let checked = document::check(call.operation, &document, region, in_headers)?;
             signer.prepare_administration(admission, bucket, checked)?
@@ -45,7 +41,7 @@ pub async fn forward(
         _ => signer.prepare(admission, bucket, &call.query, None)?,
     };
     if changes_a_setting(call) {
-        ensure_known(call, bucket, signer, upstreams).await?;
+        ensure_known(admission, bucket, signer, upstreams).await?;
     }
     let reply = upstreams.send(outbound).await?;
     ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
@@ -58,19 +54,32 @@ pub async fn forward(
     }
 }
 
-/// Whether a call changes a bucket under the name of a sub-resource.
+/// Whether a call changes a bucket or an object under the name of a sub-resource.
 fn changes_a_setting(call: &S3Call) -> bool {
     let spec = call.operation.spec();
-    spec.level == Level::Bucket && spec.method != "GET" && !spec.required_query.is_empty()
+    matches!(spec.method, "PUT" | "DELETE") && !spec.required_query.is_empty()
 }
 
-/// Asks the store for the setting that is to be changed. One that does not know it would answer with a listing here, and then carry out the
-/// plain request: `DELETE /B?encryption` removes the bucket, and `PUT` reports a success that is none (Ceph RGW 16).
-async fn ensure_known(call: &S3Call, bucket: &Bucket, signer: &Signer, upstreams: &Upstreams) -> Result<(), Refusal> {
-    let parameters: Vec<_> = call.query.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-    let reply = upstreams.send(signer.prepare_listing(bucket, &parameters)?).await?;
-    if !reply.head.status.is_success() {
+/// Asks the store for the setting that is to be changed. One that does not know it would answer with a listing or the object here, and then
+/// carry out the plain request: `DELETE /B?encryption` removes the bucket, and `PUT` reports a success that is none (Ceph RGW 16). Only an
+/// answer about the setting lets the change go on; a store that is busy or refuses has told nothing.
+async fn ensure_known(
+    admission: &Admission,
+    bucket: &Bucket,
+    signer: &Signer,
+    upstreams: &Upstreams,
+) -> Result<(), Refusal> {
+    let call = admission.permit().call();
+    let reply = upstreams.send(signer.prepare_question(admission, bucket)?).await?;
+    let status = reply.head.status;
+    if status == StatusCode::NOT_FOUND || status == StatusCode::BAD_REQUEST {
         return Ok(());
+    }
+    if !status.is_success() {
+        return Err(relay::read_error(reply, call).await);
+    }
+    if call.resource.key().is_some() && reply.head.headers.contains_key(ETAG) {
+        return Err(unknown_there("the object"));
     }
     let body = collect_answer(reply.body).await?;
     let root = std::str::from_utf8(&body).ok().and_then(|text| Element::parse(text.trim_start()).ok());
@@ -82,22 +91,6 @@ async fn ensure_known(call: &S3Call, bucket: &Bucket, signer: &Signer, upstreams
 
 fn is_acl(header: &str) -> bool {
     header == "x-amz-acl" || header.starts_with("x-amz-grant-")
-}
-
-/// Compares a document with every digest that its head declares.
-pub fn verify(declared: &UploadHead, document: &Bytes) -> Result<(), Fault> {
-    let checks = [
-        declared.sha256.map(DigestCheck::content_sha256),
-        declared.md5.clone().map(DigestCheck::content_md5),
-        declared.checksum.clone().map(|(algorithm, value)| DigestCheck::checksum(algorithm, value)),
-    ];
-    for mut check in checks.into_iter().flatten() {
-        if !document.is_empty() {
-            check.push(document.clone(), &mut |_| Ok(()))?;
-        }
-        check.finish(&mut |_| Ok(()))?;
-    }
-    Ok(())
 }
 
 async fn pass_on(

@@ -97,8 +97,10 @@ impl Ticket {
             Resource::Object(_, key) => Some(key.as_str().to_owned()),
             Resource::Bucket(_) | Resource::Service => call.parameter("prefix").map(str::to_owned),
         };
-        self.record.source =
-            call.source.as_ref().map(|source| format!("{}/{}", source.bucket.name, source.key.as_str()));
+        self.record.source = call.source.as_ref().map(|source| match &source.version_id {
+            Some(version) => format!("{}/{}?versionId={version}", source.bucket.name, source.key.as_str()),
+            None => format!("{}/{}", source.bucket.name, source.key.as_str()),
+        });
     }
 
     /// What of a request that was not understood can be named all the same. Bucket and key are the client's words, decoded once.
@@ -131,6 +133,12 @@ impl Ticket {
         self.record.upstream = Some(name.to_owned());
         self.record.upstream_status = Some(status);
         self.record.upstream_ms = Some(milliseconds(first_byte));
+    }
+
+    /// That what was noted of a store's answer was only the beginning: another request follows, which may have no answer.
+    pub fn forget_upstream(&mut self) {
+        self.record.upstream_status = None;
+        self.record.upstream_ms = None;
     }
 
     /// The request's id.

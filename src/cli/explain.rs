@@ -20,7 +20,7 @@ use crate::respond::Refusal;
 use crate::rules::explain::{Asked, Trace, is_listing};
 use crate::rules::{Action, Denied, RuleSet, RuleSettings};
 use crate::s3::operation::{Level, OperationSpec};
-use crate::s3::{Bucket, IdentifyError, identify};
+use crate::s3::{Bucket, IdentifyError, Operation, identify};
 use question::{Place, Question, Wanted};
 use report::Report;
 
@@ -140,6 +140,11 @@ impl Answering<'_> {
             report.add(trace);
         }
         self.trace_source(report);
+        if let (Operation::DeleteObjects, Some(bucket)) = (call.operation, call.resource.bucket()) {
+            // Each object is a question of its own; about the bucket the gateway decides only whether to read which they are.
+            self.rules.admit_batch(&self.question.caller, bucket)?;
+            return Ok(RuleId::new("(decided for each object)"));
+        }
         let authorised = self.rules.authorise(self.question.caller.clone(), call, &self.config.buckets);
         let permit = authorised.inspect_err(|denied| {
             if let Denied::Header { rule, .. } | Denied::ResponseOverride { rule, .. } = denied {

@@ -187,30 +187,32 @@ impl Limiter {
         }
     }
 
-    /// Lets a permitted call pass, if its caller is within every limit. What it takes comes back when the passage is dropped.
+    /// Lets a permitted call to a store pass, if its caller is within every limit. What it takes comes back when the passage is dropped.
     ///
     /// # Errors
     /// [`Limited`] with a limit that is reached. Nothing is taken then.
-    pub fn enter(&self, permit: &Permit, now: Instant) -> Result<Passage, Limited> {
-        self.try_enter(permit, nanos(self.since, now)).inspect_err(|_| self.count_refused())
+    pub fn enter(&self, permit: &Permit, store: Option<RouteId>, now: Instant) -> Result<Passage, Limited> {
+        self.try_enter(permit, store, nanos(self.since, now)).inspect_err(|_| self.count_refused())
     }
 
-    fn try_enter(&self, permit: &Permit, now: Nanos) -> Result<Passage, Limited> {
+    fn try_enter(&self, permit: &Permit, store: Option<RouteId>, now: Nanos) -> Result<Passage, Limited> {
         let principal = permit.caller().principal();
-        let share = match permit.call().resource.bucket() {
-            Some(bucket) => self.share(bucket.route, principal)?,
+        let share = match store {
+            Some(route) => self.share(route, principal)?,
             None => None,
         };
         let mut held = Vec::new();
         if let Some(each) = &self.everywhere {
             held.push(self.held(each, Whose::Principal, principal, now));
         }
-        if let Some(limits) = self.rules.get(permit.rule()) {
+        let rules = if self.rules.is_empty() { Vec::new() } else { permit.rules() };
+        for rule in rules {
+            let Some(limits) = self.rules.get(rule) else { continue };
             if let Some(each) = &limits.each {
-                held.push(self.held(each, Whose::PrincipalUnder(permit.rule().clone()), principal, now));
+                held.push(self.held(each, Whose::PrincipalUnder(rule.clone()), principal, now));
             }
             if let Some((rates, account)) = &limits.together {
-                held.push(Held::new(Whose::Rule(permit.rule().clone()), *rates, Arc::clone(account)));
+                held.push(Held::new(Whose::Rule(rule.clone()), *rates, Arc::clone(account)));
             }
         }
         let direction = if permit.call().upload.is_some() { Direction::Upload } else { Direction::Download };

@@ -69,7 +69,9 @@ impl World {
 
     fn at(&self, millis: u64, principal: &str, method: &str, target: &str) -> Result<Passage, Limited> {
         let now = self.start + Duration::from_millis(millis);
-        self.limiter.enter(&permit(&self.rules, principal, method, target), now)
+        let permit = permit(&self.rules, principal, method, target);
+        let store = permit.call().resource.bucket().map(|bucket| bucket.route);
+        self.limiter.enter(&permit, store, now)
     }
 }
 

@@ -37,19 +37,22 @@ pub async fn object(carrier: &Carrier, resource: &str, ticket: &mut Ticket) -> R
     let (admission, call) = (&carrier.admission, carrier.admission.permit().call());
     let source = source_of(call)?;
     let found = look(carrier, source, ticket).await?;
-    if keeps(call, &TAGGING_DIRECTIVE) && found.tags > 0 && !admission.permit().may_copy_tags() {
-        return Err(client_denied(
-            "The source has tags, which may not be copied. Send x-amz-tagging-directive: REPLACE.",
-        ));
-    }
     let mut headers = call.headers.pass.clone();
+    if keeps(call, &TAGGING_DIRECTIVE) && !admission.permit().may_copy_tags() {
+        if found.tags > 0 {
+            let message = "The source has tags, which may not be copied. Send x-amz-tagging-directive: REPLACE.";
+            return Err(client_denied(message));
+        }
+        // The pin does not cover tags: some may be there by the time of the copy.
+        headers.insert(TAGGING_DIRECTIVE, HeaderValue::from_static("REPLACE"));
+    }
     let set = &admission.terms().set_headers;
-    // What the copy will have is looked at, so the store is told the same: its own idea of the source could be newer.
     let mut object = if keeps(call, &METADATA_DIRECTIVE) { found.metadata()? } else { metadata_of(&headers) };
     object.extend(set.iter().filter(|(name, _)| is_metadata(name)).cloned());
     let rule_changes_metadata = set.iter().any(|(name, _)| is_metadata(name));
     remove_metadata(&mut headers);
-    if !keeps(call, &METADATA_DIRECTIVE) || rule_changes_metadata {
+    // The pin does not cover metadata, so where the rule looks at it the store is told what was looked at.
+    if !keeps(call, &METADATA_DIRECTIVE) || rule_changes_metadata || admission.terms().look_at_metadata() {
         headers.insert(METADATA_DIRECTIVE, HeaderValue::from_static("REPLACE"));
         headers.extend(object.clone());
     }
@@ -61,6 +64,7 @@ pub async fn object(carrier: &Carrier, resource: &str, ticket: &mut Ticket) -> R
     }
     pin(&mut headers, &found);
     let outbound = carrier.signer.prepare_copy(admission, &carrier.bucket, source, &[], headers)?;
+    ticket.forget_upstream();
     let render = |_: &S3Call, root: &Element| render("CopyObjectResult", root);
     calls::finish_late(carrier, outbound, resource, render, ticket).await
 }
@@ -94,6 +98,7 @@ pub async fn part(carrier: &Carrier, resource: &str, ticket: &mut Ticket) -> Res
     pin(&mut headers, &found);
     let query = calls::part_query(number, seal.upload_id);
     let outbound = carrier.signer.prepare_copy(admission, &carrier.bucket, source, &query, headers)?;
+    ticket.forget_upstream();
     let render = |_: &S3Call, root: &Element| render("CopyPartResult", root);
     calls::finish_late(carrier, outbound, resource, render, ticket).await
 }
@@ -192,11 +197,9 @@ fn keeps(call: &S3Call, directive: &HeaderName) -> bool {
     call.headers.pass.get(directive).is_none_or(|value| value == "COPY")
 }
 
-/// What was looked at is what is copied; a client's own condition on the ETag says at least as much, or fails.
+/// What was looked at is what is copied. A condition of the client's own held when it was looked at, and must not widen this one (`*`).
 fn pin(headers: &mut HeaderMap, found: &Found) {
-    if !headers.contains_key(SOURCE_IF_MATCH) {
-        headers.insert(SOURCE_IF_MATCH, found.etag.clone());
-    }
+    headers.insert(SOURCE_IF_MATCH, found.etag.clone());
 }
 
 fn is_metadata(name: &HeaderName) -> bool {

@@ -34,7 +34,7 @@ pub async fn relay(reply: UpstreamReply, call: &S3Call, region: &str) -> Result<
     }
     let mut headers = for_client(&reply.head.headers);
     match call.operation {
-        Operation::GetObject | Operation::HeadObject => protect_object(&mut headers),
+        Operation::GetObject | Operation::HeadObject | Operation::GetObjectTorrent => protect_object(&mut headers),
         Operation::HeadBucket => {
             // The region that clients sign for is the one the gateway is configured with, whatever the store says.
             if let Ok(value) = HeaderValue::from_str(region) {

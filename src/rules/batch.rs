@@ -37,6 +37,14 @@ impl BatchScope {
         self.verdicts.iter().find_map(|verdict| verdict.as_ref().ok())
     }
 
+    /// The rules that permit something, each once.
+    pub fn rules(&self) -> Vec<&RuleId> {
+        let mut rules: Vec<_> = self.verdicts.iter().filter_map(|verdict| verdict.as_ref().ok()).collect();
+        rules.sort_by_key(|rule| rule.as_str());
+        rules.dedup();
+        rules
+    }
+
     /// Why the first object that may not be deleted may not.
     pub fn denial(&self) -> Option<&Denied> {
         self.verdicts.iter().find_map(|verdict| verdict.as_ref().err())

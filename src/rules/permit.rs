@@ -62,6 +62,14 @@ impl Permit {
         &self.rule
     }
 
+    /// Every rule that permits a part of the call, each once: several for a batch, [`Permit::rule`] for all others.
+    pub fn rules(&self) -> Vec<&RuleId> {
+        match &self.scope {
+            Scope::Batch(scope) => scope.rules(),
+            Scope::Whole | Scope::Listing(_) | Scope::Buckets(_) => vec![&self.rule],
+        }
+    }
+
     /// What the request must keep to.
     pub fn terms(&self) -> &Arc<Terms> {
         &self.terms

@@ -90,6 +90,13 @@ pub struct Terms {
     pub rates_together: Rates,
 }
 
+impl Terms {
+    /// Whether they want something of the metadata of a written object.
+    pub fn look_at_metadata(&self) -> bool {
+        !self.content_types.is_empty() || self.check_bytes || !self.require_headers.is_empty()
+    }
+}
+
 /// How much may be done at a time. `None` leaves it open.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rates {

@@ -82,7 +82,6 @@ fn request_root(operation: Operation) -> Option<&'static str> {
         Op::UpdateBucketMetadataAnnotationTableConfiguration => "AnnotationTableConfiguration",
         Op::UpdateBucketMetadataInventoryTableConfiguration => "InventoryTableConfiguration",
         Op::UpdateBucketMetadataJournalTableConfiguration => "JournalTableConfiguration",
-        Op::UpdateObjectEncryption => "ObjectEncryption",
         _ => return None,
     })
 }

@@ -105,8 +105,10 @@ pub fn serving(operation: Operation) -> Serving {
         | Op::PutObjectRetention
         | Op::RestoreObject => Serving::Key(Mapping::Any),
 
-        // A torrent names the bucket of the store and its tracker; the other one a key of encryption.
-        Op::GetObjectTorrent | Op::UpdateObjectEncryption => Serving::Key(Mapping::PassThrough),
+        // A torrent names the bucket of the store and its tracker.
+        Op::GetObjectTorrent => Serving::Key(Mapping::PassThrough),
+        // Nor can a store be asked beforehand: there is no such read.
+        Op::UpdateObjectEncryption => Serving::Not("a store that does not know it overwrites the object"),
 
         Op::CreateBucket
         | Op::DeleteBucket

@@ -51,6 +51,17 @@ impl Signer {
         Ok(Outbound::buffered(request, pieces))
     }
 
+    /// Prepares the question for the setting that an admitted call changes: the same sub-resource, read.
+    ///
+    /// # Errors
+    /// [`SignError`] if the upstream has no credentials.
+    pub fn prepare_question(&self, admission: &Admission, bucket: &Bucket) -> Result<Outbound, SignError> {
+        let call = admission.permit().call();
+        let key = upstream_key(call);
+        let query = canonical_query(call.query.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        self.sign_empty(Draft { method: Method::GET, bucket, key: key.as_deref(), query, headers: HeaderMap::new() })
+    }
+
     /// Prepares the request for the buckets of a store.
     ///
     /// # Errors

@@ -72,7 +72,8 @@ impl Signer {
         let query = canonical_query(query.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         // A PUT without a length is an upload of unknown length to some stores.
         headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-        self.sign_empty(Draft { method: Method::PUT, bucket, key: key.as_deref(), query, headers })
+        let outbound = self.sign_empty(Draft { method: Method::PUT, bucket, key: key.as_deref(), query, headers })?;
+        Ok(outbound.taking_long())
     }
 }
 

@@ -66,6 +66,7 @@ impl Signer {
         let call = admission.permit().call();
         let key = upstream_key(call);
         let object = object_headers(call, admission.terms())?;
+        let completes = matches!(step, MultipartStep::Complete { .. });
         let (method, query, mut headers, pieces) = match step {
             MultipartStep::Whole(pieces) => (Method::PUT, String::new(), object, pieces),
             MultipartStep::Create => {
@@ -102,7 +103,8 @@ impl Signer {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         let (request, _) =
             self.sign(Draft { method, bucket, key: key.as_deref(), query, headers }, &sha256(&pieces))?;
-        Ok(Outbound::buffered(request, pieces))
+        let outbound = Outbound::buffered(request, pieces);
+        Ok(if completes { outbound.taking_long() } else { outbound })
     }
 }
 

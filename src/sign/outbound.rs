@@ -18,6 +18,7 @@ pub struct Outbound {
     route: RouteId,
     watch: Option<Arc<UploadWatch>>,
     request: Request<OutboundBody>,
+    takes_long: bool,
 }
 
 /// Body of a request to a store.
@@ -34,17 +35,33 @@ pub enum OutboundBody {
 impl Outbound {
     pub(in crate::sign) fn empty(request: Request<RouteId>) -> Self {
         let route = *request.body();
-        Self { route, watch: None, request: request.map(|_| OutboundBody::Empty) }
+        Self { route, watch: None, request: request.map(|_| OutboundBody::Empty), takes_long: false }
     }
 
     pub(in crate::sign) fn upload(request: Request<RouteId>, body: UploadBody) -> Self {
         let (route, watch) = (*request.body(), Arc::clone(body.watch()));
-        Self { route, watch: Some(watch), request: request.map(|_| OutboundBody::Upload(Box::new(body))) }
+        Self {
+            route,
+            watch: Some(watch),
+            request: request.map(|_| OutboundBody::Upload(Box::new(body))),
+            takes_long: false,
+        }
     }
 
     pub(in crate::sign) fn buffered(request: Request<RouteId>, pieces: VecDeque<Bytes>) -> Self {
         let route = *request.body();
-        Self { route, watch: None, request: request.map(|_| OutboundBody::Buffered(pieces)) }
+        Self { route, watch: None, request: request.map(|_| OutboundBody::Buffered(pieces)), takes_long: false }
+    }
+
+    /// Marks a request that a store may work on for minutes before it answers: a copy, the end of a multipart upload.
+    #[must_use]
+    pub fn taking_long(self) -> Self {
+        Self { takes_long: true, ..self }
+    }
+
+    /// Whether the store may work on it for minutes.
+    pub fn takes_long(&self) -> bool {
+        self.takes_long
     }
 
     /// The upstream it goes to.

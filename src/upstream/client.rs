@@ -22,6 +22,8 @@ use crate::upstream::reply::{Lease, ReplyBody, UpstreamReply};
 use crate::upstream::settings::UpstreamSettings;
 use crate::upstream::slots::Slots;
 
+/// How long a store may work on a copy or put an upload together before its answer begins. S3 takes minutes for the largest.
+const LONG_WORK: Duration = Duration::from_secs(600);
 /// How often a running upload is looked at.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -134,8 +136,12 @@ impl Upstream {
         self.breaker.check(Instant::now().into_std()).map_err(|wait| self.resting(wait))?;
         let slot = self.take_slot().await?;
         self.breaker.admit(Instant::now().into_std()).map_err(|wait| self.resting(wait))?;
+        let takes_long = outbound.takes_long();
         let outcome = self.send_on(outbound, slot).await;
-        self.note_health(&outcome);
+        // How long a copy takes is the client's choice of an object, and says nothing about the store.
+        if !(takes_long && matches!(outcome, Err(UpstreamError::NoAnswer { .. }))) {
+            self.note_health(&outcome);
+        }
         outcome
     }
 
@@ -162,10 +168,11 @@ impl Upstream {
     async fn send_on(&self, outbound: Outbound, slot: OwnedSemaphorePermit) -> Result<UpstreamReply, UpstreamError> {
         let watch = outbound.watch().cloned();
         let started = Instant::now();
+        let patience = if outbound.takes_long() { LONG_WORK } else { self.settings.first_byte_timeout };
         let request = outbound.into_request();
         let carries_body = !matches!(request.body(), OutboundBody::Empty);
         let request = request.map(|body| Paced::new(body, Arc::clone(&self.budget)));
-        let (response, connection) = self.exchange(request, watch.as_deref()).await?;
+        let (response, connection) = self.exchange(request, watch.as_deref(), patience).await?;
         let whole = self.settle(&response, watch.as_deref()).await?;
         // A store that refuses a body may never read it, or read it as the next request: then the answers would no longer fit the requests.
         let read_whole = whole && (response.status().is_success() || !carries_body);
@@ -194,6 +201,7 @@ impl Upstream {
         &self,
         request: Request<Paced<OutboundBody>>,
         watch: Option<&UploadWatch>,
+        patience: Duration,
     ) -> Result<(Response<Incoming>, Connection), UpstreamError> {
         let mut request = request;
         loop {
@@ -206,7 +214,7 @@ impl Upstream {
             let sending = connection.sender().try_send_request(request);
             let outcome = match watch {
                 Some(watch) => self.watch_upload(sending, watch).await?,
-                None => self.within_first_byte(sending).await?,
+                None => self.within(patience, sending).await?,
             };
             let mut refused = match outcome {
                 Ok(response) => return Ok((response, connection)),
@@ -233,8 +241,8 @@ impl Upstream {
         }
     }
 
-    async fn within_first_byte<T>(&self, sending: impl Future<Output = T>) -> Result<T, UpstreamError> {
-        tokio::time::timeout(self.settings.first_byte_timeout, sending).await.map_err(|_| self.no_answer())
+    async fn within<T>(&self, patience: Duration, sending: impl Future<Output = T>) -> Result<T, UpstreamError> {
+        tokio::time::timeout(patience, sending).await.map_err(|_| self.no_answer(patience))
     }
 
     /// Waits for the answer to an upload. The store has its time for an answer from the last byte on; until then it must keep taking
@@ -254,7 +262,7 @@ impl Upstream {
             if watch.steps() != steps || (watch.is_waiting_for_client() && !watch.is_complete()) {
                 (steps, since) = (watch.steps(), Instant::now());
             } else if watch.is_complete() && since.elapsed() >= self.settings.first_byte_timeout {
-                return Err(self.no_answer());
+                return Err(self.no_answer(self.settings.first_byte_timeout));
             } else if !watch.is_complete() && since.elapsed() >= self.settings.idle_timeout {
                 return Err(self.stalled());
             }
@@ -281,11 +289,8 @@ impl Upstream {
         }
     }
 
-    fn no_answer(&self) -> UpstreamError {
-        UpstreamError::NoAnswer {
-            upstream: self.settings.name.clone(),
-            seconds: self.settings.first_byte_timeout.as_secs(),
-        }
+    fn no_answer(&self, patience: Duration) -> UpstreamError {
+        UpstreamError::NoAnswer { upstream: self.settings.name.clone(), seconds: patience.as_secs() }
     }
 
     fn stalled(&self) -> UpstreamError {

@@ -68,12 +68,15 @@ async fn ask(gateway: &Gateway, spec: &OperationSpec, bucket: &str) -> Response 
 #[tokio::test]
 async fn every_forwarded_operation_reaches_the_store_for_a_principal_who_may_do_everything() {
     let wire = whole_store(EVERYTHING).await;
+    // An ETag would say that the object is what was read.
+    let settings = Answer::Where("GET ", Box::new(Answer::status(200, "", "")), Box::new(Answer::ok()));
+    wire.recorder.answer(settings);
     for spec in forwarded() {
         let before = wire.recorder.requests().len();
         let reply = ask(&wire.gateway, spec, "any-one").await;
         let sent = wire.recorder.requests();
-        // Before a setting of a bucket is changed the store is asked for it.
-        let changes = spec.level == Level::Bucket && spec.method != "GET" && !spec.required_query.is_empty();
+        // Before a setting is changed the store is asked for it.
+        let changes = matches!(spec.method, "PUT" | "DELETE") && !spec.required_query.is_empty();
         assert_eq!(sent.len(), before + 1 + usize::from(changes), "{}: {reply:?}", spec.name);
         let expected = format!("{} {}", spec.method, request(spec, "any-one").0);
         let line = sent[sent.len() - 1].request_line();
@@ -294,6 +297,27 @@ async fn a_setting_that_the_store_does_not_know_is_not_changed() {
         assert_eq!(gateway.a.send("HEAD", &name, &[], "").await.status, 200, "the bucket is still there");
         assert_eq!(gateway.a.delete(&name).await.status, 204);
     }
+}
+
+#[tokio::test]
+async fn d20_a_store_that_cannot_say_whether_it_knows_a_setting_is_not_told_to_change_it() {
+    let wire = whole_store(EVERYTHING).await;
+    let ask = async |method: &str, target: &str, body: &str| {
+        wire.gateway.a.send(method, target, &[], body.to_owned()).await.outcome()
+    };
+    for (answer, expected) in
+        [(Answer::error(503, "SlowDown"), (503, "SlowDown")), (Answer::error(403, "AccessDenied"), (502, "BadGateway"))]
+    {
+        wire.recorder.answer(answer);
+        let expected = (expected.0, expected.1.to_owned());
+        assert_eq!(ask("DELETE", "/any-one?encryption", "").await, expected);
+        assert_eq!(ask("PUT", "/any-one/k?legal-hold", "<LegalHold/>").await, expected);
+    }
+    // A store that answers with the object would overwrite it.
+    wire.recorder.answer(Answer::status(200, "etag: \"e\"\r\n", "the object"));
+    assert_eq!(ask("PUT", "/any-one/k?legal-hold", "<LegalHold/>").await, (501, "NotImplemented".to_owned()));
+    assert!(wire.recorder.requests().iter().all(|request| request.head.starts_with("GET ")));
+    assert_eq!(ask("PUT", "/any-one/k?encryption", "<ObjectEncryption/>").await.0, 501);
 }
 
 #[tokio::test]

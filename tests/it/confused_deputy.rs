@@ -473,6 +473,12 @@ async fn c07_d25_a_key_of_the_client_never_comes_in_clear_text() {
         assert!(has_code(&reply, "InvalidRequest"), "{line} {name}: {reply:?}");
     }
     assert!(wire.recorder.is_silent());
+    // E08: whoever has no right in a bucket does not learn by it that the bucket is there.
+    let key = [("x-amz-server-side-encryption-customer-key", "c2VjcmV0")];
+    for bucket in ["bkt", "other"] {
+        let answer = wire.gateway.b.send("GET", &format!("/{bucket}/a/x"), &key, "").await;
+        assert_eq!(answer.outcome(), (403, "AccessDenied".to_owned()), "{bucket}");
+    }
     let algorithm = "x-amz-server-side-encryption-customer-algorithm: AES256\r\ncontent-length: 0\r\n";
     assert_eq!(wire.once("PUT /bkt/a/x", algorithm).await.status, 200, "its neighbour says nothing secret");
 }

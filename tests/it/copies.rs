@@ -177,7 +177,9 @@ async fn what_was_looked_at_is_what_is_copied_under_the_stores_names() {
     let mut setup = Setup::before(&recorder);
     setup.bucket_settings = ", prefix: \"in side/\"".into();
     let gateway = setup.start().await;
-    let more = [("x-amz-tagging-directive", "COPY"), ("x-amz-meta-a", "1"), ("content-type", "text/html")];
+    // `*` would undo the pin.
+    let any = ("x-amz-copy-source-if-match", "*");
+    let more = [("x-amz-tagging-directive", "COPY"), ("x-amz-meta-a", "1"), ("content-type", "text/html"), any];
     let copied = copy(&gateway.a, "a/x", "bkt/a/y%20z", &more).await;
     assert_eq!((copied.status.as_u16(), copied.header("x-amz-version-id")), (200, "v2"), "{}", copied.text());
     assert_eq!(copied.element("ETag"), "&quot;e2&quot;");
@@ -186,7 +188,10 @@ async fn what_was_looked_at_is_what_is_copied_under_the_stores_names() {
     assert_eq!(requests[0].request_line(), "HEAD /up-bkt/in%20side/a/y%20z");
     assert_eq!(requests[1].request_line(), "PUT /up-bkt/in%20side/a/x");
     assert_eq!(requests[1].header("x-amz-copy-source"), "/up-bkt/in%20side/a/y%20z");
+    assert_eq!(requests[0].header("if-match"), "*");
     assert_eq!(requests[1].header("x-amz-copy-source-if-match"), "\"e1\"");
+    // The pin does not cover tags, and this caller may not write any.
+    assert_eq!(requests[1].header("x-amz-tagging-directive"), "REPLACE");
     for name in ["x-amz-meta-a", "content-type"] {
         assert_eq!(requests[1].header(name), "", "metadata beside COPY is not the store's to interpret");
     }
@@ -198,6 +203,7 @@ async fn d11_a_copy_keeps_the_rule_of_its_target() {
   - { name: read, who: anyone, where: bkt/from/, what: [read] }
   - { name: small, who: anyone, where: bkt/small/, what: write, limits: { max_size: 4B } }
   - { name: images, who: anyone, where: bkt/images/, what: write, content: { types: image/*, extensions: png, check_bytes: true } }
+  - { name: typed, who: anyone, where: bkt/typed/, what: write, content: { types: text/* } }
   - { name: noted, who: anyone, where: bkt/noted/, what: write, headers: { require: { x-amz-meta-note: null }, set: { cache-control: no-store } } }";
     let html = "content-type: text/html\r\n";
     for (headers, body, to, more, expected) in [
@@ -207,6 +213,7 @@ async fn d11_a_copy_keeps_the_rule_of_its_target() {
         (html, "<html>", "images/x.png", vec![REPLACE, ("content-type", "image/png")], (403, "AccessDenied")),
         ("content-type: image/png\r\n", "<html>", "images/x.png", vec![], (403, "AccessDenied")),
         ("content-type: image/png\r\n", "\u{89}PNG", "images/x.exe", vec![], (403, "AccessDenied")),
+        (html, "hello", "typed/x", vec![], (200, "")),
         (html, "hello", "noted/x", vec![], (403, "AccessDenied")),
         (html, "hello", "noted/x", vec![REPLACE, ("x-amz-meta-note", "n")], (200, "")),
         ("x-amz-meta-note: n\r\n", "hello", "noted/x", vec![], (200, "")),
@@ -220,6 +227,11 @@ async fn d11_a_copy_keeps_the_rule_of_its_target() {
         assert_eq!(answer.outcome(), (expected.0, expected.1.to_owned()), "{to} {more:?}: {}", answer.text());
         let puts: Vec<_> = recorder.requests().into_iter().filter(|sent| sent.head.starts_with("PUT")).collect();
         assert_eq!(puts.len(), usize::from(expected.0 == 200), "{to} {more:?}");
+        if let Some(put) = puts.first().filter(|_| to.starts_with("typed")) {
+            // The pin does not cover metadata: the store is told what was looked at.
+            let sent = ["content-type", "x-amz-metadata-directive"].map(|name| put.header(name));
+            assert_eq!(sent, ["text/html", "REPLACE"]);
+        }
         if let Some(put) = puts.first().filter(|_| to.starts_with("noted")) {
             // The rule's header is part of the metadata, so the metadata goes along as a whole.
             let sent = ["cache-control", "x-amz-meta-note", "x-amz-metadata-directive"].map(|name| put.header(name));

@@ -251,7 +251,7 @@ async fn a10_wrong_credentials_by_the_thousand_do_not_stop_a_good_client() {
             all.join_all().await;
         })
         .await;
-    assert!(field.recorder.requests().iter().all(|request| request.head.contains("/a/good ")));
+    assert!(field.recorder.requests().iter().all(|request| request.head.contains("/b/good ")));
     report.costs_at_most(24 * MIB);
 }
 

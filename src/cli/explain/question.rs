@@ -14,6 +14,7 @@ use crate::rules::explain::is_listing;
 use crate::s3::Operation;
 use crate::s3::identify::SERVED;
 use crate::s3::operation::{Body, Level, OperationSpec};
+use crate::s3::serving::serving;
 
 /// A question that can be answered.
 #[derive(Debug)]
@@ -142,7 +143,8 @@ fn wanted(word: &str, copies: bool) -> anyhow::Result<(Wanted, Vec<(String, Stri
         let query = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         return Ok((operation(*meant), query.collect()));
     }
-    let served = || Operation::all().filter(|spec| spec.action == word && SERVED.contains(&spec.operation));
+    let is_served = |operation: Operation| SERVED.contains(&operation) || serving(operation).mapping().is_some();
+    let served = || Operation::all().filter(|spec| spec.action == word && is_served(spec.operation));
     let found = served().find(|spec| word.strip_prefix("s3:") == Some(spec.name)).or_else(|| served().next());
     Ok((found.map_or(Wanted::Right(action), |spec| operation(spec.operation)), Vec::new()))
 }
@@ -217,6 +219,13 @@ fn headers(
         (Body::Object, None) => pairs.push(("transfer-encoding".to_owned(), "chunked".to_owned())),
         (_, Some(_)) => bail!("--size: {} carries no object", spec.name),
         (_, None) => {}
+    }
+    // What every client sends with these, and no rule looks at.
+    if spec.has_checked_document() {
+        pairs.push(("content-md5".to_owned(), "1B2M2Y8AsgTpgAmY7PhCfg==".to_owned()));
+    }
+    if spec.operation == Operation::GetObjectAttributes {
+        pairs.push(("x-amz-object-attributes".to_owned(), "ETag".to_owned()));
     }
     if let Some(media_type) = &arguments.media_type {
         ensure!(spec.headers.contains(&"content-type"), "--type: {} declares no media type", spec.name);

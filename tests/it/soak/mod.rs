@@ -124,6 +124,8 @@ impl World {
         let endpoint = format!("http://{}", before_store.address);
         let setup = Setup::new(&endpoint, &store.access_key, &store.secret_key, &store.bucket)
             .rules(&rules())
+            // One client takes all places in the end, to see that none is missing.
+            .upstream("principal_share: 100")
             .upstream(&format!("max_connections: {}", leaks::CONNECTIONS))
             .upstream(&format!("unknown_length_uploads: {}", leaks::UNKNOWN_LENGTHS))
             .upstream(&format!(

@@ -1,0 +1,241 @@
+//! Carrying out an admitted call: passing it on, or the steps that a part, a copy, a document or a setting needs.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
+
+use super::{Gateway, Remains, internal};
+use crate::administration::{forward, list_buckets};
+use crate::audit::Ticket;
+use crate::body::{Fault, Throttle, UploadBody};
+use crate::bounded::{self, CollectError};
+use crate::documents::{Errand, attributes, tagging};
+use crate::limits::{Admission, BodyTerms};
+use crate::multipart::{Carrier, calls, copy, unknown_length};
+use crate::respond::local::ListedBucket;
+use crate::respond::{Refusal, RefusalKind, Reply, local, relay};
+use crate::rules::Permit;
+use crate::s3::administration::MAX_REQUEST_BYTES;
+use crate::s3::complete_upload::MAX_DOCUMENT_BYTES;
+use crate::s3::{self, Bucket, Operation, PassThrough, S3Call, S3ErrorCode, UploadHead};
+
+impl Gateway {
+    /// Lists the configured buckets that are visible, and those of the store behind the pass-through mapping.
+    pub(super) async fn list_buckets(
+        &self,
+        permit: &Permit,
+        visible: &[Arc<Bucket>],
+        ticket: &mut Ticket,
+    ) -> Result<Reply, Refusal> {
+        let (caller, call, created) = (permit.caller(), permit.call(), local::creation_date(self.since));
+        let listed = |bucket: &Arc<Bucket>| ListedBucket {
+            name: bucket.name.clone(),
+            created: created.clone(),
+            region: self.signer.route(bucket.route).region.clone(),
+        };
+        let mut all: Vec<_> = visible.iter().map(listed).collect();
+        let asks = |_: &&PassThrough| self.rules.may_show_passed_through(caller, &self.buckets);
+        if let Some(mapping) = self.buckets.pass_through().filter(asks) {
+            let is_visible = |name: &str| {
+                let bucket = self.buckets.get(name).filter(|bucket| bucket.passed_through);
+                bucket.is_some_and(|bucket| self.rules.shows(caller, &bucket))
+            };
+            let (signer, upstreams) = (&self.signer, &self.upstreams);
+            all.extend(list_buckets::of_store(mapping.route, call, is_visible, signer, upstreams, ticket).await?);
+            all.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        local::list_buckets(caller, call, &all)
+    }
+
+    /// Carries out a call on a bucket or key: forwards it, or does what a part or a copy of an object needs. `resource` is its path, for
+    /// an error that comes after the answer has begun.
+    pub(super) async fn carry_out(
+        &self,
+        carrier: Carrier,
+        resource: &str,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<Reply, Refusal> {
+        let (admission, call) = (Arc::clone(&carrier.admission), carrier.admission.permit().call());
+        match call.operation {
+            Operation::UploadPart => {
+                let (terms, query) = calls::part(&carrier)?;
+                self.forward(&carrier, terms, &query, remains, ticket).await
+            }
+            _ if has_unknown_length(call) => {
+                let slot = unknown_length::reserve(&self.upstreams, &carrier.bucket)?;
+                let _share = self.limiter.unknown_length_share(carrier.bucket.route, admission.permit())?;
+                let body = self.attach(&admission, admission.body_terms(), remains, ticket).await?;
+                Box::pin(unknown_length::store(carrier, body, slot, ticket)).await
+            }
+            operation if takes_steps(operation) => {
+                Box::pin(self.carry_out_in_steps(carrier, resource, remains, ticket)).await
+            }
+            _ => self.forward(&carrier, admission.body_terms(), &call.query, remains, ticket).await,
+        }
+    }
+
+    /// Carries out a call that is more than one request passed on: parts, copies, documents, settings.
+    async fn carry_out_in_steps(
+        &self,
+        carrier: Carrier,
+        resource: &str,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<Reply, Refusal> {
+        let (admission, call) = (Arc::clone(&carrier.admission), carrier.admission.permit().call());
+        match call.operation {
+            Operation::CreateMultipartUpload => calls::create(&carrier, ticket).await,
+            Operation::CompleteMultipartUpload => {
+                let body = self.collect(remains, MAX_DOCUMENT_BYTES, ticket).await?;
+                calls::complete(&carrier, &body, resource, ticket).await
+            }
+            Operation::AbortMultipartUpload => calls::abort(&carrier, ticket).await,
+            Operation::ListParts => calls::list(&carrier, ticket).await,
+            Operation::CopyObject => copy::object(&carrier, resource, ticket).await,
+            Operation::UploadPartCopy => copy::part(&carrier, resource, ticket).await,
+            Operation::GetObjectAttributes => attributes::get(&self.errand(&admission, &carrier.bucket), ticket).await,
+            Operation::GetObjectTagging => tagging::get(&self.errand(&admission, &carrier.bucket), ticket).await,
+            Operation::PutObjectTagging => {
+                let limit = s3::tagging::MAX_DOCUMENT_BYTES;
+                let body = self.read_document(call.document.as_ref(), limit, remains, ticket).await?;
+                tagging::put(&self.errand(&admission, &carrier.bucket), &body, ticket).await
+            }
+            Operation::DeleteObjectTagging => tagging::delete(&self.errand(&admission, &carrier.bucket), ticket).await,
+            _ => {
+                let document = match &call.document {
+                    Some(_) => {
+                        Some(self.read_document(call.document.as_ref(), MAX_REQUEST_BYTES, remains, ticket).await?)
+                    }
+                    None => None,
+                };
+                let (signer, upstreams) = (&carrier.signer, &carrier.upstreams);
+                forward::forward(&admission, &carrier.bucket, document, signer, upstreams, ticket).await
+            }
+        }
+    }
+
+    pub(super) fn errand<'a>(&'a self, admission: &'a Admission, bucket: &'a Bucket) -> Errand<'a> {
+        Errand { signer: &self.signer, upstreams: &self.upstreams, admission, bucket }
+    }
+
+    async fn forward(
+        &self,
+        carrier: &Carrier,
+        terms: BodyTerms,
+        query: &[(String, String)],
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<Reply, Refusal> {
+        let (admission, bucket) = (&carrier.admission, &carrier.bucket);
+        let call = admission.permit().call();
+        let body = match call.upload.as_ref().and_then(|upload| upload.length) {
+            Some(length) => Some((self.attach(admission, terms, remains, ticket).await?, length)),
+            None => None,
+        };
+        let outbound = self.signer.prepare(admission, bucket, query, body)?;
+        let reply = self.upstreams.send(outbound).await?;
+        ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
+        relay::relay(reply, call, &self.signer.route(bucket.route).region).await
+    }
+
+    /// Collects the document of a caller who is already known and permitted, never past a limit.
+    async fn collect(&self, remains: &mut Remains, limit: usize, ticket: &mut Ticket) -> Result<Bytes, Refusal> {
+        let body = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
+        let collected = tokio::time::timeout(self.body_limits.idle, bounded::collect(body, limit)).await;
+        match collected {
+            Err(_) => Err(Fault::ClientIdle { seconds: self.body_limits.idle.as_secs() }.into()),
+            Ok(Ok(document)) => {
+                let length = document.len() as u64;
+                ticket.note_upload(Arc::new(move || length));
+                if let Some(meter) = remains.upload_meter() {
+                    meter.charge(document.len(), Instant::now().into_std());
+                }
+                Ok(document)
+            }
+            Ok(Err(CollectError::TooLong(limit))) => {
+                let message = "The document is longer than any of its kind.";
+                Err(Refusal::new(
+                    S3ErrorCode::MalformedXML,
+                    RefusalKind::Client,
+                    message,
+                    format!("over {limit} bytes"),
+                ))
+            }
+            Ok(Err(CollectError::Body(_))) => Err(Fault::ClientGone.into()),
+        }
+    }
+
+    /// Reads the document of a call with the checks of an upload: digests, framing, pace, and never past a limit.
+    pub(super) async fn read_document(
+        &self,
+        head: Option<&UploadHead>,
+        limit: u64,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<Bytes, Refusal> {
+        let head = head.ok_or_else(|| internal("a document without its head"))?;
+        if head.length.is_some_and(|length| length > limit) {
+            return Err(too_long(limit));
+        }
+        let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
+        let terms = BodyTerms { min_size: 0, max_size: Some(limit), check_type: None };
+        let mut body = UploadBody::attach(head, terms, source, self.body_limits);
+        if let Some(meter) = remains.upload_meter() {
+            body.throttle(Throttle::new(meter));
+        }
+        let watch = Arc::clone(body.watch());
+        remains.upload = Some(Arc::clone(&watch));
+        ticket.note_upload(Arc::new(move || watch.client_bytes()));
+        let mut document = BytesMut::new();
+        loop {
+            match body.next_checked().await {
+                Ok(Some(piece)) => document.extend_from_slice(&piece),
+                Ok(None) => return Ok(document.freeze()),
+                Err(Fault::TooLarge { max }) => return Err(too_long(max)),
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+    }
+
+    /// Puts the stages on the body of an upload. This is the first moment at which the body is polled.
+    async fn attach(
+        &self,
+        admission: &Admission,
+        terms: BodyTerms,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<UploadBody, Refusal> {
+        let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
+        let mut body = UploadBody::attach(admission.upload(), terms, source, self.body_limits);
+        if let Some(meter) = remains.upload_meter() {
+            body.throttle(Throttle::new(meter));
+        }
+        let watch = Arc::clone(body.watch());
+        remains.upload = Some(Arc::clone(&watch));
+        ticket.note_upload(Arc::new(move || watch.client_bytes()));
+        body.prime().await?;
+        Ok(body)
+    }
+}
+
+/// Whether an operation is more than one request passed on. The location of a bucket is asked for only to know that it exists.
+fn takes_steps(operation: Operation) -> bool {
+    use Operation as Op;
+    let passed_on = matches!(
+        operation,
+        Op::GetObject | Op::HeadObject | Op::PutObject | Op::UploadPart | Op::DeleteObject | Op::HeadBucket
+    );
+    !passed_on
+}
+
+fn has_unknown_length(call: &S3Call) -> bool {
+    call.upload.as_ref().is_some_and(|upload| upload.length.is_none())
+}
+
+fn too_long(limit: u64) -> Refusal {
+    let message = "The document is longer than any of its kind.";
+    let reason = format!("the document has more than {limit} bytes");
+    Refusal::new(S3ErrorCode::MaxMessageLengthExceeded, RefusalKind::Client, message, reason)
+}
