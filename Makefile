@@ -19,6 +19,13 @@ test: tools fmt lint operations-check ## everything CI checks; installs what is 
 	cargo build --locked --release
 	COUNTERSIGN_GATE_BINARY=$(CURDIR)/target/release/countersign cargo test --locked --features demo
 
+# Also: SOAK_OPERATIONS (stops earlier), SOAK_SEED (repeats), SOAK_STORE=rgw (the other store).
+SOAK_SECONDS ?= 150
+
+.PHONY: soak
+soak: tools ## thousands of random operations under faults, about 3 minutes; SOAK_SECONDS, SOAK_SEED
+	SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked --features demo --test it soak::random_operations -- --nocapture
+
 .PHONY: check
 check: fmt lint operations-check ## everything `test` checks except the tests
 
@@ -32,6 +39,10 @@ fmt: ## formatting, changes nothing
 lint: ## clippy, warnings are errors
 	cargo clippy --locked --all-targets --features demo -- -D warnings
 	cargo clippy --locked --lib --bins -- -D warnings
+
+.PHONY: fuzz
+fuzz: ## fuzz every parser, FUZZ_SECONDS (60) each; `make fuzz TARGETS="query xml"` for some
+	fuzz/run.sh $(TARGETS)
 
 .PHONY: demo
 demo: ## a gateway and a store in one process, to play with

@@ -3,20 +3,22 @@
 use std::fs::OpenOptions;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, UnreadableHead};
 use crate::audit::{AuditSink, Auditor, JsonLines};
 use crate::auth::Authenticators;
 use crate::base::{Clock, SystemClock};
 use crate::body::{BodyLimits, LingerLimits};
 use crate::config::{AuditTarget, Config, LogFormat, LogSettings};
 use crate::edge::{AdminState, ConnectionLimits, Edge, Handler, Monitor};
+use crate::flow::Budget;
 use crate::gateway::Gateway;
+use crate::limits::{Limiter, StoreShares};
 use crate::respond::{AnswerBody, Reply};
 use crate::rules::RuleSet;
 use crate::sign::{CredentialStore, Route, Signer};
@@ -55,17 +57,21 @@ impl App {
             .collect();
         let routes =
             config.upstreams.iter().zip(&credentials).map(|(upstream, store)| route(upstream, store)).collect();
+        let shares: Vec<_> = config.upstreams.iter().map(store_shares).collect();
+        let limiter = Limiter::new(config.limits, &config.rules, &shares, Instant::now());
+        let budget = Budget::new(config.edge.limits.buffer_bytes);
         let gateway = Gateway {
             authenticators: Authenticators::new(config.auth, Arc::clone(&clock)).context("clients")?,
             buckets: config.buckets,
             rules: RuleSet::new(config.rules),
+            limiter: Arc::new(limiter),
             signer: Arc::new(Signer::new(routes, Arc::clone(&clock))),
-            upstreams: Arc::new(Upstreams::new(config.upstreams).context("upstreams")?),
+            upstreams: Arc::new(Upstreams::new(config.upstreams, &budget).context("upstreams")?),
             body_limits: body_limits(&config.edge.limits),
             auditor: Auditor::new(sink, metrics.clone(), Arc::clone(&clock)),
             since: clock.now(),
         };
-        let edge = Edge::bind(config.edge)?;
+        let edge = Edge::bind(config.edge, budget)?;
         Ok(Self { edge, gateway: Arc::new(gateway), credentials, metrics })
     }
 
@@ -130,6 +136,14 @@ fn route(upstream: &UpstreamSettings, credentials: &Arc<CredentialStore>) -> Rou
     }
 }
 
+fn store_shares(upstream: &UpstreamSettings) -> StoreShares {
+    StoreShares {
+        connections: upstream.max_connections,
+        unknown_length_uploads: upstream.unknown_length_uploads,
+        percent: upstream.principal_share,
+    }
+}
+
 fn body_limits(limits: &ConnectionLimits) -> BodyLimits {
     BodyLimits {
         idle: limits.body_idle_timeout,
@@ -161,6 +175,10 @@ impl Handler for Serve {
         let gateway = Arc::clone(&self.0);
         async move { gateway.serve(arrival).await }
     }
+
+    fn unreadable(&self, head: UnreadableHead) {
+        self.0.auditor.record_unreadable(&head);
+    }
 }
 
 /// What the admin listener tells.
@@ -190,6 +208,10 @@ impl AdminState for State {
             stalled: self.monitor.stalled_connections(),
             unreadable: self.monitor.unreadable_heads(),
         };
+        for state in self.gateway.upstreams.states() {
+            self.metrics.set_upstream(state.name, state.in_flight, state.waiting, state.resting, state.trips);
+        }
+        self.metrics.set_limits(self.gateway.limiter.accounts(), self.gateway.limiter.refused());
         self.metrics.render(connections, self.gateway.authenticators.key_ages())
     }
 }

@@ -28,6 +28,21 @@ pub struct Arrival {
     pub body: Incoming,
 }
 
+/// A head that HTTP could not read: there is no request, and it was answered, if at all, with a bare status.
+#[derive(Debug)]
+pub struct UnreadableHead {
+    /// Name of it in the audit record only; the answer was not ours to write.
+    pub request_id: RequestId,
+    /// When reading it failed.
+    pub received: Instant,
+    /// Where the connection comes from.
+    pub connection: ConnectionFacts,
+    /// Whether it was too large; otherwise it was malformed.
+    pub too_large: bool,
+    /// What was wrong with it.
+    pub reason: String,
+}
+
 /// What every request of one connection has in common.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionFacts {

@@ -10,17 +10,19 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::request::Parts;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use crate::administration::{forward, list_buckets};
-use crate::arrival::{Arrival, Framing};
+use crate::arrival::{Arrival, ConnectionFacts, Framing};
 use crate::audit::record::Decision;
 use crate::audit::{Auditor, Ticket};
-use crate::auth::{Authenticators, Caller, Claim};
+use crate::auth::{AuthError, Authenticators, Caller, Claim};
 use crate::base::{RequestId, UtcInstant};
-use crate::body::{BodyLimits, Fault, UploadBody, UploadWatch, linger};
+use crate::body::{BodyLimits, Fault, Throttle, UploadBody, UploadWatch, linger};
 use crate::bounded::{self, CollectError};
 use crate::documents::{Errand, attributes, delete_objects, tagging};
-use crate::limits::{Admission, BodyTerms};
+use crate::limits::meter::Direction;
+use crate::limits::{Admission, BodyTerms, Limiter, Meter, Passage};
 use crate::listing;
 use crate::multipart::{Carrier, calls, copy, unknown_length};
 use crate::respond::local::ListedBucket;
@@ -29,7 +31,6 @@ use crate::rules::{BatchScope, Denied, Permit, RuleSet, Scope};
 use crate::s3::addressing::locate_path;
 use crate::s3::administration::MAX_REQUEST_BYTES;
 use crate::s3::complete_upload::MAX_DOCUMENT_BYTES;
-use crate::s3::serving::serving;
 use crate::s3::{
     self, Bucket, Buckets, IdentifyError, Operation, PassThrough, S3Call, S3ErrorCode, UploadHead, identify,
 };
@@ -44,6 +45,8 @@ pub struct Gateway {
     pub buckets: Buckets,
     /// Who may do what.
     pub rules: RuleSet,
+    /// How much a caller may do at a time.
+    pub limiter: Arc<Limiter>,
     /// Signs with the gateway's own credentials.
     pub signer: Arc<Signer>,
     /// The stores.
@@ -56,10 +59,19 @@ pub struct Gateway {
     pub since: UtcInstant,
 }
 
-/// What is left of a request's body, and what its upload did, for the answer to know how to end the connection.
+/// What is left of a request's body, and what its upload did, for the answer to know how to end the connection; and what the request
+/// holds until the end of its answer.
 struct Remains {
     unread: Option<Incoming>,
     upload: Option<Arc<UploadWatch>>,
+    passage: Option<Passage>,
+}
+
+impl Remains {
+    /// Counts what the client sends, if a rate is set for it.
+    fn upload_meter(&self) -> Option<Meter> {
+        self.passage.as_ref().and_then(|passage| passage.meter(Direction::Upload))
+    }
 }
 
 impl Gateway {
@@ -67,8 +79,8 @@ impl Gateway {
     pub async fn serve(&self, arrival: Arrival) -> Reply {
         let mut ticket = self.auditor.open(&arrival);
         let Arrival { request_id, connection, framing, head, body, .. } = arrival;
-        let mut remains = Remains { unread: Some(body), upload: None };
-        let outcome = self.carry(&head, framing, connection.peer.ip(), &mut remains, &mut ticket).await;
+        let mut remains = Remains { unread: Some(body), upload: None, passage: None };
+        let outcome = self.carry(&head, framing, connection, &mut remains, &mut ticket).await;
         self.finish(outcome, &head, &request_id, remains, ticket)
     }
 
@@ -76,24 +88,47 @@ impl Gateway {
         &self,
         head: &Parts,
         framing: Framing,
-        peer: IpAddr,
+        connection: ConnectionFacts,
         remains: &mut Remains,
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
         check_framing(framing)?;
-        let claim = Claim::parse(head)?;
-        let caller = self.authenticators.authenticate(claim, peer).await?;
+        let caller = self.authenticate(head, connection.peer.ip()).await?;
         ticket.note_caller(caller.principal(), caller.scheme().as_str());
         let call = identify(head, &self.buckets)
             .inspect_err(|error| note_unidentified(ticket, head, &self.buckets, error))
             .map_err(|error| self.hide_bucket(error, &caller))?;
         ticket.note_call(&call);
-        let call = self.complete(call, &caller, remains, ticket).await?;
+        check_clear_text(connection, &call)?;
+        let call = match call.operation {
+            Operation::DeleteObjects => Box::pin(self.complete(call, &caller, remains, ticket)).await?,
+            _ => call,
+        };
         let permit =
             self.rules.authorise(caller, call, &self.buckets).inspect_err(|denied| note_denial(ticket, denied))?;
         ticket.note_decision(Decision::Allow, Some(permit.rule()));
+        remains.passage = Some(self.limiter.enter(&permit, Instant::now().into_std())?);
         let admission = Admission::admit(permit)?;
         self.answer(admission, head.uri.path(), remains, ticket).await
+    }
+
+    /// Establishes who asks. Failures are counted for the address, but for those that are the gateway's own.
+    async fn authenticate(&self, head: &Parts, peer: IpAddr) -> Result<Caller, Refusal> {
+        let outcome = match Claim::parse(head) {
+            Ok(claim) => self.authenticators.authenticate(claim, peer).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(caller) => Ok(caller),
+            Err(error @ AuthError::KeysUnavailable { .. }) => Err(error.into()),
+            Err(error) => match self.limiter.note_failed_authentication(peer, Instant::now().into_std()) {
+                Ok(()) => Err(error.into()),
+                Err(limited) => {
+                    let reason = format!("{limited}: {error}");
+                    Err(Refusal { reason, ..limited.into() })
+                }
+            },
+        }
     }
 
     /// Reads what a DeleteObjects deletes, since the rules decide about each object. Nothing is read of a caller who may not delete
@@ -135,9 +170,9 @@ impl Gateway {
     ) -> Result<Reply, Refusal> {
         let permit = admission.permit();
         match (permit.scope(), permit.call().resource.bucket()) {
+            // Boxed like all that is not on the way of every object: the future of a request is copied and kept at its full size.
             (Scope::Buckets(visible), _) => Box::pin(self.list_buckets(permit, visible, ticket)).await,
             (Scope::Listing(scope), Some(bucket)) => {
-                // Boxed like all that is not on the way of every object: the future of a request is copied and kept at its full size.
                 let page = Box::pin(listing::collect(
                     scope,
                     permit.call(),
@@ -146,8 +181,9 @@ impl Gateway {
                     &self.signer,
                     &self.upstreams,
                     ticket,
-                ));
-                Ok(local::document(page.await?))
+                ))
+                .await?;
+                Ok(local::document(page))
             }
             (Scope::Batch(scope), Some(bucket)) => {
                 note_verdicts(ticket, scope);
@@ -209,50 +245,60 @@ impl Gateway {
     ) -> Result<Reply, Refusal> {
         let (admission, call) = (Arc::clone(&carrier.admission), carrier.admission.permit().call());
         match call.operation {
-            Operation::CreateMultipartUpload => Box::pin(calls::create(&carrier, ticket)).await,
             Operation::UploadPart => {
                 let (terms, query) = calls::part(&carrier)?;
                 self.forward(&carrier, terms, &query, remains, ticket).await
             }
-            Operation::CompleteMultipartUpload => {
-                let body = Box::pin(self.collect(remains, MAX_DOCUMENT_BYTES)).await?;
-                Box::pin(calls::complete(&carrier, &body, resource, ticket)).await
-            }
-            Operation::CopyObject => Box::pin(copy::object(&carrier, resource, ticket)).await,
-            Operation::UploadPartCopy => Box::pin(copy::part(&carrier, resource, ticket)).await,
-            Operation::AbortMultipartUpload => Box::pin(calls::abort(&carrier, ticket)).await,
-            Operation::ListParts => Box::pin(calls::list(&carrier, ticket)).await,
-            Operation::GetObjectAttributes => {
-                Box::pin(attributes::get(&self.errand(&admission, &carrier.bucket), ticket)).await
-            }
-            Operation::GetObjectTagging => {
-                Box::pin(tagging::get(&self.errand(&admission, &carrier.bucket), ticket)).await
-            }
-            Operation::PutObjectTagging => {
-                let limit = s3::tagging::MAX_DOCUMENT_BYTES;
-                let body = Box::pin(self.read_document(call.document.as_ref(), limit, remains, ticket)).await?;
-                Box::pin(tagging::put(&self.errand(&admission, &carrier.bucket), &body, ticket)).await
-            }
-            Operation::DeleteObjectTagging => {
-                Box::pin(tagging::delete(&self.errand(&admission, &carrier.bucket), ticket)).await
-            }
-            operation if is_administered(operation) => {
-                let document = match &call.document {
-                    Some(_) => Some(
-                        Box::pin(self.read_document(call.document.as_ref(), MAX_REQUEST_BYTES, remains, ticket))
-                            .await?,
-                    ),
-                    None => None,
-                };
-                let (signer, upstreams) = (&carrier.signer, &carrier.upstreams);
-                Box::pin(forward::forward(&admission, &carrier.bucket, document, signer, upstreams, ticket)).await
-            }
             _ if has_unknown_length(call) => {
                 let slot = unknown_length::reserve(&self.upstreams, &carrier.bucket)?;
+                let _share = self.limiter.unknown_length_share(carrier.bucket.route, admission.permit())?;
                 let body = self.attach(&admission, admission.body_terms(), remains, ticket).await?;
                 Box::pin(unknown_length::store(carrier, body, slot, ticket)).await
             }
+            operation if takes_steps(operation) => {
+                Box::pin(self.carry_out_in_steps(carrier, resource, remains, ticket)).await
+            }
             _ => self.forward(&carrier, admission.body_terms(), &call.query, remains, ticket).await,
+        }
+    }
+
+    /// Carries out a call that is more than one request passed on: parts, copies, documents, settings.
+    async fn carry_out_in_steps(
+        &self,
+        carrier: Carrier,
+        resource: &str,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<Reply, Refusal> {
+        let (admission, call) = (Arc::clone(&carrier.admission), carrier.admission.permit().call());
+        match call.operation {
+            Operation::CreateMultipartUpload => calls::create(&carrier, ticket).await,
+            Operation::CompleteMultipartUpload => {
+                let body = self.collect(remains, MAX_DOCUMENT_BYTES).await?;
+                calls::complete(&carrier, &body, resource, ticket).await
+            }
+            Operation::AbortMultipartUpload => calls::abort(&carrier, ticket).await,
+            Operation::ListParts => calls::list(&carrier, ticket).await,
+            Operation::CopyObject => copy::object(&carrier, resource, ticket).await,
+            Operation::UploadPartCopy => copy::part(&carrier, resource, ticket).await,
+            Operation::GetObjectAttributes => attributes::get(&self.errand(&admission, &carrier.bucket), ticket).await,
+            Operation::GetObjectTagging => tagging::get(&self.errand(&admission, &carrier.bucket), ticket).await,
+            Operation::PutObjectTagging => {
+                let limit = s3::tagging::MAX_DOCUMENT_BYTES;
+                let body = self.read_document(call.document.as_ref(), limit, remains, ticket).await?;
+                tagging::put(&self.errand(&admission, &carrier.bucket), &body, ticket).await
+            }
+            Operation::DeleteObjectTagging => tagging::delete(&self.errand(&admission, &carrier.bucket), ticket).await,
+            _ => {
+                let document = match &call.document {
+                    Some(_) => {
+                        Some(self.read_document(call.document.as_ref(), MAX_REQUEST_BYTES, remains, ticket).await?)
+                    }
+                    None => None,
+                };
+                let (signer, upstreams) = (&carrier.signer, &carrier.upstreams);
+                forward::forward(&admission, &carrier.bucket, document, signer, upstreams, ticket).await
+            }
         }
     }
 
@@ -286,7 +332,12 @@ impl Gateway {
         let collected = tokio::time::timeout(self.body_limits.idle, bounded::collect(body, limit)).await;
         match collected {
             Err(_) => Err(Fault::ClientIdle { seconds: self.body_limits.idle.as_secs() }.into()),
-            Ok(Ok(document)) => Ok(document),
+            Ok(Ok(document)) => {
+                if let Some(meter) = remains.upload_meter() {
+                    meter.charge(document.len(), Instant::now().into_std());
+                }
+                Ok(document)
+            }
             Ok(Err(CollectError::TooLong(limit))) => {
                 let message = "The document is longer than any of its kind.";
                 Err(Refusal::new(
@@ -315,6 +366,9 @@ impl Gateway {
         let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
         let terms = BodyTerms { min_size: 0, max_size: Some(limit), check_type: None };
         let mut body = UploadBody::attach(head, terms, source, self.body_limits);
+        if let Some(meter) = remains.upload_meter() {
+            body.throttle(Throttle::new(meter));
+        }
         let watch = Arc::clone(body.watch());
         remains.upload = Some(Arc::clone(&watch));
         ticket.note_upload(Arc::new(move || watch.client_bytes()));
@@ -339,6 +393,9 @@ impl Gateway {
     ) -> Result<UploadBody, Refusal> {
         let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
         let mut body = UploadBody::attach(admission.upload(), terms, source, self.body_limits);
+        if let Some(meter) = remains.upload_meter() {
+            body.throttle(Throttle::new(meter));
+        }
         let watch = Arc::clone(body.watch());
         remains.upload = Some(Arc::clone(&watch));
         ticket.note_upload(Arc::new(move || watch.client_bytes()));
@@ -351,9 +408,10 @@ impl Gateway {
         outcome: Result<Reply, Refusal>,
         head: &Parts,
         request_id: &RequestId,
-        remains: Remains,
+        mut remains: Remains,
         mut ticket: Ticket,
     ) -> Reply {
+        let passage = remains.passage.take();
         let mut reply = match outcome {
             Ok(reply) => reply,
             Err(refusal) => {
@@ -375,7 +433,7 @@ impl Gateway {
             reply.headers_mut().insert("x-amz-request-id", value);
         }
         ticket.note_status(reply.status().as_u16());
-        reply.map(|body| body.with_ticket(ticket))
+        reply.map(|body| body.with_ticket(ticket).with_passage(passage))
     }
 
     /// Sees to what a refused client still sends. Returns whether the connection must end, because a part of the body is unread.
@@ -394,9 +452,14 @@ impl Gateway {
     }
 }
 
-/// Whether a call is forwarded with a document to or from the store. The location of a bucket is asked for only to know that it exists.
-fn is_administered(operation: Operation) -> bool {
-    operation == Operation::GetBucketLocation || serving(operation).mapping().is_some()
+/// Whether an operation is more than one request passed on. The location of a bucket is asked for only to know that it exists.
+fn takes_steps(operation: Operation) -> bool {
+    use Operation as Op;
+    let passed_on = matches!(
+        operation,
+        Op::GetObject | Op::HeadObject | Op::PutObject | Op::UploadPart | Op::DeleteObject | Op::HeadBucket
+    );
+    !passed_on
 }
 
 fn has_unknown_length(call: &S3Call) -> bool {
@@ -412,6 +475,16 @@ fn check_framing(framing: Framing) -> Result<(), Refusal> {
         }
         Framing::Oversized(oversize) => Err(oversize.into()),
     }
+}
+
+/// A key that the client sends along to encrypt its object is a secret: in clear text it is refused whatever the rules say (C07).
+fn check_clear_text(connection: ConnectionFacts, call: &S3Call) -> Result<(), Refusal> {
+    let has_key = call.headers.needs_allow.iter().any(|name| name.as_str().ends_with("-customer-key"));
+    if connection.tls || !has_key {
+        return Ok(());
+    }
+    let message = "An encryption key of the client is accepted over TLS only.";
+    Err(Refusal::new(S3ErrorCode::InvalidRequest, RefusalKind::Client, message, "SSE-C over clear text"))
 }
 
 /// For the operator, what of a request that was not understood can be named all the same.

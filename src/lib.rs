@@ -6,6 +6,8 @@
 // Words everybody uses.
 pub mod base;
 
+pub mod flow;
+
 pub mod sigv4;
 
 pub mod telemetry;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules by rank. A module may name modules of a lower rank and itself; equal rank means strangers.
 const RANKS: &[&[&str]] = &[
-    &["base"],
+    &["base", "flow"],
     &["sigv4", "telemetry", "dial", "bounded", "arrival", "inspect"],
     &["s3"],
     &["audit", "auth"],
@@ -203,7 +203,7 @@ fn parsing_and_deciding_neither_wait_nor_read_a_clock() {
 }
 
 #[test]
-fn only_one_place_each_reads_the_clock_dials_and_collects_bodies() {
+fn l11_only_one_place_each_reads_the_clock_dials_and_collects_bodies() {
     for source in sources() {
         let has = |words: &[&str]| words.iter().any(|word| source.code.contains(word));
         assert!(
@@ -250,6 +250,58 @@ fn tests_listen_on_free_ports_and_none_is_left_out() {
         let fixed = text.split("bind(\"127.0.0.1:").skip(1).any(|rest| !rest.starts_with("0\""));
         assert!(!fixed, "{} binds a fixed port", path.display());
     }
+}
+
+/// Sections of the threat catalogue whose every case must be in `docs/THREATS.md`, with their last numbers.
+const THREATS: [(char, u32, u32); 6] =
+    [('D', 1, 30), ('E', 1, 13), ('G', 1, 12), ('H', 9, 19), ('K', 1, 27), ('L', 1, 14)];
+
+/// Every id that a cell names, ranges such as `K01–K03` included.
+fn threat_ids(cell: &str) -> BTreeSet<String> {
+    let mut ids = BTreeSet::new();
+    for word in cell.split_whitespace() {
+        let mut ends = word.split('–').map(|id| {
+            id.split_at_checked(1).and_then(|(section, number)| Some((section, number.parse::<u32>().ok()?)))
+        });
+        let (Some(Some((section, first))), last) = (ends.next(), ends.next()) else { continue };
+        let last = last.flatten().map_or(first, |(_, last)| last);
+        ids.extend((first..=last).map(|number| format!("{section}{number:02}")));
+    }
+    ids
+}
+
+#[test]
+fn the_page_of_threats_has_every_case_and_names_tests_that_exist() {
+    let page = fs::read_to_string(root().join("docs/THREATS.md")).unwrap();
+    let sources: String = files("tests", "rs")
+        .into_iter()
+        .chain(files("src", "rs"))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let mut found = BTreeSet::new();
+    for row in page.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        found.extend(threat_ids(cells[0]));
+        let [_, _, tests] = cells[..] else { continue };
+        for name in tests.split('`').skip(1).step_by(2) {
+            let is_name =
+                name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') && name.contains('_');
+            assert!(
+                !is_name || sources.contains(&format!("fn {name}(")),
+                "docs/THREATS.md names the test `{name}`, which does not exist"
+            );
+        }
+    }
+    let wanted =
+        THREATS.into_iter().flat_map(|(section, first, last)| (first..=last).map(move |n| format!("{section}{n:02}")));
+    let missing: Vec<String> = wanted.filter(|id| !found.contains(id)).collect();
+    assert!(missing.is_empty(), "docs/THREATS.md lacks {missing:?}");
+}
+
+#[test]
+fn ids_of_threats_are_found_in_lists_and_ranges() {
+    let ids: Vec<String> = threat_ids("D01–D03 K12 A16 (second half), L08").into_iter().collect();
+    assert_eq!(ids, ["A16", "D01", "D02", "D03", "K12", "L08"]);
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, ConnectionFacts, UnreadableHead};
 use crate::audit::batch::BatchRecord;
 use crate::audit::record::{Decision, Outcome, Record};
 use crate::audit::sink::AuditSink;
-use crate::base::{Clock, PrincipalId, RuleId, clock};
+use crate::base::{Clock, PrincipalId, RequestId, RuleId, clock};
 use crate::s3::{Resource, S3Call};
 use crate::telemetry::Metrics;
 
@@ -27,20 +27,37 @@ impl Auditor {
 
     /// Opens the ticket of a request.
     pub fn open(&self, arrival: &Arrival) -> Ticket {
+        let mut ticket = self.ticket(&arrival.request_id, arrival.connection, arrival.received);
+        ticket.record.method = arrival.head.method.as_str().to_owned();
+        ticket
+    }
+
+    /// Writes down that a head could not be read. Of its bytes nothing is kept: what is in them is not known.
+    pub fn record_unreadable(&self, head: &UnreadableHead) {
+        let mut ticket = self.ticket(&head.request_id, head.connection, head.received);
+        let (status, code) = match head.too_large {
+            true => (431, "RequestHeaderSectionTooLarge"),
+            false => (400, "InvalidRequest"),
+        };
+        ticket.note_refusal("client", code, head.reason.clone());
+        ticket.note_status(status);
+        ticket.finished();
+    }
+
+    fn ticket(&self, request_id: &RequestId, connection: ConnectionFacts, received: Instant) -> Ticket {
         self.metrics.request_started();
         let record = Record {
             time: clock::rfc3339_millis(self.clock.now()),
-            request_id: arrival.request_id.as_str().to_owned(),
-            client: arrival.connection.peer.ip().to_canonical().to_string(),
-            tls: arrival.connection.tls,
-            method: arrival.head.method.as_str().to_owned(),
+            request_id: request_id.as_str().to_owned(),
+            client: connection.peer.ip().to_canonical().to_string(),
+            tls: connection.tls,
             ..Record::default()
         };
         Ticket {
             record,
             bytes_in: None,
             client_gone: false,
-            received: arrival.received,
+            received,
             sink: Arc::clone(&self.sink),
             metrics: Arc::clone(&self.metrics),
         }

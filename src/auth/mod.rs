@@ -13,7 +13,7 @@ pub mod jwt;
 mod key_fetch;
 mod key_set;
 pub mod settings;
-mod strict_json;
+pub mod strict_json;
 
 pub use caller::{Attributes, Caller, Scheme};
 pub use claim::Claim;

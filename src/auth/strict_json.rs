@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 const MAX_DEPTH: usize = 16;
 
 /// A JSON object whose names are unique at every level. `None` if the bytes are anything else.
-pub(super) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
+pub fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = Level(0).deserialize(&mut reader).ok()?;
     reader.end().ok()?;
@@ -24,7 +24,7 @@ pub(super) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
 }
 
 /// Decodes base64url without padding; spare bits must be zero, so that each value has exactly one text.
-pub(super) fn base64url(text: &str) -> Option<Vec<u8>> {
+pub fn base64url(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 

@@ -10,6 +10,7 @@ pub mod digest_check;
 pub mod holdback;
 pub mod length_guard;
 pub mod linger;
+pub mod throttle;
 pub mod type_check;
 pub mod upload;
 pub mod watch;
@@ -21,6 +22,7 @@ use crate::s3::ChecksumAlgorithm;
 
 pub use chunk_encode::{ChunkEncode, Framer};
 pub use linger::{LingerLimits, linger};
+pub use throttle::Throttle;
 pub use upload::{BodyLimits, UploadBody};
 pub use watch::UploadWatch;
 

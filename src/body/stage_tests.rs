@@ -10,8 +10,12 @@ use super::digest_check::{DigestCheck, Trailing};
 use super::holdback::Holdback;
 use super::length_guard::LengthGuard;
 use super::type_check::TypeCheck;
+use super::upload::choose_stages;
 use super::*;
 use crate::base::Secret;
+use crate::limits::BodyTerms;
+use crate::s3::checksum::RunningDigest;
+use crate::s3::{BodyFraming, UploadHead};
 use crate::sigv4::{AmzDate, ChunkSigner, SigningKey};
 
 /// What came out before the end, and what came out in all.
@@ -107,6 +111,100 @@ proptest! {
     }
 }
 
+/// Heads of uploads of `object`, with every digest there is, right or wrong by one byte, and limits that it may miss by one.
+fn some_head(object: Vec<u8>) -> impl Strategy<Value = (UploadHead, BodyTerms)> {
+    use ChecksumAlgorithm::{Crc32, Crc32c, Crc64Nvme, Sha1, Sha256};
+    let length = object.len() as u64;
+    let near = prop_oneof![4 => Just(length), 1 => Just(length + 1), 1 => Just(length.saturating_sub(1))];
+    let algorithm = prop::sample::select(vec![Crc32, Crc32c, Crc64Nvme, Sha1, Sha256]);
+    let kinds = (
+        prop::option::of(algorithm.clone()),
+        any::<bool>(),
+        any::<bool>(),
+        prop::option::of(prop::option::of(algorithm)),
+    );
+    let terms = (
+        prop::option::of(near.clone()),
+        prop_oneof![3 => Just(0), 1 => near.clone()],
+        prop::option::weighted(0.3, near),
+    );
+    let wrong = prop::option::weighted(0.3, any::<u8>());
+    let check = prop::option::of(prop::sample::select(vec![None, Some("image/png"), Some("text/plain")]));
+    (kinds, terms, wrong, check).prop_map(
+        move |((checksum, md5, sha256, framed), (declared, min_size, max_size), wrong, check)| {
+            let digest = |mut running: RunningDigest, length: usize| {
+                running.update(&object);
+                running.update(wrong.as_slice());
+                running.finish(length)
+            };
+            let checksum =
+                checksum.map(|algorithm| (algorithm, digest(RunningDigest::new(algorithm), algorithm.value_length())));
+            let sha256 = sha256.then(|| digest(RunningDigest::new(Sha256), 32).try_into().unwrap());
+            let head = UploadHead {
+                length: declared,
+                framing: framed.map_or(BodyFraming::Plain, |trailer| BodyFraming::AwsChunked { trailer }),
+                sha256,
+                md5: md5.then(|| digest(RunningDigest::md5(), 16)),
+                checksum,
+                media_type: None,
+                content_encoding: None,
+            };
+            // A declared length beyond the rule is refused from the head.
+            let max_size = max_size.map(|max| max.max(declared.unwrap_or(0)));
+            (head, BodyTerms { min_size, max_size, check_type: check.map(|kind| kind.map(str::to_owned)) })
+        },
+    )
+}
+
+type SomeUpload = (Vec<u8>, UploadHead, BodyTerms, Vec<usize>, Option<(usize, u8)>);
+
+/// An object and how its upload is announced; cut places; and whether its bytes are broken somewhere.
+fn some_upload() -> impl Strategy<Value = SomeUpload> {
+    let object = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..3000),
+        (0usize..3000).prop_map(|length| [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice(), &vec![7; length]].concat()),
+        "[a-z <>]{0,2000}".prop_map(String::into_bytes),
+    ];
+    let cuts = prop::collection::vec(0usize..5000, 0..8);
+    let broken = prop::option::weighted(0.2, (any::<usize>(), any::<u8>()));
+    (object, cuts, broken).prop_flat_map(|(object, cuts, broken)| {
+        some_head(object.clone()).prop_map(move |(head, terms)| (object.clone(), head, terms, cuts.clone(), broken))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn h09_the_chain_of_an_upload_does_not_depend_on_the_split((object, head, terms, cuts, broken) in some_upload()) {
+        let mut body = match head.framing {
+            BodyFraming::Plain => object.clone(),
+            BodyFraming::AwsChunked { trailer } => {
+                let encode: Vec<Box<dyn Stage>> = vec![Box::new(ChunkEncode::new(None, trailer))];
+                run(encode, &[Bytes::from(object.clone())]).all.unwrap()
+            }
+        };
+        if let Some((at, byte)) = broken && !body.is_empty() {
+            let at = at % body.len();
+            body[at] = byte;
+        }
+        let chain = || choose_stages(&head, terms.clone());
+        let whole = run(chain(), &[Bytes::from(body.clone())]);
+        for pieces in [split(&body, &cuts), body.chunks(1).map(Bytes::copy_from_slice).collect()] {
+            let in_pieces = run(chain(), &pieces);
+            // Of several things that are wrong another one may be found first.
+            prop_assert_eq!(in_pieces.all.as_ref().ok(), whole.all.as_ref().ok());
+            // Whatever came before the end, the end was kept.
+            prop_assert!(in_pieces.before_end.len() < object.len().max(1) || in_pieces.all.is_err());
+        }
+        if let Ok(stored) = whole.all {
+            prop_assert!(stored == object || broken.is_some());
+            prop_assert!(head.length.is_none_or(|length| length == stored.len() as u64));
+            prop_assert!(terms.min_size <= stored.len() as u64 && terms.max_size.is_none_or(|max| stored.len() as u64 <= max));
+        }
+    }
+}
+
 #[test]
 fn the_holdback_keeps_the_last_piece_until_the_end() {
     let run = run(vec![Box::new(Holdback::default())], &[Bytes::from_static(b"abc"), Bytes::from_static(b"d")]);
@@ -129,6 +227,15 @@ fn h09_a_wrong_digest_never_lets_the_last_byte_go() {
         assert!(matches!(run.all, Err(Fault::BadDigest(_))));
         assert_eq!(run.before_end, b"ab");
     }
+}
+
+#[test]
+fn the_holdback_keeps_a_first_piece_whole_and_one_byte_of_a_large_later_one() {
+    let large = Bytes::from(vec![7; 100_000]);
+    let one = run(vec![Box::new(Holdback::default())], std::slice::from_ref(&large));
+    assert!(one.before_end.is_empty(), "an upload of one piece is checked as a whole");
+    let three = run(vec![Box::new(Holdback::default())], &[large.clone(), large.clone(), large]);
+    assert_eq!((three.before_end.len(), three.all.unwrap().len()), (299_999, 300_000));
 }
 
 #[test]
@@ -204,7 +311,7 @@ fn h16_endless_tiny_chunks_are_refused() {
 }
 
 #[test]
-fn a_signed_upload_keeps_one_chunk_in_memory() {
+fn l09_a_signed_upload_keeps_one_chunk_in_memory() {
     let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(ChunkEncode::new(Some(signer()), None))];
     let (mut given, mut taken) = (0u64, 0u64);
     for _ in 0..100 {

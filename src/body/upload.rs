@@ -19,7 +19,9 @@ use crate::body::digest_check::{DigestCheck, Trailing};
 use crate::body::holdback::Holdback;
 use crate::body::length_guard::LengthGuard;
 use crate::body::type_check::TypeCheck;
-use crate::body::{ChunkEncode, Fault, LingerLimits, Stage, UploadWatch, finish_through, linger, push_through};
+use crate::body::{
+    ChunkEncode, Fault, LingerLimits, Stage, Throttle, UploadWatch, finish_through, linger, push_through,
+};
 use crate::limits::BodyTerms;
 use crate::s3::{BodyFraming, UploadHead};
 
@@ -51,6 +53,7 @@ pub struct UploadBody {
     failed: Option<Fault>,
     length: Option<u64>,
     patience: Patience,
+    throttle: Option<Throttle>,
     limits: BodyLimits,
     watch: Arc<UploadWatch>,
 }
@@ -70,6 +73,7 @@ impl UploadBody {
             failed: None,
             length,
             patience: Patience::new(limits),
+            throttle: None,
             limits,
             watch: Arc::default(),
         }
@@ -83,6 +87,11 @@ impl UploadBody {
     /// The shared view of this upload.
     pub fn watch(&self) -> &Arc<UploadWatch> {
         &self.watch
+    }
+
+    /// Holds what comes from the client to a rate.
+    pub fn throttle(&mut self, throttle: Throttle) {
+        self.throttle = Some(throttle);
     }
 
     /// Puts the store's framing around the object.
@@ -139,13 +148,15 @@ impl UploadBody {
     fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         let Some(source) = &mut self.source else { return Poll::Ready(Ok(())) };
         self.watch.step(true);
+        // Counts as waiting for the client, so the store is not taken for slow; the client's patience has not begun.
+        if self.throttle.as_mut().is_some_and(|throttle| throttle.poll_ready(context).is_pending()) {
+            return self.poll_superseded(context).map(|fault| Err(self.fail(fault)));
+        }
         let frame = match Pin::new(source).poll_frame(context) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
-                self.watch.remember(context.waker());
-                if self.watch.is_superseded() {
-                    // It may have been said between our last look and the line above.
-                    return Poll::Ready(Err(self.fail(Fault::Superseded)));
+                if let Poll::Ready(fault) = self.poll_superseded(context) {
+                    return Poll::Ready(Err(self.fail(fault)));
                 }
                 return self.patience.poll_exhausted(context).map(|fault| Err(self.fail(fault)));
             }
@@ -159,8 +170,18 @@ impl UploadBody {
         Poll::Ready(result.map_err(|fault| self.fail(fault)))
     }
 
+    /// To be asked before waiting for anything: ready if the store has already answered.
+    fn poll_superseded(&self, context: &mut Context<'_>) -> Poll<Fault> {
+        self.watch.remember(context.waker());
+        // It may have been said between our last look and the line above.
+        if self.watch.is_superseded() { Poll::Ready(Fault::Superseded) } else { Poll::Pending }
+    }
+
     fn take(&mut self, data: Bytes) -> Result<(), Fault> {
         self.watch.count(data.len());
+        if let Some(throttle) = &self.throttle {
+            throttle.charge(data.len());
+        }
         self.patience.progress(data.len())?;
         if data.is_empty() {
             return Ok(());
@@ -216,7 +237,7 @@ impl UploadBody {
     }
 }
 
-fn choose_stages(upload: &UploadHead, terms: BodyTerms) -> Vec<Box<dyn Stage>> {
+pub(in crate::body) fn choose_stages(upload: &UploadHead, terms: BodyTerms) -> Vec<Box<dyn Stage>> {
     let mut stages: Vec<Box<dyn Stage>> = Vec::with_capacity(8);
     let mut digests: Vec<Box<dyn Stage>> = Vec::new();
     if let BodyFraming::AwsChunked { trailer } = upload.framing {

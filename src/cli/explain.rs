@@ -5,6 +5,7 @@
 
 mod question;
 mod report;
+mod terms;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;

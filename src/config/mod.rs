@@ -12,6 +12,7 @@ mod node;
 mod path;
 mod problem;
 mod raw;
+mod raw_output;
 mod reference;
 mod resolve;
 mod schema;
@@ -27,6 +28,7 @@ pub use problem::{Problem, Problems};
 pub use reference::reference;
 pub use schema::schema;
 
+use crate::limits::LimitSettings;
 use crate::rules::RuleSettings;
 use crate::s3::Buckets;
 use crate::upstream::UpstreamSettings;
@@ -45,6 +47,8 @@ pub struct Config {
     pub rules: Vec<RuleSettings>,
     /// Stores, in the order of [`crate::base::RouteId`].
     pub upstreams: Vec<UpstreamSettings>,
+    /// What callers may do at a time; the limits of rules are in their terms.
+    pub limits: LimitSettings,
     /// Where audit records go.
     pub audit: AuditTarget,
     /// What the log shows.

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
+use super::raw_output::{RawAudit, RawLog};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -33,7 +34,7 @@ pub struct RawConfig {
     pub clients: RawClients,
     /// What callers may do. Required: without a rule everything is refused. A deny beats every allow.
     pub rules: Option<Vec<RawRule>>,
-    /// What a connection may cost. Every key has a default.
+    /// What a connection may cost, and what a caller may do at a time. Every key has a default.
     pub limits: RawLimits,
     /// Where the audit records go.
     pub audit: RawAudit,
@@ -94,12 +95,30 @@ pub struct RawUpstream {
     pub checksum: Option<RawChecksum>,
     /// Most requests to this store at a time, 1 to 100000; default 512. More wait for `timeouts.connect`, then get `SlowDown`.
     pub max_connections: Option<u64>,
+    /// Most requests that wait so, 0 to 100000; default 128. More get `SlowDown` at once.
+    pub max_waiting: Option<u64>,
+    /// The part of `max_connections` and of `unknown_length_uploads` that one principal may hold, in percent, 1 to 100; default 50. It is
+    /// rounded up, and at least one place.
+    pub principal_share: Option<u64>,
     /// Uploads of unknown length (chunked, no `Content-Length`) to this store at a time, 0 to 1000; default 4. Each keeps up to 8 MiB in
     /// memory and becomes a multipart upload there if it is longer. More get `SlowDown`; 0 refuses all with `MissingContentLength`, as
     /// S3 itself does.
     pub unknown_length_uploads: Option<u64>,
+    /// When to stop asking this store for a while.
+    pub breaker: RawBreaker,
     /// Time limits towards this store.
     pub timeouts: RawUpstreamTimeouts,
+}
+
+/// When to stop asking a store for a while: its clients are told `ServiceUnavailable` at once.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawBreaker {
+    /// Failures in a row after which the store is not asked, 0 to 100000; default 10. 0 asks it always. Counted are: no connection, no
+    /// answer or progress in time, and 502, 503 or 504 with a document that is no XML, as proxies send; any other answer ends the row.
+    pub failures: Option<u64>,
+    /// How long until one request is let through to see whether the store answers again, `100ms` to `1h`; default `5s`.
+    pub pause: Option<String>,
 }
 
 /// How a bucket is named in a request to the store.
@@ -288,7 +307,7 @@ pub struct RawRule {
     pub places: Option<OneOrMany>,
     /// Actions: `read`, `list`, `write`, `delete`, `tag`, `read-versions`, an IAM action (`s3:PutObject`) or a pattern (`s3:Get*`). Required.
     pub what: Option<OneOrMany>,
-    /// Sizes of written objects. Allow rules only, as is everything below.
+    /// Sizes of written objects, and how much may be done at a time. Allow rules only, as is everything below.
     pub limits: Option<RawSizes>,
     /// Kinds of written objects.
     pub content: Option<RawContent>,
@@ -324,7 +343,7 @@ pub struct RawConditions {
     pub networks: Option<OneOrMany>,
 }
 
-/// Sizes of written objects.
+/// Sizes of written objects, and how much may be done at a time under the rule.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawSizes {
@@ -332,6 +351,27 @@ pub struct RawSizes {
     pub min_size: Option<String>,
     /// Largest object, at most `5TiB`; default: what the store takes.
     pub max_size: Option<String>,
+    /// What each principal may do at a time in requests that this rule decides, beside the limits of the whole file.
+    pub per_principal: Option<RawRates>,
+    /// What all principals together may do at a time in requests that this rule decides.
+    pub together: Option<RawRates>,
+}
+
+/// How much may be done at a time. What is left out is not limited. Beyond a number of requests, or far behind a number of bytes, a
+/// request gets `SlowDown`; bodies under way are slowed down.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawRates {
+    /// Requests in a second, 1 to 1000000.
+    pub request_rate: Option<u64>,
+    /// Requests at once after a pause, 1 to 1000000; default: those of one second. Needs `request_rate`.
+    pub request_burst: Option<u64>,
+    /// Bytes of bodies in a second from clients, `64KiB` to `1TiB`.
+    pub upload_rate: Option<String>,
+    /// Bytes of bodies in a second to clients, `64KiB` to `1TiB`.
+    pub download_rate: Option<String>,
+    /// Requests whose answer is not finished, 1 to 1000000.
+    pub requests_in_flight: Option<u64>,
 }
 
 /// Kinds of written objects.
@@ -358,7 +398,7 @@ pub struct RawHeaders {
     pub allow: Option<OneOrMany>,
 }
 
-/// What a connection may cost. Reasons for the defaults: `docs/DEFAULTS.md`.
+/// What a connection may cost, and what a caller may do at a time. Reasons for the defaults: `docs/DEFAULTS.md`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawLimits {
@@ -378,8 +418,25 @@ pub struct RawLimits {
     pub body_rate_window: Option<String>,
     /// Bytes of a refused upload that are still read, so that the client sees the refusal and not a reset, `0` to `1GiB`; default `4MiB`.
     pub linger: Option<String>,
+    /// Bytes of bodies that all connections together may hold beyond 8 KiB for each end, `0B` to `64GiB`; default `16MiB`.
+    pub buffers: Option<String>,
     /// HTTP/2 streams at a time on one connection, 1 to 10000; default 100.
     pub http2_max_streams: Option<u64>,
+    /// What each principal may do at a time, whatever rule decides; default: no limit.
+    pub per_principal: Option<RawRates>,
+    /// Failed authentications of one address (of one /64 in IPv6) that are answered as such; more get `SlowDown`. A good credential is
+    /// never refused for them.
+    pub failed_authentications: RawFailures,
+}
+
+/// How many failed authentications of one address are answered as such.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawFailures {
+    /// In a second, 0 to 1000000; default 100. 0 means: all of them, none is counted.
+    pub rate: Option<u64>,
+    /// At once after a pause, 1 to 1000000; default 10000.
+    pub burst: Option<u64>,
 }
 
 /// Time limits towards clients; `1ms` to `24h` each.
@@ -396,50 +453,4 @@ pub struct RawTimeouts {
     pub drain: Option<String>,
     /// How long the rest of a refused upload is still read; default `5s`.
     pub linger: Option<String>,
-}
-
-/// Where the audit records go.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawAudit {
-    /// File for one JSON object a line, or `-` for standard output (default). Absolute path.
-    pub file: Option<String>,
-}
-
-/// What the log shows.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawLog {
-    /// `error`, `warn`, `info` (default), `debug` or `trace`.
-    pub level: Option<RawLevel>,
-    /// `text`, `json`, or `auto` (default): text on a terminal, else JSON.
-    pub format: Option<RawFormat>,
-}
-
-/// How much the log shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum RawLevel {
-    /// Failures of the gateway.
-    Error,
-    /// What an operator should look at.
-    Warn,
-    /// Starts and stops.
-    Info,
-    /// Refusals too. The audit records have them at every level.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-/// The form of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum RawFormat {
-    /// Text on a terminal, else JSON.
-    Auto,
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }

@@ -23,8 +23,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
-// TLS records wait here while the socket is full; without a limit a slow peer makes rustls keep a whole body.
-const TLS_BUFFER_BYTES: usize = 256 * 1024;
+use crate::flow::{Collect, ReadAhead};
 
 /// Where to connect to and how.
 #[derive(Debug, Clone)]
@@ -216,14 +215,12 @@ impl Dialer {
         let Some(TlsTarget { config, server_name }) = &self.tls else {
             return Ok(Stream::Plain(socket));
         };
-        let handshake = TlsConnector::from(Arc::clone(config)).connect_with(server_name.clone(), socket, |session| {
-            session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
-        });
+        let handshake = TlsConnector::from(Arc::clone(config)).connect(server_name.clone(), ReadAhead::new(socket));
         let stream = timeout_at(deadline, handshake)
             .await
             .map_err(|_| self.late(Step::Tls))?
             .map_err(|source| DialError::Tls { host: self.host.to_string(), source })?;
-        Ok(Stream::Tls(Box::new(stream)))
+        Ok(Stream::Tls(Box::new(Collect::new(stream))))
     }
 
     /// The addresses that may be connected to; at least one.

@@ -2,11 +2,14 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+
+use crate::flow::{Budget, Collect, ReadAhead};
 
 /// A connected stream.
 #[derive(Debug)]
@@ -14,7 +17,7 @@ pub enum Stream {
     /// Clear text.
     Plain(TcpStream),
     /// TLS with a verified certificate.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<Collect<TlsStream<ReadAhead<TcpStream>>>>),
 }
 
 impl Stream {
@@ -22,7 +25,14 @@ impl Stream {
     pub fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Tls(stream) => stream.get_ref().get_ref().0.get_ref(),
+        }
+    }
+
+    /// Holds what is queued for sending to what the budget allows. In clear text nothing is.
+    pub fn set_budget(&mut self, budget: Arc<Budget>) {
+        if let Self::Tls(stream) = self {
+            stream.set_budget(budget);
         }
     }
 }

@@ -83,8 +83,7 @@ fn read_results(root: &Element, asked: &[&ObjectVersion], prefix: &str) -> Resul
         };
         let key = element.text_of("Key").strip_prefix(prefix).ok_or("a key outside of the bucket's prefix")?;
         let candidates = by_key.get(key).ok_or("a key that was not asked for")?;
-        let index =
-            choose(asked, candidates, element.text_of("VersionId")).ok_or("a version that was not asked for")?;
+        let index = choose(asked, candidates, element).ok_or("a version that was not asked for")?;
         if results[index].replace(result).is_some() {
             return Err("two results for one object");
         }
@@ -93,15 +92,16 @@ fn read_results(root: &Element, asked: &[&ObjectVersion], prefix: &str) -> Resul
 }
 
 /// Which of the objects of one key a result is about. Stores name a version where none was asked for (the one they made), and leave it out
-/// where one was.
-fn choose(asked: &[&ObjectVersion], candidates: &[usize], version_id: &str) -> Option<usize> {
+/// where one was: SeaweedFS then says of a delete marker that was removed only which one it was.
+fn choose(asked: &[&ObjectVersion], candidates: &[usize], result: &Element) -> Option<usize> {
     let find =
         |wanted: Option<&str>| candidates.iter().copied().find(|index| asked[*index].version_id.as_deref() == wanted);
-    let named = Some(version_id).filter(|version_id| !version_id.is_empty());
+    let text = |name| Some(result.text_of(name)).filter(|text| !text.is_empty());
+    let named = text("VersionId");
     match (named, candidates) {
         (None, [only]) => Some(*only),
         (Some(_), _) => find(named).or_else(|| find(None)),
-        (None, _) => find(None),
+        (None, _) => text("DeleteMarkerVersionId").and_then(|marker| find(Some(marker))).or_else(|| find(None)),
     }
 }
 
@@ -223,6 +223,16 @@ mod tests {
         );
         // A store that leaves the version out.
         assert_eq!(read("<Deleted><Key>gw/b</Key></Deleted>", &[object("b", Some("1"))]).unwrap(), [GONE]);
+    }
+
+    #[test]
+    fn a_removed_marker_is_found_by_its_own_version_where_the_store_leaves_out_the_one_asked_for() {
+        let asked = [object("b", Some("1")), object("b", Some("2"))];
+        let removed = "<Deleted><Key>gw/b</Key><DeleteMarker>true</DeleteMarker><DeleteMarkerVersionId>2</DeleteMarkerVersionId></Deleted>";
+        let found = read(&format!("{removed}<Deleted><Key>gw/b</Key><VersionId>1</VersionId></Deleted>"), &asked);
+        let marker = StoreResult::Deleted { marker: true, marker_version_id: Some("2".into()) };
+        assert_eq!(found.unwrap(), [GONE, marker]);
+        assert!(read(&removed.replace(">2<", ">3<"), &asked).is_err(), "not one of those asked for");
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 use std::error::Error;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::streams::OpenStream;
+use crate::flow::{Budget, Paced};
 
 /// Largest piece given to HTTP/2 at once. h2 keeps what it was given until the client makes room, so this bounds
 /// the memory of a stream whose client does not; and the client has to take this much per idle time to stay.
@@ -26,7 +28,7 @@ pub(super) struct EdgeBody<B> {
 #[derive(Debug)]
 enum Source<B> {
     Own(Option<Bytes>),
-    Handler(Pin<Box<B>>),
+    Handler(Paced<Pin<Box<B>>>),
 }
 
 impl<B> EdgeBody<B> {
@@ -34,8 +36,8 @@ impl<B> EdgeBody<B> {
         Self::new(Source::Own(Some(text.into()).filter(|text: &Bytes| !text.is_empty())))
     }
 
-    pub(super) fn handler(body: B) -> Self {
-        Self::new(Source::Handler(Box::pin(body)))
+    pub(super) fn handler(body: B, budget: Arc<Budget>) -> Self {
+        Self::new(Source::Handler(Paced::new(Box::pin(body), budget)))
     }
 
     fn new(source: Source<B>) -> Self {
@@ -45,6 +47,10 @@ impl<B> EdgeBody<B> {
     /// Ties the body to its HTTP/2 stream.
     pub(super) fn on_stream(mut self, stream: OpenStream) -> Self {
         self.stream = Some(stream);
+        // h2 asks for a frame when the client has made room for it, and `streams` takes being asked for that.
+        if let Source::Handler(body) = &mut self.source {
+            body.set_ungated();
+        }
         self
     }
 }
@@ -64,7 +70,7 @@ where
         let frame = match &mut this.source {
             _ if !this.rest.is_empty() => Some(Ok(Frame::data(std::mem::take(&mut this.rest)))),
             Source::Own(text) => text.take().map(|text| Ok(Frame::data(text))),
-            Source::Handler(body) => ready!(body.as_mut().poll_frame(cx)).map(|frame| frame.map_err(Into::into)),
+            Source::Handler(body) => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Into::into)),
         };
         let Some(stream) = &this.stream else {
             return Poll::Ready(frame);
@@ -119,7 +125,7 @@ mod tests {
     #[tokio::test]
     async fn large_frames_reach_http2_in_pieces_and_unchanged() {
         let content: Bytes = (0..100_000_u32).map(|n| n as u8).collect();
-        let mut body = EdgeBody::handler(Full::new(content.clone())).on_stream(Streams::new().open());
+        let mut body = EdgeBody::handler(Full::new(content.clone()), Budget::new(0)).on_stream(Streams::new().open());
         let mut received = Vec::new();
         while !body.is_end_stream() {
             assert_eq!(body.size_hint().exact(), Some((content.len() - received.len()) as u64));
@@ -148,7 +154,7 @@ mod tests {
         let streams = Streams::new();
         let stalled =
             |streams: &Streams| matches!(streams.judge(Instant::now() + LIMIT, LIMIT, LIMIT), Judgement::Stalled(_));
-        let mut body = EdgeBody::handler(ThinkingHandler(Some("x".into()))).on_stream(streams.open());
+        let mut body = EdgeBody::handler(ThinkingHandler(Some("x".into())), Budget::new(0)).on_stream(streams.open());
         assert!(!stalled(&streams), "nothing was given yet");
         body.frame().await.unwrap().unwrap();
         assert!(stalled(&streams), "the frame was given");
@@ -158,7 +164,7 @@ mod tests {
 
     #[tokio::test]
     async fn http1_gets_frames_as_they_are() {
-        let mut body = EdgeBody::handler(Full::new(Bytes::from(vec![7; 100_000])));
+        let mut body = EdgeBody::handler(Full::new(Bytes::from(vec![7; 100_000])), Budget::new(0));
         let frame = body.frame().await.unwrap().unwrap();
         assert_eq!(frame.data_ref().map(Bytes::len), Some(100_000));
     }

@@ -12,6 +12,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::Handler;
@@ -20,13 +21,14 @@ use super::framing;
 use super::listener::Accepted;
 use super::monitor::Monitor;
 use super::rate_guard::{Pace, RateGuard};
-use super::read_ahead::{Collect, ReadAhead};
 use super::service::Service;
 use super::settings::ConnectionLimits;
 use super::streams::{Judgement, Streams};
-use super::tls::Protocol;
+use super::tls::{Protocol, Tls};
 use super::wire_guard::{Verdicts, WireGuard};
-use crate::arrival::ConnectionFacts;
+use crate::arrival::{ConnectionFacts, UnreadableHead};
+use crate::base::RequestId;
+use crate::flow::{Collect, MeteredReads, ReadAhead};
 
 /// hyper's own value (408 KiB). Smaller buffers bound the memory of a stalled connection, but 64 KiB costs 1.5 times
 /// the CPU per GiB; the head has its own limit (`max_header_size`), so this bounds body buffers only.
@@ -47,15 +49,27 @@ const H2_MAX_PENDING_RESETS: usize = 20;
 const H2_MAX_LOCAL_RESETS: usize = 128;
 
 /// Serves the connection until it ends. Dropping the future cuts it.
-pub(super) async fn serve<H: Handler>(accepted: Accepted, service: Arc<Service<H>>, mut stop: Stop, monitor: Monitor) {
-    let limits = &service.limits;
+pub(super) async fn serve<H: Handler>(accepted: Accepted, service: Arc<Service<H>>, stop: Stop, monitor: Monitor) {
     let Accepted { stream, peer, tls } = accepted;
     let facts = ConnectionFacts { peer, tls: tls.is_some() };
-    let stream = RateGuard::new(stream, Pace::of(limits));
-    let Some(tls) = tls else {
-        return serve_http1(stream, service, facts, stop, &monitor).await;
-    };
-    let handshake = timeout(limits.handshake_timeout, tls.accept(ReadAhead::new(stream)));
+    let stream = RateGuard::new(stream, Pace::of(&service.limits));
+    match tls {
+        None => serve_http1(stream, service, facts, stop, &monitor).await,
+        // Boxed, here and below: a future has room for its largest branch, for as long as the connection lives.
+        Some(tls) => Box::pin(serve_tls(stream, &tls, service, facts, stop, &monitor)).await,
+    }
+}
+
+async fn serve_tls<H: Handler>(
+    stream: RateGuard<TcpStream>,
+    tls: &Tls,
+    service: Arc<Service<H>>,
+    facts: ConnectionFacts,
+    mut stop: Stop,
+    monitor: &Monitor,
+) {
+    let peer = facts.peer;
+    let handshake = Box::pin(timeout(service.limits.handshake_timeout, tls.accept(ReadAhead::new(stream))));
     let (stream, protocol) = tokio::select! {
         // Nothing is in flight yet, so nothing is lost.
         _ = stop.requested() => return,
@@ -72,8 +86,12 @@ pub(super) async fn serve<H: Handler>(accepted: Accepted, service: Arc<Service<H
         },
     };
     match protocol {
-        Protocol::Http1 => serve_http1(Collect::new(stream), service, facts, stop, &monitor).await,
-        Protocol::Http2 => serve_http2(stream, service, facts, stop, &monitor).await,
+        Protocol::Http1 => {
+            let mut stream = Collect::new(stream);
+            stream.set_budget(Arc::clone(&service.budget));
+            serve_http1(stream, service, facts, stop, monitor).await
+        }
+        Protocol::Http2 => Box::pin(serve_http2(stream, service, facts, stop, monitor)).await,
     }
 }
 
@@ -88,6 +106,8 @@ async fn serve_http1<H, IO>(
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let verdicts = Arc::new(Verdicts::default());
+    let handler = service.handler.clone();
+    let stream = MeteredReads::new(stream, Arc::clone(&service.budget));
     let io = TokioIo::new(WireGuard::new(stream, verdicts.clone(), &service.limits));
     let builder = http1_builder(&service.limits);
     // Not `with_upgrades`: no bytes are ever passed through.
@@ -102,7 +122,21 @@ async fn serve_http1<H, IO>(
             connection.await
         }
     };
+    if let Some(head) = outcome.as_ref().err().and_then(|error| unreadable(error, facts)) {
+        handler.unreadable(head);
+    }
     note_end(outcome, facts, monitor);
+}
+
+/// hyper answers such heads by itself (400 or 431, no body), and no request comes of them.
+fn unreadable(error: &hyper::Error, connection: ConnectionFacts) -> Option<UnreadableHead> {
+    error.is_parse().then(|| UnreadableHead {
+        request_id: RequestId::generate(),
+        received: std::time::Instant::now(),
+        connection,
+        too_large: error.is_parse_too_large(),
+        reason: error.to_string(),
+    })
 }
 
 fn http1_builder(limits: &ConnectionLimits) -> http1::Builder {

@@ -12,7 +12,7 @@
 use std::mem;
 
 use http::header::{CONTENT_LENGTH, HOST};
-use http::{Method, request};
+use http::{HeaderValue, Method, request};
 
 use crate::arrival::Framing;
 
@@ -21,7 +21,7 @@ type Rule = &'static str;
 
 /// Reads the bytes of one connection in any pieces, without I/O. Keeps at most one unfinished line.
 #[derive(Debug)]
-pub(super) struct Scanner {
+pub struct Scanner {
     state: State,
     /// Beginning of a line whose end has not arrived.
     line: Vec<u8>,
@@ -58,7 +58,7 @@ struct Head {
 
 impl Scanner {
     /// `max_head_bytes` bounds the memory; hyper refuses longer heads with the same number.
-    pub(super) fn new(max_head_bytes: usize) -> Self {
+    pub fn new(max_head_bytes: usize) -> Self {
         Self {
             state: State::Head,
             line: Vec::new(),
@@ -70,7 +70,7 @@ impl Scanner {
     }
 
     /// Takes the next bytes of the connection; returns how many heads with one reading only were completed by them.
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> usize {
+    pub fn feed(&mut self, mut bytes: &[u8]) -> usize {
         let mut clear_heads = 0;
         while !bytes.is_empty() && self.broken.is_none() {
             let taken = match &mut self.state {
@@ -99,12 +99,12 @@ impl Scanner {
     }
 
     /// The rule that was broken, once one was. Everything after it is ambiguous.
-    pub(super) fn broken(&self) -> Option<Rule> {
+    pub fn broken(&self) -> Option<Rule> {
         self.broken
     }
 
     /// Whether nothing of a message is under way: the next byte begins a request.
-    pub(super) fn is_between_messages(&self) -> bool {
+    pub fn is_between_messages(&self) -> bool {
         self.broken.is_none() && self.state == State::Head && self.section_bytes == 0
     }
 
@@ -259,6 +259,9 @@ impl Head {
         if mem::replace(&mut self.host_seen, true) {
             return Err("several Host");
         }
+        if !is_host(value.trim_ascii()) {
+            return Err(NO_HOST);
+        }
         match &self.authority {
             Some(authority) if !authority.eq_ignore_ascii_case(value.trim_ascii()) => {
                 Err("authority of the target differs from Host")
@@ -295,6 +298,10 @@ pub(super) fn of_h2(head: &request::Parts) -> Framing {
         }
         _ => {}
     }
+    let named = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+    if !named.or(head.headers.get(HOST).map(HeaderValue::as_bytes)).is_some_and(is_host) {
+        return Framing::Ambiguous(NO_HOST);
+    }
     let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
     match (lengths.next(), lengths.next()) {
         (Some(_), Some(_)) => Framing::Ambiguous("several Content-Length"),
@@ -303,6 +310,13 @@ pub(super) fn of_h2(head: &request::Parts) -> Framing {
         }
         _ => Framing::Clear,
     }
+}
+
+const NO_HOST: Rule = "Host has a byte that no host has";
+
+/// `uri-host [ ":" port ]` of RFC 3986 §3.2.2 by its bytes: a reader that takes `@`, `/` or `#` for a delimiter finds another host in it.
+fn is_host(text: &[u8]) -> bool {
+    text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(byte))
 }
 
 const CONNECT: Rule = "CONNECT is not served, and its body has no agreed framing";

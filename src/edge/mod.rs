@@ -16,17 +16,17 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, UnreadableHead};
+use crate::flow::Budget;
 
 mod admin;
 mod body;
 mod connection;
 mod drain;
-mod framing;
+pub mod framing;
 mod listener;
 mod monitor;
 mod rate_guard;
-mod read_ahead;
 mod service;
 pub mod settings;
 mod streams;
@@ -52,6 +52,9 @@ pub trait Handler: Clone + Send + Sync + 'static {
     ///
     /// A panic becomes `500 InternalError` for this request only.
     fn handle(&self, arrival: Arrival) -> impl Future<Output = http::Response<Self::Body>> + Send;
+
+    /// Takes note of an HTTP/1.1 head that could not be read. Its connection has ended.
+    fn unreadable(&self, head: UnreadableHead);
 }
 
 /// Why the edge could not be set up.
@@ -82,6 +85,7 @@ pub enum BindError {
 #[derive(Debug)]
 pub struct Edge {
     settings: Settings,
+    budget: Arc<Budget>,
     listeners: Vec<(TcpListener, Option<Arc<Tls>>)>,
     admin: TcpListener,
     addresses: Addresses,
@@ -98,11 +102,11 @@ pub struct Addresses {
 }
 
 impl Edge {
-    /// Reads certificates and binds all addresses. Must be called inside a tokio runtime.
+    /// Reads certificates and binds all addresses; `budget` is what the bodies of all connections share. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// [`BindError`] for the first listener that cannot be set up; nothing stays bound then.
-    pub fn bind(settings: Settings) -> Result<Self, BindError> {
+    pub fn bind(settings: Settings, budget: Arc<Budget>) -> Result<Self, BindError> {
         if settings.listeners.is_empty() {
             return Err(BindError::NoListener);
         }
@@ -123,7 +127,7 @@ impl Edge {
         }
         let (admin, admin_at) = bind(settings.admin)?;
         let addresses = Addresses { data, admin: admin_at };
-        Ok(Self { settings, listeners, admin, addresses, monitor: Monitor::default() })
+        Ok(Self { settings, budget, listeners, admin, addresses, monitor: Monitor::default() })
     }
 
     /// Real addresses, which differ from the settings for port 0.
@@ -149,14 +153,14 @@ impl Edge {
         admin_state: Arc<dyn AdminState>,
         shutdown: impl Future<Output = ()>,
     ) -> DrainReport {
-        let Self { settings, listeners, admin, monitor, .. } = self;
+        let Self { settings, budget, listeners, admin, monitor, .. } = self;
         let (stop, stopped) = drain::stop_signal();
         // In a set, because a set cuts its tasks when it is dropped.
         let mut admin_task = JoinSet::new();
         admin_task.spawn(admin::serve(admin, admin_state, stopped.clone()));
 
         let slots = Arc::new(Semaphore::new(settings.limits.max_connections));
-        let service = Arc::new(Service { handler, limits: settings.limits });
+        let service = Arc::new(Service { handler, limits: settings.limits, budget });
         let mut listeners = Listeners::new(listeners);
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);

@@ -22,12 +22,14 @@ use super::settings::ConnectionLimits;
 use super::streams::OpenStream;
 use crate::arrival::{Arrival, ConnectionFacts, Framing, Oversize};
 use crate::base::RequestId;
+use crate::flow::Budget;
 
 /// What all requests of all connections share.
 #[derive(Debug)]
 pub(super) struct Service<H> {
     pub(super) handler: H,
     pub(super) limits: ConnectionLimits,
+    pub(super) budget: Arc<Budget>,
 }
 
 impl<H: Handler> Service<H> {
@@ -51,7 +53,7 @@ impl<H: Handler> Service<H> {
             };
             let arrival = Arrival { request_id: request_id.clone(), received, connection, framing, head, body };
             let response = match AssertUnwindSafe(self.call(arrival)).catch_unwind().await {
-                Ok(response) => response.map(EdgeBody::handler),
+                Ok(response) => response.map(|body| EdgeBody::handler(body, Arc::clone(&self.budget))),
                 Err(_panic) => {
                     // The panic hook has told what happened; this tells to whom.
                     tracing::error!(request_id = %request_id, "request handler panicked");

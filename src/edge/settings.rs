@@ -60,6 +60,8 @@ pub struct ConnectionLimits {
     pub linger_bytes: u64,
     /// Time for the same.
     pub linger_timeout: Duration,
+    /// Bytes of bodies that all connections together may hold beyond their least.
+    pub buffer_bytes: usize,
     /// HTTP/2: streams at a time on one connection.
     pub h2_max_streams: u32,
 }

@@ -1,6 +1,13 @@
 //! Holds a permitted call to the terms of its rule, as far as its head tells: sizes, types, names, headers.
 //!
-//! What only the body can tell is checked by `body` under the same terms.
+//! What only the body can tell is checked by `body` under the same terms. How much a caller does at a time is held to its limits by
+//! [`Limiter`].
+
+pub mod accounts;
+pub mod limiter;
+pub mod meter;
+pub mod rate;
+pub mod shares;
 
 use std::sync::Arc;
 
@@ -10,6 +17,10 @@ use http::{HeaderMap, HeaderName};
 use crate::rules::{Permit, Terms};
 use crate::s3::upload::MediaType;
 use crate::s3::{Operation, S3Call, UploadHead};
+
+pub use limiter::{LimitSettings, Limited, Limiter, Passage, StoreShares};
+pub use meter::Meter;
+pub use shares::Share;
 
 /// A permitted call within the terms of its rule. The next stages ask for it.
 #[derive(Debug)]

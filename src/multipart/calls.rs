@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::audit::Ticket;
+use crate::base::encoding::encode_path;
 use crate::limits::{BodyTerms, LimitError, declared_type};
 use crate::multipart::{Carrier, bad_answer};
 use crate::respond::late::{self, Finished};
@@ -170,6 +171,7 @@ pub async fn complete(carrier: &Carrier, body: &Bytes, resource: &str, ticket: &
     let outbound = carrier.signer.prepare_step(&carrier.admission, &carrier.bucket, step)?;
     let render = |call: &S3Call, root: &Element| {
         let mut xml = XmlWriter::new("CompleteMultipartUploadResult", true);
+        xml.text("Location", &location(call));
         name(&mut xml, call);
         for element in ["ETag", "ChecksumType"].iter().chain(&CHECKSUMS) {
             copy(&mut xml, root, element);
@@ -253,6 +255,13 @@ async fn stored_parts(
         }
         after = last;
     }
+}
+
+/// Where the object is for the client: the path, since the host that it used must not come back in an answer (E10).
+fn location(call: &S3Call) -> String {
+    let (bucket, key) = (call.resource.bucket(), call.resource.key());
+    let (bucket, key) = (bucket.map_or("", |bucket| bucket.name.as_str()), key.map_or("", |key| key.as_str()));
+    encode_path(&format!("/{bucket}/{key}"))
 }
 
 fn name(xml: &mut XmlWriter, call: &S3Call) {

@@ -5,8 +5,10 @@
 //! nothing, and whatever ends the upload early removes the parts. How many such uploads run at a time is limited, and so is their memory.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use http::header::ETAG;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -23,6 +25,9 @@ use crate::upstream::Upstreams;
 
 /// Bytes in a part. S3 wants 5 MiB at least, and takes 10,000 parts: 78 GiB in all.
 pub const PART_BYTES: usize = 8 * 1024 * 1024;
+
+/// How long to wait before the removal of an upload is tried again.
+const REMOVAL_PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(25)];
 
 /// Smallest block that a part is gathered in, but the last: a part has at most 128.
 const BLOCK: usize = 64 * 1024;
@@ -217,13 +222,28 @@ impl Drop for OpenUpload {
         // Without a runtime the process is ending; a lifecycle rule of the bucket removes what is left.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (carrier, upload_id) = (self.carrier.clone(), std::mem::take(&mut self.upload_id));
-        drop(runtime.spawn(async move {
-            match carrier.send(MultipartStep::Abort { upload_id: &upload_id }).await {
-                Ok(reply) if reply.head.status.is_success() => {}
-                Ok(reply) => tracing::warn!(status = %reply.head.status, bucket = %carrier.bucket.name, "the store kept parts of a refused upload"),
-                Err(refusal) => tracing::warn!(reason = %refusal.reason, bucket = %carrier.bucket.name, "the store kept parts of a refused upload"),
+        drop(runtime.spawn(remove(carrier, upload_id)));
+    }
+}
+
+/// Removes an upload. Whatever broke it may break this too, so it is tried again.
+async fn remove(carrier: Carrier, upload_id: String) {
+    let mut pauses = REMOVAL_PAUSES.iter();
+    loop {
+        let failure = match carrier.send(MultipartStep::Abort { upload_id: &upload_id }).await {
+            Ok(reply) if reply.head.status.is_success() => return,
+            // An attempt before whose answer was lost.
+            Ok(reply) if reply.head.status == StatusCode::NOT_FOUND => return,
+            Ok(reply) => reply.head.status.to_string(),
+            Err(refusal) => refusal.reason,
+        };
+        match pauses.next() {
+            Some(pause) => tokio::time::sleep(*pause).await,
+            None => {
+                tracing::warn!(reason = %failure, bucket = %carrier.bucket.name, "the store kept parts of a refused upload");
+                return;
             }
-        }));
+        }
     }
 }
 

@@ -7,6 +7,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::audit::Ticket;
+use crate::body::Throttle;
+use crate::limits::Passage;
+use crate::limits::meter::Direction;
 use crate::respond::late::LateBody;
 use crate::upstream::ReplyBody;
 use crate::upstream::reply::ReplyError;
@@ -14,10 +17,13 @@ use crate::upstream::reply::ReplyError;
 /// What goes to the client.
 pub type Reply = http::Response<AnswerBody>;
 
-/// The body of an answer. Its ticket closes when the last byte was taken, or when it is dropped before.
+/// The body of an answer. Its ticket closes when the last byte was taken, or when it is dropped before; what the caller holds of its
+/// limits comes back with it.
 pub struct AnswerBody {
     source: Source,
     ticket: Option<Box<Ticket>>,
+    throttle: Option<Throttle>,
+    passage: Option<Passage>,
 }
 
 /// Where the bytes come from.
@@ -33,7 +39,7 @@ pub enum Source {
 impl AnswerBody {
     /// A body without a ticket yet.
     pub fn new(source: Source) -> Self {
-        Self { source, ticket: None }
+        Self { source, ticket: None, throttle: None, passage: None }
     }
 
     /// Hands over the ticket, to be closed at the end.
@@ -48,7 +54,18 @@ impl AnswerBody {
         self
     }
 
+    /// Keeps what the caller holds of its limits until the end, and holds the body to its rate.
+    #[must_use]
+    pub fn with_passage(mut self, passage: Option<Passage>) -> Self {
+        if !self.is_end_stream() {
+            self.throttle = passage.as_ref().and_then(|passage| passage.meter(Direction::Download)).map(Throttle::new);
+            self.passage = passage;
+        }
+        self
+    }
+
     fn note_end(&mut self, result: Result<(), &ReplyError>) {
+        self.passage = None;
         if let Some(mut ticket) = self.ticket.take() {
             match result {
                 Ok(()) => ticket.finished(),
@@ -67,6 +84,9 @@ impl Body for AnswerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         let this = &mut *self;
+        if let Some(throttle) = &mut this.throttle {
+            ready!(throttle.poll_ready(context));
+        }
         let frame = match &mut this.source {
             Source::Full(bytes) if bytes.is_empty() => None,
             Source::Full(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
@@ -79,6 +99,9 @@ impl Body for AnswerBody {
         match &frame {
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, Bytes::len);
+                if let Some(throttle) = &this.throttle {
+                    throttle.charge(length);
+                }
                 if let Some(ticket) = &mut this.ticket {
                     ticket.count_out(length);
                 }

@@ -11,7 +11,7 @@ use crate::arrival::Oversize;
 use crate::auth::AuthError;
 use crate::base::RequestId;
 use crate::body::Fault;
-use crate::limits::LimitError;
+use crate::limits::{LimitError, Limited};
 use crate::respond::body::{AnswerBody, Reply, Source};
 use crate::rules::{Denied, SealError};
 use crate::s3::addressing::AddressError;
@@ -42,7 +42,12 @@ pub struct Refusal {
     pub kind: RefusalKind,
     /// What the operator reads.
     pub reason: String,
+    /// Seconds after which a 503 says to try again.
+    pub retry_after: u64,
 }
+
+/// What a 503 says if nothing better is known.
+const RETRY_AFTER_SECONDS: u64 = 2;
 
 /// Whose fault a refusal is; a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,7 +86,8 @@ impl RefusalKind {
 impl Refusal {
     /// A refusal with the code's own status.
     pub fn new(code: S3ErrorCode, kind: RefusalKind, message: impl Into<String>, reason: impl ToString) -> Self {
-        Self { code, status: code.status(), message: message.into(), kind, reason: reason.to_string() }
+        let (status, reason) = (code.status(), reason.to_string());
+        Self { code, status, message: message.into(), kind, reason, retry_after: RETRY_AFTER_SECONDS }
     }
 
     fn client(code: S3ErrorCode, error: &dyn std::fmt::Display) -> Self {
@@ -130,7 +136,7 @@ impl Refusal {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+            headers.insert(RETRY_AFTER, HeaderValue::from(self.retry_after));
         }
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, PUT, POST, DELETE"));
@@ -285,6 +291,22 @@ impl From<LimitError> for Refusal {
     }
 }
 
+impl From<Limited> for Refusal {
+    fn from(error: Limited) -> Self {
+        let message = match &error {
+            Limited::Requests { .. } => "Too many requests. Try again, more slowly.",
+            Limited::InFlight { .. } | Limited::Share { .. } => "Too many requests at a time. Try again, with fewer.",
+            Limited::Bytes { .. } => "Too many bytes under way. Try again, more slowly.",
+            Limited::UnknownLengthShare { .. } => {
+                "Too many uploads without a declared length are under way. Declare the length, or try again."
+            }
+            Limited::FailedAuthentications { .. } => "Too many failed authentications. Try again, more slowly.",
+        };
+        let retry_after = error.retry_after();
+        Self { retry_after, ..Self::new(S3ErrorCode::SlowDown, RefusalKind::Limited, message, &error) }
+    }
+}
+
 impl From<CompleteError> for Refusal {
     fn from(error: CompleteError) -> Self {
         match &error {
@@ -395,6 +417,10 @@ impl From<UpstreamError> for Refusal {
         match &error {
             UpstreamError::Upload(fault) => fault.clone().into(),
             UpstreamError::Busy { .. } => store(S3ErrorCode::SlowDown, "The store is busy. Try again, more slowly."),
+            UpstreamError::Resting { wait, .. } => Self {
+                retry_after: wait.as_secs() + 1,
+                ..store(S3ErrorCode::ServiceUnavailable, "The store cannot be reached at the moment. Try again.")
+            },
             UpstreamError::Connect { .. } => store(S3ErrorCode::BadGateway, "The store cannot be reached. Try again."),
             UpstreamError::Broken { .. } => {
                 store(S3ErrorCode::BadGateway, "The store broke off the connection. Try again.")

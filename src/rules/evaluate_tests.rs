@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::base::RouteId;
 use crate::rules::action::ActionSet;
@@ -391,4 +393,98 @@ fn d22_headers_of_a_new_bucket_need_their_own_rights() {
     }
     assert_eq!(create(&["s3:CreateBucket"], ("x-amz-acl", "private")), Ok(()));
     assert!(matches!(create(&["s3:*"], ("x-amz-bucket-namespace", "account-regional")), Err(Denied::Header { .. })));
+}
+
+/// Rules out of a few places, actions and callers, so that they meet each other and the calls.
+fn some_rule(effect: Effect) -> impl Strategy<Value = RuleSettings> {
+    let places =
+        prop::sample::subsequence(vec!["bkt/", "bkt/a/", "bkt/a/b/", "bkt/{sub}/", "bkt/{groups}/x/", "other/"], 1..3);
+    let words = prop::sample::subsequence(
+        vec!["read", "write", "delete", "list", "s3:*", "s3:Get*", "s3:GetObjectVersion", "s3:PutObjectTagging"],
+        1..3,
+    );
+    let who = prop::sample::select(vec![Some("a"), Some("b"), None]);
+    (places, words, who, 0u32..1_000_000).prop_map(move |(places, words, who, number)| {
+        rule(&format!("r{number}"), effect, who.map(token).unwrap_or_default(), &places, &words)
+    })
+}
+
+fn some_call() -> impl Strategy<Value = S3Call> {
+    let targets = vec![
+        "/bkt/a/x",
+        "/bkt/a/b/x",
+        "/bkt/b/x",
+        "/bkt/dev/x/y",
+        "/bkt/ops/x/y",
+        "/bkt/x",
+        "/other/a/x",
+        "/bkt/a/x?versionId=1",
+        "/bkt",
+        "/bkt?location",
+        "/bkt?list-type=2",
+        "/bkt?list-type=2&prefix=a/",
+        "/bkt?list-type=2&prefix=a/b/c",
+        "/bkt?list-type=2&prefix=de",
+        "/",
+    ];
+    (prop::sample::select(vec!["GET", "HEAD", "PUT", "DELETE"]), prop::sample::select(targets), any::<bool>())
+        .prop_filter_map("not a served request", |(method, target, tagged)| {
+            let request = http::Request::builder().method(method).uri(target).header("host", "gw");
+            let request = if method == "PUT" { request.header("content-length", "1") } else { request };
+            let request = if tagged && method == "PUT" { request.header("x-amz-tagging", "a=b") } else { request };
+            identify(&request.body(()).unwrap().into_parts().0, &buckets()).ok()
+        })
+}
+
+/// The keys of a few that a permit lets the caller see or touch.
+fn reach(rules: &[RuleSettings], who: &str, call: &S3Call) -> Vec<String> {
+    let Ok(permit) = RuleSet::new(rules.to_vec()).authorise(caller(who), call.clone(), &buckets()) else {
+        return Vec::new();
+    };
+    match permit.scope() {
+        Scope::Listing(scope) => ["a/x", "a/b/x", "a/b/c", "b/x", "dev/x/y", "ops/x/y", "x"]
+            .into_iter()
+            .filter(|key| {
+                scope.parts.iter().any(|part| key.starts_with(&part.prefix)) && scope.denied_prefix_of(key).is_none()
+            })
+            .map(str::to_owned)
+            .collect(),
+        Scope::Buckets(shown) => shown.iter().map(|bucket| bucket.name.clone()).collect(),
+        _ => vec!["the call".to_owned()],
+    }
+}
+
+proptest! {
+    #[test]
+    fn d20_a_deny_more_never_allows_more(
+        rules in prop::collection::vec(prop_oneof![3 => some_rule(Effect::Allow), 1 => some_rule(Effect::Deny)], 0..6),
+        deny in some_rule(Effect::Deny),
+        at in any::<prop::sample::Index>(),
+        who in prop::sample::select(vec!["a", "b"]),
+        call in some_call(),
+    ) {
+        let before = reach(&rules, who, &call);
+        let mut more = rules.clone();
+        more.insert(at.index(rules.len() + 1), deny);
+        for reached in reach(&more, who, &call) {
+            prop_assert!(before.contains(&reached), "{} is reached with the deny only", reached);
+        }
+    }
+
+    #[test]
+    fn an_allow_less_never_allows_more(
+        rules in prop::collection::vec(prop_oneof![3 => some_rule(Effect::Allow), 1 => some_rule(Effect::Deny)], 1..6),
+        without in any::<prop::sample::Index>(),
+        who in prop::sample::select(vec!["a", "b"]),
+        call in some_call(),
+    ) {
+        let before = reach(&rules, who, &call);
+        let mut less = rules.clone();
+        if less[without.index(rules.len())].effect == Effect::Allow {
+            less.remove(without.index(rules.len()));
+            for reached in reach(&less, who, &call) {
+                prop_assert!(before.contains(&reached), "{} is reached without the allow only", reached);
+            }
+        }
+    }
 }

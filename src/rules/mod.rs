@@ -15,5 +15,5 @@ pub use evaluate::explain;
 pub use evaluate::{Denied, RuleSet};
 pub use listing::{ListPart, ListScope};
 pub use permit::{Permit, Scope};
-pub use settings::{Effect, RuleSettings, Terms};
+pub use settings::{Effect, Rates, RequestRate, RuleSettings, Terms};
 pub use upload_seal::{SealError, UploadSeal};

@@ -1,5 +1,7 @@
 //! What `rules` is configured with, resolved and validated by `config`.
 
+use std::num::{NonZeroU32, NonZeroU64};
+
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
@@ -82,4 +84,37 @@ pub struct Terms {
     pub allow_headers: Vec<HeaderName>,
     /// Whether a read may override response headers (`response-content-type`, …).
     pub response_overrides: bool,
+    /// How much each principal may do under this rule.
+    pub rates_per_principal: Rates,
+    /// How much all principals together may do under this rule.
+    pub rates_together: Rates,
+}
+
+/// How much may be done at a time. `None` leaves it open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Requests in a second.
+    pub requests: Option<RequestRate>,
+    /// Bytes of bodies in a second from clients.
+    pub upload: Option<NonZeroU64>,
+    /// Bytes of bodies in a second to clients.
+    pub download: Option<NonZeroU64>,
+    /// Requests whose answer is not finished.
+    pub in_flight: Option<u32>,
+}
+
+impl Rates {
+    /// Whether nothing is limited.
+    pub fn is_open(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A number of requests in a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestRate {
+    /// On average.
+    pub per_second: NonZeroU32,
+    /// At once, after a pause.
+    pub burst: NonZeroU32,
 }

@@ -85,6 +85,10 @@ fn parse_part(element: &Element) -> Result<CompletedPart, CompleteError> {
             return Err(misplaced());
         }
         let text = child.text.trim();
+        // Numbers, digests and tags are visible ASCII. A control character could not even be written again: XML has none (found by fuzzing).
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(misplaced());
+        }
         let doubled = match child.name.as_str() {
             "PartNumber" => number.replace(parse_part_number(text).ok_or(CompleteError::Number)?).is_some(),
             "ETag" => etag.replace(text.trim_matches('"').to_owned()).is_some(),
@@ -158,6 +162,10 @@ mod tests {
             "<Part><PartNumber>1</PartNumber><ETag></ETag></Part>",
         ] {
             assert!(matches!(parse(&document(parts)), Err(CompleteError::Element(_))), "{parts}");
+        }
+        for text in ["a\u{6}b", "a b", "a\u{fffe}", "\u{e9}", "a&#1;"] {
+            let part = format!("<Part><PartNumber>1</PartNumber><ETag>{text}</ETag></Part>");
+            assert!(parse(&document(&part)).is_err(), "{text:?}");
         }
         assert!(parse(b"<Delete/>").is_err() && parse(b"\xff").is_err() && parse(b"<!DOCTYPE a><a/>").is_err());
     }

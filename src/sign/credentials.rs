@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn rotated_files_are_taken_up_and_a_broken_one_keeps_the_old_credentials() {
+    fn l12_rotated_files_are_taken_up_and_a_broken_one_keeps_the_old_credentials() {
         let dir = tempfile::tempdir().unwrap();
         let (id, secret) = (dir.path().join("id"), dir.path().join("secret"));
         std::fs::write(&id, "ID1\n").unwrap();

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// Every metric of the gateway, registered once.
@@ -23,6 +24,11 @@ pub struct Metrics {
     handshakes_failed: IntCounter,
     connections_stalled: IntCounter,
     unreadable_heads: IntCounter,
+    upstream_requests: IntGaugeVec,
+    upstream_resting: IntGaugeVec,
+    upstream_trips: IntCounterVec,
+    limited: IntCounter,
+    limit_accounts: IntGauge,
 }
 
 /// What the edge has counted since the start.
@@ -106,6 +112,27 @@ impl Metrics {
                 "countersign_unreadable_heads_total",
                 "HTTP/1.1 request heads that could not be read; they have no audit record.",
             )?,
+            upstream_requests: IntGaugeVec::new(
+                Opts::new("countersign_upstream_requests", "Requests to a store that hold or wait for a connection."),
+                &["upstream", "state"],
+            )?,
+            upstream_resting: IntGaugeVec::new(
+                Opts::new("countersign_upstream_resting", "1 while a store is not asked after failures in a row."),
+                &["upstream"],
+            )?,
+            upstream_trips: counters(
+                "countersign_upstream_trips_total",
+                "How often a store was no longer asked after failures in a row.",
+                &["upstream"],
+            )?,
+            limited: IntCounter::new(
+                "countersign_limited_total",
+                "Requests refused for a rate, for too many at a time, or for the share of a principal.",
+            )?,
+            limit_accounts: IntGauge::new(
+                "countersign_limit_accounts",
+                "Principals and addresses whose rates are remembered.",
+            )?,
             registry,
         };
         let registry = &metrics.registry;
@@ -122,6 +149,11 @@ impl Metrics {
         registry.register(Box::new(metrics.handshakes_failed.clone()))?;
         registry.register(Box::new(metrics.connections_stalled.clone()))?;
         registry.register(Box::new(metrics.unreadable_heads.clone()))?;
+        registry.register(Box::new(metrics.upstream_requests.clone()))?;
+        registry.register(Box::new(metrics.upstream_resting.clone()))?;
+        registry.register(Box::new(metrics.upstream_trips.clone()))?;
+        registry.register(Box::new(metrics.limited.clone()))?;
+        registry.register(Box::new(metrics.limit_accounts.clone()))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(metrics)
@@ -156,6 +188,21 @@ impl Metrics {
         self.audit_dropped.inc();
     }
 
+    /// How a store is doing now; `trips` is counted since the start.
+    pub fn set_upstream(&self, name: &str, in_flight: usize, waiting: usize, resting: bool, trips: u64) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.upstream_requests.with_label_values(&[name, "in_flight"]).set(number(in_flight));
+        self.upstream_requests.with_label_values(&[name, "waiting"]).set(number(waiting));
+        self.upstream_resting.with_label_values(&[name]).set(i64::from(resting));
+        catch_up(&self.upstream_trips.with_label_values(&[name]), trips);
+    }
+
+    /// What the limits keep now, and what they have refused since the start.
+    pub fn set_limits(&self, accounts: usize, refused: u64) {
+        self.limit_accounts.set(i64::try_from(accounts).unwrap_or(i64::MAX));
+        catch_up(&self.limited, refused);
+    }
+
     /// The exposition text; `connections` and `jwks_ages`, by issuer name, are taken now.
     pub fn render(
         &self,
@@ -163,7 +210,6 @@ impl Metrics {
         jwks_ages: impl IntoIterator<Item = (String, Option<Duration>)>,
     ) -> String {
         self.connections_open.set(i64::try_from(connections.open).unwrap_or(i64::MAX));
-        let catch_up = |counter: &IntCounter, count: u64| counter.inc_by(count.saturating_sub(counter.get()));
         catch_up(&self.connections, connections.accepted);
         catch_up(&self.handshakes_failed, connections.handshakes_failed);
         catch_up(&self.connections_stalled, connections.stalled);
@@ -176,6 +222,11 @@ impl Metrics {
     }
 }
 
+/// Brings a counter to what another part has counted.
+fn catch_up(counter: &IntCounter, count: u64) {
+    counter.inc_by(count.saturating_sub(counter.get()));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,6 +237,8 @@ mod tests {
         metrics.request_started();
         metrics.request_ended("PutObject", "ok", Duration::from_millis(3), 10, 0);
         metrics.refused("denied", "AccessDenied");
+        metrics.set_upstream("rack", 3, 2, true, 4);
+        metrics.set_limits(6, 5);
         let text = metrics.render(
             ConnectionCounts { open: 2, accepted: 7, unreadable: 3, ..ConnectionCounts::default() },
             [("corp".to_owned(), Some(Duration::from_secs(5)))],
@@ -199,6 +252,12 @@ mod tests {
             "countersign_connections_open 2",
             "countersign_connections_total 7",
             "countersign_unreadable_heads_total 3",
+            "countersign_upstream_requests{state=\"in_flight\",upstream=\"rack\"} 3",
+            "countersign_upstream_requests{state=\"waiting\",upstream=\"rack\"} 2",
+            "countersign_upstream_resting{upstream=\"rack\"} 1",
+            "countersign_upstream_trips_total{upstream=\"rack\"} 4",
+            "countersign_limited_total 5",
+            "countersign_limit_accounts 6",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

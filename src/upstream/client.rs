@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Request};
 use hyper::Response;
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -12,11 +13,14 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::base::RouteId;
 use crate::body::{Fault, UploadWatch};
 use crate::dial::{self, AddressPolicy, DialError, Dialer};
+use crate::flow::{Budget, Paced};
 use crate::sign::{Outbound, OutboundBody};
+use crate::upstream::breaker::Breaker;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::pool::{Connection, Pool};
 use crate::upstream::reply::{Lease, ReplyBody, UpstreamReply};
 use crate::upstream::settings::UpstreamSettings;
+use crate::upstream::slots::Slots;
 
 /// How often a running upload is looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -26,17 +30,26 @@ const TICK: Duration = Duration::from_millis(500);
 pub struct Upstreams(Vec<Upstream>);
 
 impl Upstreams {
-    /// Upstreams in the order of their identifiers.
+    /// Upstreams in the order of their identifiers; `budget` is what the bodies of all connections share.
     ///
     /// # Errors
     /// [`DialError`] if an upstream's certificate authorities cannot be read.
-    pub fn new(settings: Vec<UpstreamSettings>) -> Result<Self, DialError> {
-        settings.into_iter().map(Upstream::new).collect::<Result<_, _>>().map(Self)
+    pub fn new(settings: Vec<UpstreamSettings>, budget: &Arc<Budget>) -> Result<Self, DialError> {
+        settings
+            .into_iter()
+            .map(|settings| Upstream::new(settings, Arc::clone(budget)))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// The upstream of an identifier.
     pub fn get(&self, route: RouteId) -> &Upstream {
         &self.0[route.0]
+    }
+
+    /// How each upstream is doing.
+    pub fn states(&self) -> impl Iterator<Item = UpstreamState<'_>> {
+        self.0.iter().map(Upstream::state)
     }
 
     /// Sends a request to its upstream.
@@ -48,13 +61,30 @@ impl Upstreams {
     }
 }
 
+/// How an upstream is doing, for metrics.
+#[derive(Debug, Clone, Copy)]
+pub struct UpstreamState<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Whether it is not asked after failures in a row.
+    pub resting: bool,
+    /// How often that happened.
+    pub trips: u64,
+    /// Requests that hold a connection.
+    pub in_flight: usize,
+    /// Requests that wait for one.
+    pub waiting: usize,
+}
+
 /// One store.
 #[derive(Debug)]
 pub struct Upstream {
     settings: UpstreamSettings,
     dialer: Dialer,
+    budget: Arc<Budget>,
     pool: Arc<Pool>,
-    slots: Arc<Semaphore>,
+    slots: Slots,
+    breaker: Breaker,
     unknown_length_slots: Arc<Semaphore>,
 }
 
@@ -63,7 +93,7 @@ impl Upstream {
     ///
     /// # Errors
     /// [`DialError`] if its certificate authorities cannot be read.
-    pub fn new(settings: UpstreamSettings) -> Result<Self, DialError> {
+    pub fn new(settings: UpstreamSettings, budget: Arc<Budget>) -> Result<Self, DialError> {
         let dialer = Dialer::new(dial::Settings {
             host: settings.host.clone(),
             port: settings.port,
@@ -73,9 +103,10 @@ impl Upstream {
             addresses: AddressPolicy::Any,
         })?;
         let pool = Arc::new(Pool::new(settings.pool_idle_timeout));
-        let slots = Arc::new(Semaphore::new(settings.max_connections));
+        let slots = Slots::new(settings.max_connections, settings.max_waiting, settings.connect_timeout);
+        let breaker = Breaker::new(settings.breaker);
         let unknown_length_slots = Arc::new(Semaphore::new(settings.unknown_length_uploads));
-        Ok(Self { settings, dialer, pool, slots, unknown_length_slots })
+        Ok(Self { settings, dialer, budget, pool, slots, breaker, unknown_length_slots })
     }
 
     /// A place among the uploads of unknown length, each of which keeps a part in memory. `None` if all are taken.
@@ -88,16 +119,57 @@ impl Upstream {
         self.settings.unknown_length_uploads
     }
 
+    fn state(&self) -> UpstreamState<'_> {
+        UpstreamState {
+            name: &self.settings.name,
+            resting: self.breaker.is_open(),
+            trips: self.breaker.trips(),
+            in_flight: self.slots.taken(),
+            waiting: self.slots.waiting(),
+        }
+    }
+
     async fn send(&self, outbound: Outbound) -> Result<UpstreamReply, UpstreamError> {
+        // A store that is not asked has perhaps no free slot either: no reason to wait for one.
+        self.breaker.check(Instant::now().into_std()).map_err(|wait| self.resting(wait))?;
         let slot = self.take_slot().await?;
+        self.breaker.admit(Instant::now().into_std()).map_err(|wait| self.resting(wait))?;
+        let outcome = self.send_on(outbound, slot).await;
+        self.note_health(&outcome);
+        outcome
+    }
+
+    /// Tells the breaker what a request says about the store, if it says anything.
+    fn note_health(&self, outcome: &Result<UpstreamReply, UpstreamError>) {
+        use UpstreamError as Error;
+        let upstream = self.settings.name.as_str();
+        match outcome {
+            Ok(reply) if !is_foreign_error(&reply.head) => {
+                if self.breaker.note_answer() {
+                    tracing::info!(upstream, "the store answers again");
+                }
+            }
+            Ok(_) | Err(Error::Connect { .. } | Error::NoAnswer { .. } | Error::Stalled { .. }) => {
+                if self.breaker.note_failure(Instant::now().into_std()) {
+                    tracing::warn!(upstream, "the store fails again and again; only probes go there until it answers");
+                }
+            }
+            // A request of a client may have made it close the connection; the other two never reached it.
+            Err(Error::Broken { .. } | Error::Upload(_) | Error::Busy { .. } | Error::Resting { .. }) => {}
+        }
+    }
+
+    async fn send_on(&self, outbound: Outbound, slot: OwnedSemaphorePermit) -> Result<UpstreamReply, UpstreamError> {
         let watch = outbound.watch().cloned();
         let started = Instant::now();
         let request = outbound.into_request();
         let carries_body = !matches!(request.body(), OutboundBody::Empty);
+        let request = request.map(|body| Paced::new(body, Arc::clone(&self.budget)));
         let (response, connection) = self.exchange(request, watch.as_deref()).await?;
         let whole = self.settle(&response, watch.as_deref()).await?;
         // A store that refuses a body may never read it, or read it as the next request: then the answers would no longer fit the requests.
-        let reusable = whole && (response.status().is_success() || !carries_body);
+        let read_whole = whole && (response.status().is_success() || !carries_body);
+        let reusable = read_whole && is_framed_once(response.headers());
         let (head, incoming) = response.into_parts();
         let lease = Lease::new(connection, Arc::clone(&self.pool), slot, reusable);
         let body = ReplyBody::new(incoming, lease, self.settings.idle_timeout);
@@ -105,26 +177,32 @@ impl Upstream {
     }
 
     async fn take_slot(&self) -> Result<OwnedSemaphorePermit, UpstreamError> {
-        let busy =
-            || UpstreamError::Busy { upstream: self.settings.name.clone(), limit: self.settings.max_connections };
-        let slot = tokio::time::timeout(self.settings.connect_timeout, Arc::clone(&self.slots).acquire_owned()).await;
-        slot.map_err(|_| busy())?.map_err(|_| busy())
+        self.slots.take().await.ok_or_else(|| UpstreamError::Busy {
+            upstream: self.settings.name.clone(),
+            limit: self.settings.max_connections,
+            waiting: self.slots.waiting(),
+        })
+    }
+
+    fn resting(&self, wait: Duration) -> UpstreamError {
+        UpstreamError::Resting { upstream: self.settings.name.clone(), wait }
     }
 
     /// Sends until a connection takes the request. Tries again only when nothing of the request can have reached the store: hyper gives
     /// the request back, or it had no body and met a connection that the store was just closing.
     async fn exchange(
         &self,
-        request: Request<OutboundBody>,
+        request: Request<Paced<OutboundBody>>,
         watch: Option<&UploadWatch>,
     ) -> Result<(Response<Incoming>, Connection), UpstreamError> {
         let mut request = request;
         loop {
             let mut connection = match self.pool.take().await {
                 Some(connection) => connection,
-                None => self.open().await?,
+                // Boxed, so that the upload that follows does not carry the room for it.
+                None => Box::pin(self.open()).await?,
             };
-            let again = repeatable(&request);
+            let again = self.repeatable(&request);
             let sending = connection.sender().try_send_request(request);
             let outcome = match watch {
                 Some(watch) => self.watch_upload(sending, watch).await?,
@@ -144,7 +222,7 @@ impl Upstream {
 
     async fn open(&self) -> Result<Connection, UpstreamError> {
         // Boxed, because it is rare, and every request is as large as its largest part.
-        let opened = Box::pin(Connection::open(&self.dialer)).await;
+        let opened = Box::pin(Connection::open(&self.dialer, Arc::clone(&self.budget))).await;
         opened.map_err(|source| UpstreamError::Connect { upstream: self.settings.name.clone(), source })
     }
 
@@ -213,23 +291,44 @@ impl Upstream {
     fn stalled(&self) -> UpstreamError {
         UpstreamError::Stalled { upstream: self.settings.name.clone(), seconds: self.settings.idle_timeout.as_secs() }
     }
+
+    /// A second copy of a request, if repeating it does no harm: GET, HEAD and DELETE find what the first one left, and a part that is in
+    /// memory replaces itself. A POST is never repeated, nor a body that streams.
+    fn repeatable(&self, request: &Request<Paced<OutboundBody>>) -> Option<Request<Paced<OutboundBody>>> {
+        let body = match request.body().inner() {
+            OutboundBody::Empty => OutboundBody::Empty,
+            OutboundBody::Buffered(pieces) => OutboundBody::Buffered(pieces.clone()),
+            OutboundBody::Upload(_) => return None,
+        };
+        let empty_put = request.method() == http::Method::PUT && matches!(body, OutboundBody::Empty);
+        if request.method() == http::Method::POST || empty_put {
+            return None;
+        }
+        let mut copy = Request::new(Paced::new(body, Arc::clone(&self.budget)));
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.headers_mut() = request.headers().clone();
+        Some(copy)
+    }
 }
 
-/// A second copy of a request, if repeating it does no harm: GET, HEAD and DELETE find what the first one left, and a part that is in
-/// memory replaces itself. A POST is never repeated, nor a body that streams.
-fn repeatable(request: &Request<OutboundBody>) -> Option<Request<OutboundBody>> {
-    let body = match request.body() {
-        OutboundBody::Empty => OutboundBody::Empty,
-        OutboundBody::Buffered(pieces) => OutboundBody::Buffered(pieces.clone()),
-        OutboundBody::Upload(_) => return None,
-    };
-    let empty_put = request.method() == http::Method::PUT && matches!(body, OutboundBody::Empty);
-    if request.method() == http::Method::POST || empty_put {
-        return None;
+/// Whether something before the store answered in its place: a proxy's error with a page for people, not an S3 error document. Without a
+/// type nothing can be told. A 500 is left out: one client's request may provoke it.
+fn is_foreign_error(head: &http::response::Parts) -> bool {
+    let is_xml =
+        |value: &http::HeaderValue| value.as_bytes().to_ascii_lowercase().windows(3).any(|part| part == b"xml");
+    let content_type = head.headers.get(http::header::CONTENT_TYPE);
+    matches!(head.status.as_u16(), 502..=504) && content_type.is_some_and(|value| !is_xml(value))
+}
+
+/// Whether the end of an answer has one reading. hyper takes `Transfer-Encoding: chunked` twice for once, and a length beside it for
+/// nothing; a proxy on the way may see the answer end elsewhere, and send us the rest of it as the next one (G06).
+fn is_framed_once(headers: &HeaderMap) -> bool {
+    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => lengths <= 1,
+        (Some(coding), None) => lengths == 0 && coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
     }
-    let mut copy = Request::new(body);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
 }

@@ -3,14 +3,17 @@
 //! Knows neither callers nor rules: it takes an [`Outbound`](crate::sign::Outbound) and nothing else. Redirects are not followed; what
 //! an answer means is for `respond`.
 
+pub mod breaker;
 pub mod client;
 pub mod error;
 pub mod io;
 pub mod pool;
 pub mod reply;
 pub mod settings;
+pub mod slots;
 
-pub use client::{Upstream, Upstreams};
+pub use breaker::BreakerSettings;
+pub use client::{Upstream, UpstreamState, Upstreams};
 pub use error::UpstreamError;
 pub use reply::{ReplyBody, UpstreamReply};
 pub use settings::{Addressing, ChecksumMode, CredentialSettings, PayloadMode, UpstreamSettings};

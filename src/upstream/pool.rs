@@ -1,6 +1,6 @@
 //! Connections to one store: opened on need, kept while idle, taken newest first.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::client::conn::http1::{self, SendRequest};
@@ -10,8 +10,14 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::dial::{DialError, Dialer};
+use crate::flow::{Budget, MeteredReads, Paced};
 use crate::sign::OutboundBody;
 use crate::upstream::io::KeepReading;
+
+/// Unsent bytes that the kernel takes of a connection. Without it the kernel takes megabytes of an upload before it shows that the store
+/// takes nothing, and by then the buffers have grown.
+#[cfg(target_os = "linux")]
+const MAX_UNSENT_BYTES: u32 = 256 * 1024;
 
 /// Why a connection could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -30,21 +36,25 @@ pub enum OpenError {
 /// A connection to a store. Dropping it closes the connection at once, whatever is in flight.
 #[derive(Debug)]
 pub struct Connection {
-    sender: SendRequest<OutboundBody>,
+    sender: SendRequest<Paced<OutboundBody>>,
     task: AbortHandle,
     reused: bool,
 }
 
 impl Connection {
-    /// Opens a connection.
+    /// Opens a connection; `budget` is what the bodies of all connections share.
     ///
     /// # Errors
     /// [`OpenError`] if there is none in time.
-    pub async fn open(dialer: &Dialer) -> Result<Self, OpenError> {
-        let stream = dialer.connect().await?;
+    pub async fn open(dialer: &Dialer, budget: Arc<Budget>) -> Result<Self, OpenError> {
+        let mut stream = dialer.connect().await?;
         // Whatever is dropped unfinished must end in a reset: a FIN between head and body is, to SeaweedFS 4.48, an empty object.
-        SockRef::from(stream.socket()).set_linger(Some(Duration::ZERO))?;
-        let stream = KeepReading::new(stream);
+        let socket = SockRef::from(stream.socket());
+        socket.set_linger(Some(Duration::ZERO))?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_notsent_lowat(MAX_UNSENT_BYTES)?;
+        stream.set_budget(Arc::clone(&budget));
+        let stream = MeteredReads::new(KeepReading::new(stream), budget);
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -55,7 +65,7 @@ impl Connection {
     }
 
     /// Sends requests on it.
-    pub fn sender(&mut self) -> &mut SendRequest<OutboundBody> {
+    pub fn sender(&mut self) -> &mut SendRequest<Paced<OutboundBody>> {
         &mut self.sender
     }
 

@@ -45,6 +45,7 @@ pub struct ReplyBody {
     lease: Option<Lease>,
     idle_timeout: Duration,
     idle: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
 }
 
 /// A connection in use, its slot, and where it goes back to.
@@ -66,7 +67,7 @@ impl Lease {
 impl ReplyBody {
     /// A body on a leased connection.
     pub fn new(incoming: Incoming, lease: Lease, idle_timeout: Duration) -> Self {
-        let mut body = Self { incoming, lease: Some(lease), idle_timeout, idle: None };
+        let mut body = Self { incoming, lease: Some(lease), idle_timeout, idle: None, waiting: false };
         if body.incoming.is_end_stream() {
             body.give_back();
         }
@@ -79,9 +80,18 @@ impl ReplyBody {
         }
     }
 
+    /// The store's time runs from the moment it is waited for: not while the client takes its time, or a rate is kept.
     fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<ReplyError> {
         let timeout = self.idle_timeout;
-        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        let idle = match &mut self.idle {
+            Some(idle) if self.waiting => idle,
+            Some(idle) => {
+                idle.as_mut().reset(Instant::now() + timeout);
+                idle
+            }
+            None => self.idle.insert(Box::pin(tokio::time::sleep(timeout))),
+        };
+        self.waiting = true;
         ready!(idle.as_mut().poll(context));
         Poll::Ready(ReplyError::Idle(timeout))
     }
@@ -100,9 +110,7 @@ impl Body for ReplyBody {
             Poll::Ready(frame) => frame,
             Poll::Pending => return this.poll_idle(context).map(|error| Some(Err(error))),
         };
-        if let Some(idle) = &mut this.idle {
-            idle.as_mut().reset(Instant::now() + this.idle_timeout);
-        }
+        this.waiting = false;
         match frame {
             // Trailers of a store mean nothing to S3 clients.
             Some(Ok(frame)) => match frame.into_data() {
@@ -134,5 +142,40 @@ impl Body for ReplyBody {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use http_body_util::{BodyExt, Empty};
+    use hyper::client::conn::http1;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_s_time_runs_only_while_it_is_waited_for() {
+        let (ours, mut store) = tokio::io::duplex(10_000);
+        let (mut sender, connection) = http1::handshake(TokioIo::new(ours)).await.unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::get("/").header("host", "x").body(Empty::<Bytes>::new()).unwrap();
+        let answered = async {
+            store.read_exact(&mut [0; 10]).await.unwrap();
+            store.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n").await.unwrap();
+        };
+        let (response, ()) = tokio::join!(sender.send_request(request), answered);
+        let incoming = response.unwrap().into_body();
+        let idle_timeout = Duration::from_millis(50);
+        let mut body = ReplyBody { incoming, lease: None, idle_timeout, idle: None, waiting: false };
+        for _ in 0..3 {
+            assert!(body.frame().now_or_never().is_none(), "the store is waited for");
+            store.write_all(b"piece").await.unwrap();
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "piece");
+            // The client takes its time for the piece.
+            tokio::time::sleep(2 * idle_timeout).await;
+        }
+        assert!(matches!(body.frame().await, Some(Err(ReplyError::Idle(_)))));
     }
 }

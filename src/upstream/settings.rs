@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::sign::credentials::CredentialSource as CredentialSettings;
+use crate::upstream::breaker::BreakerSettings;
 
 /// One upstream, as resolved from the configuration.
 #[derive(Debug, Clone)]
@@ -30,8 +31,14 @@ pub struct UpstreamSettings {
     pub checksum: ChecksumMode,
     /// Most requests at a time; more wait for `connect_timeout`, then get `SlowDown`.
     pub max_connections: usize,
+    /// Most requests that wait; more get `SlowDown` at once.
+    pub max_waiting: usize,
+    /// The part of `max_connections` and `unknown_length_uploads` that one principal may hold, in percent.
+    pub principal_share: usize,
     /// Most uploads of unknown length at a time; none waits.
     pub unknown_length_uploads: usize,
+    /// When to stop asking it for a while.
+    pub breaker: BreakerSettings,
     /// Longest time for DNS, TCP and TLS together.
     pub connect_timeout: Duration,
     /// Longest time from the last request byte to the response head.

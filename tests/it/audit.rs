@@ -248,6 +248,28 @@ async fn l10_a_target_that_is_too_long_is_recorded() {
 }
 
 #[tokio::test]
+async fn l10_a_head_that_nobody_can_read_is_recorded_without_its_words() {
+    let wire = Wire::start().await;
+    let token = &wire.gateway.a.token;
+    let heads = [
+        (wire.head("GET /bkt/a/x", &format!("x: {}\r\n", "y".repeat(64_000))), 431, "RequestHeaderSectionTooLarge"),
+        (wire.head("GET /bkt/a/x", &"x: y\r\n".repeat(101)), 431, "RequestHeaderSectionTooLarge"),
+        (wire.head("GET /bkt/a/x", "no colon\r\n"), 400, "InvalidRequest"),
+        (format!("GET /bkt/a/{token} HTTP/9.9\r\n\r\n"), 400, "InvalidRequest"),
+    ];
+    for (n, (head, status, code)) in heads.into_iter().enumerate() {
+        let reply = wire.ask(head).await;
+        assert!(reply.closed && reply.status == status, "{reply:?}");
+        let record = wire.gateway.record(n + 1).await;
+        assert_eq!(end(&record), (Outcome::Refused, Some(status), Some(code)), "{record:?}");
+        assert!(!record.request_id.is_empty() && record.client == "127.0.0.1");
+        assert!(record.reason.as_deref().is_some_and(|reason| !reason.is_empty() && !reason.contains(token)));
+        assert_eq!(decision(&record), (None, None, None, None, None));
+    }
+    assert!(wire.recorder.is_silent());
+}
+
+#[tokio::test]
 async fn l10_a_reason_never_holds_more_than_a_line_of_what_the_client_sent() {
     let wire = Wire::start().await;
     let long = "k".repeat(7000);

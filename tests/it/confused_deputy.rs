@@ -456,3 +456,23 @@ async fn e08_a_bucket_without_any_right_in_it_is_like_one_that_does_not_exist() 
     }
     assert!(wire.recorder.is_silent());
 }
+
+#[tokio::test]
+async fn c07_d25_a_key_of_the_client_never_comes_in_clear_text() {
+    let rules = "\n  - { name: r, who: { tokens: [a] }, where: bkt/a/, what: [read, write], headers: { allow: [x-amz-server-side-encryption-customer-algorithm, x-amz-server-side-encryption-customer-key, x-amz-copy-source-server-side-encryption-customer-key] } }";
+    let wire = Wire::with_rules(rules).await;
+    for (line, name) in [
+        ("PUT /bkt/a/x", "x-amz-server-side-encryption-customer-key"),
+        ("GET /bkt/a/x", "x-amz-server-side-encryption-customer-key"),
+        ("POST /bkt/a/x?uploads", "x-amz-server-side-encryption-customer-key"),
+        ("PUT /bkt/a/x", "x-amz-copy-source-server-side-encryption-customer-key"),
+    ] {
+        let source = if name.contains("copy") { "x-amz-copy-source: bkt/a/y\r\n" } else { "" };
+        let reply = wire.once(line, &format!("{name}: c2VjcmV0\r\n{source}content-length: 0\r\n")).await;
+        assert_eq!(reply.status, 400, "{line} {name}: {reply:?}");
+        assert!(has_code(&reply, "InvalidRequest"), "{line} {name}: {reply:?}");
+    }
+    assert!(wire.recorder.is_silent());
+    let algorithm = "x-amz-server-side-encryption-customer-algorithm: AES256\r\ncontent-length: 0\r\n";
+    assert_eq!(wire.once("PUT /bkt/a/x", algorithm).await.status, 200, "its neighbour says nothing secret");
+}

@@ -441,9 +441,117 @@ async fn e09_e10_no_header_chooses_where_a_request_goes() {
         assert_eq!(request.request_line(), "GET /up-bkt/a/x");
     }
     let before = wire.recorder.requests().len();
+    for host in ["gw@evil", "gw/evil", "gw#evil", "gw evil", "gw\tevil", "gw\\evil", "gw?x", "gw\u{e9}", "gw, evil"] {
+        let reply = wire.ask(request.replace("host: gw", &format!("host: {host}"))).await;
+        assert!(reply.status == 400 && reply.closed, "{host}: {reply:?}");
+    }
     for target in ["http://other/bkt/a/x", "http://gw@other/bkt/a/x", "http://gw:80/bkt/a/x", "ftp://gw/bkt/a/x"] {
         let reply = wire.ask(wire.head(&format!("GET {target}"), "")).await;
         assert!(reply.status == 400 && reply.closed, "{target}: {reply:?}");
     }
     assert_eq!(wire.recorder.requests().len(), before);
+}
+
+#[tokio::test]
+async fn e03_bytes_are_compared_and_nothing_is_normalised() {
+    let rules = "
+  - { name: r, who: { tokens: [a] }, where: \"bkt/\u{e9}/\", what: [read, write] }";
+    let wire = Wire::with_rules(rules).await;
+    assert_eq!(wire.once("GET /bkt/%C3%A9/x", "").await.status, 200, "as the rule has it");
+    let before = wire.recorder.requests().len();
+    // Decomposed, with a joiner of no width, with an override of direction, in capitals, in full width.
+    for other in ["e%CC%81", "%C3%A9%E2%80%8D", "%E2%80%AE%C3%A9", "%C3%89", "%E2%80%8B%C3%A9", "%C3%A9%EF%BC%8F"] {
+        for line in ["GET", "PUT", "HEAD"].map(|method| format!("{method} /bkt/{other}/x")) {
+            assert_eq!(wire.once(&line, "content-length: 0\r\n").await.status, 403, "{line}");
+        }
+        let listing = wire.once(&format!("GET /bkt?list-type=2&prefix={other}/"), "").await;
+        assert_eq!(listing.status, 403, "{other}");
+    }
+    assert_eq!(wire.recorder.requests().len(), before);
+}
+
+#[tokio::test]
+async fn k26_a_line_of_the_proxy_protocol_is_no_request() {
+    let wire = Wire::start().await;
+    let good = wire.head("GET /bkt/a/x", "");
+    let binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01\0\x50\0\x50";
+    for line in [
+        b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n".to_vec(),
+        b"PROXY UNKNOWN\r\n".to_vec(),
+        b"PROXY TCP4 broken\r\n".to_vec(),
+        binary.to_vec(),
+    ] {
+        let reply = wire.ask([line.as_slice(), good.as_bytes()].concat()).await;
+        assert!(reply.closed && (reply.status == 400 || reply.text.is_empty()), "{line:?}: {reply:?}");
+    }
+    assert!(wire.recorder.is_silent());
+}
+
+#[tokio::test]
+async fn k17_a_gateway_before_itself_ends_at_the_second_hop() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let inner = Setup::before(&recorder).start().await;
+    let outer = Setup::new(&format!("http://{}", inner.address), "A", "S", "bkt").start().await;
+    for method in ["GET", "PUT", "HEAD", "DELETE"] {
+        let answer = outer.a.send(method, "/bkt/a/x", &[], "").await;
+        assert_eq!(answer.status, 501, "{method}: {}", answer.text());
+    }
+    assert_eq!((inner.records().len(), recorder.requests().len()), (4, 0));
+}
+
+#[tokio::test]
+async fn l06_numbers_at_every_edge_are_answered_and_never_a_fault() {
+    let wire = Wire::start().await;
+    let numbers = [
+        "0",
+        "1",
+        "-1",
+        "01",
+        "1.0",
+        "%201",
+        "1e3",
+        "0x1",
+        "10000",
+        "10001",
+        "2147483647",
+        "2147483648",
+        "4294967296",
+        "9007199254740993",
+        "9223372036854775807",
+        "9223372036854775808",
+        "18446744073709551616",
+        "99999999999999999999999",
+        "\u{661}",
+    ];
+    for number in numbers {
+        let number = number.replace('\u{661}', "%D9%A1");
+        let literal = number.replace("%20", " ").replace("%D9%A1", "\u{661}");
+        let mut replies = Vec::new();
+        for target in [
+            format!("GET /bkt/a/x?partNumber={number}"),
+            format!("PUT /bkt/a/x?partNumber={number}&uploadId=x"),
+            format!("GET /bkt?list-type=2&prefix=a/&max-keys={number}"),
+            format!("GET /bkt/a/x?uploadId=x&max-parts={number}&part-number-marker={number}"),
+        ] {
+            replies.push((target.clone(), wire.once(&target, "content-length: 0\r\n").await));
+        }
+        for name in ["content-length", "x-amz-decoded-content-length", "range", "content-md5", "x-amz-checksum-crc32"] {
+            let value = if name == "range" { format!("bytes={literal}-{literal}") } else { literal.clone() };
+            let length = if name == "content-length" { "" } else { "content-length: 0\r\n" };
+            let method = if name == "range" { "GET" } else { "PUT" };
+            // A body that is declared and does not come is waited for.
+            let plausible =
+                name == "content-length" && literal.bytes().all(|byte| byte.is_ascii_digit()) && literal != "0";
+            if !plausible {
+                let reply = wire.once(&format!("{method} /bkt/a/x"), &format!("{length}{name}: {value}\r\n")).await;
+                replies.push((format!("{name}: {value}"), reply));
+            }
+        }
+        for (asked, reply) in replies {
+            // 502 for a listing: the recorder answers with no document.
+            let is_answer =
+                matches!(reply.status, 200..=499 | 501) || (asked.contains("max-keys") && reply.status == 502);
+            assert!(is_answer, "{asked}: {reply:?}");
+        }
+    }
 }

@@ -70,6 +70,7 @@ async fn an_object_goes_up_in_parts_and_comes_back_whole() {
             done.text()
         );
         assert!(!done.text().contains(&store.bucket), "{kind:?}");
+        assert_eq!(done.element("Location"), "/bkt/a/large", "{kind:?}");
         let got = gateway.a.get("/bkt/a/large").await;
         assert!(got.body == body, "{kind:?}");
         assert_eq!((got.header("content-type"), got.header("x-amz-meta-note")), ("text/x-large", "n"), "{kind:?}");

@@ -1,5 +1,8 @@
 //! Uploads whose length the client does not declare: stored whole, held to the same limits, and gone without trace when refused.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, StreamBody};
@@ -104,6 +107,28 @@ async fn a_client_that_breaks_off_leaves_nothing() {
         store.until_no_uploads().await;
         assert_eq!(store.read("a/cut").await, None, "{kind:?}");
     }
+}
+
+#[tokio::test]
+async fn h13_parts_are_removed_though_the_store_fails_at_first() {
+    let failures = Arc::new(AtomicUsize::new(1));
+    let left = Arc::clone(&failures);
+    let begun = "<InitiateMultipartUploadResult><UploadId>id</UploadId></InitiateMultipartUploadResult>";
+    let answer = move |head: &str| match head.split(' ').next() {
+        Some("POST") => Answer::status(200, "", begun),
+        Some("DELETE") if left.load(Ordering::SeqCst) > 0 => {
+            left.fetch_sub(1, Ordering::SeqCst);
+            Answer::error(503, "SlowDown")
+        }
+        Some("DELETE") => Answer::status(204, "", ""),
+        _ => Answer::error(500, "InternalError"),
+    };
+    let recorder = Recorder::start(Answer::By(Arc::new(answer))).await;
+    let gateway = Setup::before(&recorder).start().await;
+    let refused = put_chunked(&gateway.a, "/bkt/a/x", &[], &pattern(9 * MIB)).await;
+    assert_eq!(refused.outcome(), (502, "BadGateway".into()));
+    let removals = || recorder.requests().iter().filter(|request| request.request_line().starts_with("DELETE")).count();
+    eventually("a second attempt", || removals() == 2).await;
 }
 
 #[tokio::test]

@@ -1,16 +1,16 @@
 //! The answer of `explain`, as text for people and as JSON.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
 
 use super::question::{Question, Wanted};
+use super::terms::TermsView;
 use crate::auth::Attributes;
 use crate::base::RuleId;
 use crate::respond::Refusal;
 use crate::rules::explain::{Considered, Miss, Standing, Trace};
-use crate::rules::{Denied, Effect, RuleSettings, Scope, Terms};
+use crate::rules::{Denied, Effect, RuleSettings, Scope};
 
 /// Everything that is printed. The field names are those of the JSON.
 #[derive(Debug, Serialize)]
@@ -102,34 +102,6 @@ struct MissView {
 }
 
 /// Terms of the deciding rule, named as in the configuration.
-#[derive(Debug, Serialize)]
-struct TermsView {
-    limits: SizesView,
-    content: ContentView,
-    headers: HeadersView,
-    response_overrides: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct SizesView {
-    min_size: u64,
-    max_size: Option<u64>,
-}
-
-#[derive(Debug, Serialize)]
-struct ContentView {
-    types: Vec<String>,
-    extensions: Vec<String>,
-    check_bytes: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct HeadersView {
-    require: BTreeMap<String, Option<String>>,
-    set: BTreeMap<String, String>,
-    allow: Vec<String>,
-}
-
 #[derive(Debug, Serialize)]
 struct ListingView {
     permitted: Vec<PartView>,
@@ -292,74 +264,6 @@ impl MissView {
             }
         };
         Self { condition, reason }
-    }
-}
-
-impl TermsView {
-    fn of(terms: &Terms) -> Self {
-        // Without `..`: a new term must be shown here.
-        let Terms {
-            min_size,
-            max_size,
-            content_types,
-            extensions,
-            check_bytes,
-            require_headers,
-            set_headers,
-            allow_headers,
-            response_overrides,
-        } = terms;
-        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        Self {
-            limits: SizesView { min_size: *min_size, max_size: *max_size },
-            content: ContentView {
-                types: content_types.clone(),
-                extensions: extensions.clone(),
-                check_bytes: *check_bytes,
-            },
-            headers: HeadersView {
-                require: require_headers
-                    .iter()
-                    .map(|(name, value)| (name.to_string(), value.as_ref().map(text)))
-                    .collect(),
-                set: set_headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
-                allow: allow_headers.iter().map(ToString::to_string).collect(),
-            },
-            response_overrides: *response_overrides,
-        }
-    }
-
-    /// The terms that say anything, one a line.
-    fn lines(&self) -> Vec<(&'static str, String)> {
-        let mut lines = Vec::new();
-        let mut add = |name, value: String| lines.push((name, value));
-        if self.limits.min_size > 0 {
-            add("limits.min_size", format!("{} bytes", self.limits.min_size));
-        }
-        if let Some(max_size) = self.limits.max_size {
-            add("limits.max_size", format!("{max_size} bytes"));
-        }
-        for (name, list) in [("content.types", &self.content.types), ("content.extensions", &self.content.extensions)] {
-            if !list.is_empty() {
-                add(name, list.join(", "));
-            }
-        }
-        if self.content.check_bytes {
-            add("content.check_bytes", "the first bytes must fit the declared type".to_owned());
-        }
-        for (name, value) in &self.headers.require {
-            add("headers.require", format!("{name}: {}", value.as_deref().unwrap_or("(any value)")));
-        }
-        for (name, value) in &self.headers.set {
-            add("headers.set", format!("{name}: {value}"));
-        }
-        if !self.headers.allow.is_empty() {
-            add("headers.allow", self.headers.allow.join(", "));
-        }
-        if self.response_overrides {
-            add("response_overrides", "a read may choose headers of its answer".to_owned());
-        }
-        lines
     }
 }
 

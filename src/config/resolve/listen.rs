@@ -151,6 +151,13 @@ fn limits(desk: &mut Desk<'_>, raw: &RawLimits) -> ConnectionLimits {
         ),
         linger_bytes: size(desk, &path.key("linger"), raw.linger.as_ref(), 4 * KIB.pow(2), 0..=KIB.pow(3)),
         linger_timeout: duration(desk, &times.key("linger"), raw.timeouts.linger.as_ref(), seconds(5), ANY_TIMEOUT),
+        buffer_bytes: small(size(
+            desk,
+            &path.key("buffers"),
+            raw.buffers.as_ref(),
+            16 * KIB.pow(2),
+            0..=64 * KIB.pow(3),
+        )),
         h2_max_streams: count(desk, &path.key("http2_max_streams"), raw.http2_max_streams, 100, 1..=10_000),
     }
 }

@@ -9,6 +9,7 @@ mod desk;
 mod issuers;
 mod listen;
 mod pem;
+mod rates;
 mod rules;
 mod terms;
 mod upstreams;
@@ -19,7 +20,8 @@ use std::collections::BTreeSet;
 pub use desk::Desk;
 
 use super::path::Path;
-use super::raw::{RawConfig, RawFormat, RawLevel};
+use super::raw::RawConfig;
+use super::raw_output::{RawFormat, RawLevel};
 use super::{AuditTarget, Config, LogFormat, LogLevel, LogSettings};
 use crate::s3::Buckets;
 use values::absolute;
@@ -45,6 +47,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         buckets_complete: !desk.is_blurred(&bucket_path) && !desk.is_excused(&Path::top(), "buckets"),
     };
     let rules = rules::rules(desk, raw, &world);
+    let limits = rates::limits(desk, &Path::top().key("limits"), &raw.limits);
     let audit = audit(desk, raw);
     let complete = [
         (edge.listeners.len(), raw.listen.as_ref().map(Vec::len)),
@@ -68,6 +71,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         buckets: Buckets::new(buckets).with_pass_through(pass_through).with_domains(domains),
         rules,
         upstreams: upstreams.into_iter().flatten().collect(),
+        limits,
         audit,
         log: log(raw),
     })

@@ -10,6 +10,7 @@ use super::super::raw::{RawContent, RawHeaders, RawRule, RawSizes};
 use super::super::suggest::did_you_mean;
 use super::clients::{check_texts, text_path};
 use super::desk::Desk;
+use super::rates::rates;
 use super::rules::each;
 use super::values::size;
 use crate::rules::settings::Terms;
@@ -41,6 +42,8 @@ fn sizes(desk: &mut Desk<'_>, path: &Path, raw: &RawSizes, terms: &mut Terms) {
     if terms.max_size.is_some_and(|max| max < terms.min_size) {
         desk.report(&max_path, "`max_size` is smaller than `min_size`", "no object could be written; exchange the two");
     }
+    terms.rates_per_principal = rates(desk, &path.key("per_principal"), raw.per_principal.as_ref());
+    terms.rates_together = rates(desk, &path.key("together"), raw.together.as_ref());
 }
 
 fn content(desk: &mut Desk<'_>, path: &Path, raw: &RawContent, terms: &mut Terms) {
@@ -255,7 +258,8 @@ fn check_allowed(desk: &mut Desk<'_>, path: &Path, name: &HeaderName) {
     let any = HeaderValue::from_static("any");
     let knowing = || Operation::all().filter(|spec| spec.headers.contains(&name.as_str()));
     let found: Vec<Disposition> = knowing().map(|spec| disposition(spec, name.as_str(), &any)).collect();
-    if is_own(name.as_str()) {
+    // Those about the key of a copied object say nothing about which object it is.
+    if is_own(name.as_str()) && !name.as_str().contains("-customer-") {
         desk.report(
             path,
             format!("`{name}` cannot be allowed"),

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::path::Path;
-use super::super::raw::{RawAddressing, RawBucket, RawChecksum, RawConfig, RawOddKeys, RawPayload, RawUpstream};
+use super::super::raw::{
+    RawAddressing, RawBreaker, RawBucket, RawChecksum, RawConfig, RawOddKeys, RawPayload, RawUpstream,
+};
 use super::super::suggest::{did_you_mean, listed};
 use super::desk::Desk;
 use super::values::{ANY_TIMEOUT, WebAddress, check_name, count, duration};
@@ -13,7 +15,7 @@ use crate::base::RouteId;
 use crate::s3::buckets::is_bucket_name;
 use crate::s3::names::check_text;
 use crate::s3::{Bucket, OddKeys, PassThrough};
-use crate::upstream::{Addressing, ChecksumMode, PayloadMode, UpstreamSettings};
+use crate::upstream::{Addressing, BreakerSettings, ChecksumMode, PayloadMode, UpstreamSettings};
 
 /// The stores in the order of their names, which is the order of [`RouteId`]. `None` stands for one with a problem.
 pub fn upstreams(desk: &mut Desk<'_>, raw: &RawConfig) -> Vec<Option<UpstreamSettings>> {
@@ -38,6 +40,9 @@ fn upstream(desk: &mut Desk<'_>, path: &Path, name: &str, raw: &RawUpstream) -> 
     let times = path.key("timeouts");
     let seconds = Duration::from_secs;
     let max_connections = count(desk, &path.key("max_connections"), raw.max_connections, 512, 1..=100_000);
+    let max_waiting = count(desk, &path.key("max_waiting"), raw.max_waiting, 128, 0..=100_000);
+    let principal_share = count(desk, &path.key("principal_share"), raw.principal_share, 50, 1..=100);
+    let breaker = breaker(desk, &path.key("breaker"), &raw.breaker);
     let unknown_length_uploads =
         count(desk, &path.key("unknown_length_uploads"), raw.unknown_length_uploads, 4, 0..=1000);
     let connect_timeout = duration(desk, &times.key("connect"), raw.timeouts.connect.as_ref(), seconds(5), ANY_TIMEOUT);
@@ -73,12 +78,23 @@ fn upstream(desk: &mut Desk<'_>, path: &Path, name: &str, raw: &RawUpstream) -> 
         ca_file,
         credentials: credentials?,
         max_connections,
+        max_waiting,
+        principal_share,
+        breaker,
         unknown_length_uploads,
         connect_timeout,
         first_byte_timeout,
         idle_timeout,
         pool_idle_timeout,
     })
+}
+
+fn breaker(desk: &mut Desk<'_>, path: &Path, raw: &RawBreaker) -> BreakerSettings {
+    let range = Duration::from_millis(100)..=Duration::from_secs(3600);
+    BreakerSettings {
+        failures: count(desk, &path.key("failures"), raw.failures, 10, 0..=100_000),
+        pause: duration(desk, &path.key("pause"), raw.pause.as_ref(), Duration::from_secs(5), range),
+    }
 }
 
 fn endpoint(desk: &mut Desk<'_>, path: &Path, raw: &RawUpstream) -> Option<WebAddress> {

@@ -684,6 +684,50 @@ fn l06_sizes_at_every_edge() {
 }
 
 #[test]
+fn l08_rates_that_limit_nothing_or_cannot_be_meant() {
+    let rows: &[(&str, &str, &str)] = &[
+        ("{}", "nothing is limited here", "`request_rate`"),
+        ("{ request_burst: 5 }", "`request_burst` does nothing without `request_rate`", "beside it"),
+        ("{ request_rate: 0 }", "0 is out of range", "write 1 to 1000000"),
+        ("{ request_rate: 1000001 }", "1000001 is out of range", "write 1 to 1000000"),
+        ("{ request_rate: 5/s }", "expected a whole number", "digits only"),
+        ("{ request_rate: 5, request_burst: 0 }", "0 is out of range", "write 1 to 1000000"),
+        ("{ requests_in_flight: 0 }", "0 is out of range", "write 1 to 1000000"),
+        ("{ upload_rate: 1KiB }", "`1KiB` is out of range", "write 64KiB to 1TiB"),
+        ("{ download_rate: 10000000 }", "is not a size", "a unit"),
+        ("{ upload_rte: 1MiB }", "unknown key `upload_rte`", "did you mean `upload_rate`?"),
+    ];
+    for (rates, message, help) in rows {
+        let whole = format!("{BASE}limits: {{ per_principal: {rates} }}\n");
+        assert_problems(&whole, &references(), &[(31, message, help)]);
+        for key in ["per_principal", "together"] {
+            let limits = format!("    what: [read, write]\n    limits: {{ {key}: {rates} }}");
+            assert_problems(&edited("    what: [read, write]", &limits), &references(), &[(26, message, help)]);
+        }
+    }
+    let upstream =
+        |setting: &str| edited("    region: eu-central-1", &format!("    region: eu-central-1\n    {setting}"));
+    for (setting, message, help) in [
+        ("max_waiting: 100001", "100001 is out of range", "write 0 to 100000"),
+        ("principal_share: 0", "0 is out of range", "write 1 to 100"),
+        ("principal_share: 101", "101 is out of range", "write 1 to 100"),
+        ("breaker: { failures: 100001 }", "100001 is out of range", "write 0 to 100000"),
+        ("breaker: { pause: 1ms }", "`1ms` is out of range", "write 100ms to 1h"),
+        ("breaker: { failure: 1 }", "unknown key `failure`", "did you mean `failures`?"),
+    ] {
+        assert_problems(&upstream(setting), &references(), &[(7, message, help)]);
+    }
+    for (failures, message, help) in [
+        ("{ rate: 1000001 }", "1000001 is out of range", "write 0 to 1000000"),
+        ("{ burst: 0 }", "0 is out of range", "write 1 to 1000000"),
+        ("{ rate: 0, burst: 5 }", "`burst` does nothing with a `rate` of 0", "remove"),
+    ] {
+        let text = format!("{BASE}limits: {{ failed_authentications: {failures} }}\n");
+        assert_problems(&text, &references(), &[(31, message, help)]);
+    }
+}
+
+#[test]
 fn content_and_headers() {
     let what = "what: [read, write]";
     let row = |terms: &str, expected: &[Expected<'_>]| {

@@ -1,5 +1,6 @@
 //! Files that are accepted, and the settings they become.
 
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,11 +10,15 @@ use super::{BASE, HASH, edited, load, references};
 use crate::auth::KeySource;
 use crate::base::RouteId;
 use crate::config::{AuditTarget, Config, LogFormat, LogLevel, load_text};
-use crate::rules::Effect;
 use crate::rules::settings::Client;
+use crate::rules::{Effect, Rates, RequestRate};
 use crate::s3::addressing::Domains;
 use crate::s3::{Bucket, OddKeys};
-use crate::upstream::{Addressing, ChecksumMode, CredentialSettings, PayloadMode};
+use crate::upstream::{Addressing, BreakerSettings, ChecksumMode, CredentialSettings, PayloadMode};
+
+fn requests(per_second: u32, burst: u32) -> Option<RequestRate> {
+    Some(RequestRate { per_second: NonZeroU32::new(per_second)?, burst: NonZeroU32::new(burst)? })
+}
 
 fn loaded(text: &str) -> Config {
     load(text).unwrap_or_else(|problems| panic!("{problems}\nin\n{text}"))
@@ -32,6 +37,7 @@ fn a_small_file_gets_every_default() {
         (4096, 32768, 100, 8192)
     );
     assert_eq!((limits.min_body_rate, limits.linger_bytes, limits.h2_max_streams), (1024, 4 << 20, 100));
+    assert_eq!(limits.buffer_bytes, 16 << 20);
     let seconds = [
         limits.handshake_timeout,
         limits.head_timeout,
@@ -55,7 +61,10 @@ fn a_small_file_gets_every_default() {
         (upstream.addressing, upstream.payload, upstream.checksum),
         (Addressing::Path, PayloadMode::Unsigned, ChecksumMode::Trailer)
     );
-    assert_eq!(upstream.max_connections, 512);
+    assert_eq!((upstream.max_connections, upstream.max_waiting, upstream.principal_share), (512, 128, 50));
+    assert_eq!(upstream.breaker, BreakerSettings { failures: 10, pause: Duration::from_secs(5) });
+    assert_eq!(config.limits.per_principal, Rates::default());
+    assert_eq!(config.limits.failed_authentications, requests(100, 10_000));
     let seconds =
         [upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout, upstream.pool_idle_timeout]
             .map(|time| time.as_secs());
@@ -119,6 +128,9 @@ upstreams:
     payload: signed
     checksum: header
     max_connections: 64
+    max_waiting: 0
+    principal_share: 100
+    breaker: { failures: 0, pause: 30s }
     timeouts: { connect: 500ms, first_byte: 1m, idle: 1h30m, pool_idle: 4s }
   rack:
     endpoint: env:RACK
@@ -154,7 +166,11 @@ rules:
     who: { tokens: ci, issuers: [corp], groups: a, attributes: { team: [build, ops] }, networks: [10.0.0.0/8, "::1"] }
     where: ["public/home/{sub}/", rack-data/, "other/t-{groups}/x/"]
     what: [read, s3:PutObject, "s3:GetObjectT*"]
-    limits: { min_size: 1B, max_size: 10MiB }
+    limits:
+      min_size: 1B
+      max_size: 10MiB
+      per_principal: { request_rate: 5, request_burst: 20, upload_rate: 64KiB }
+      together: { download_rate: 1TiB, requests_in_flight: 1000000 }
     content: { types: [IMAGE/png, "text/*"], extensions: [PNG], check_bytes: true }
     headers:
       require: { x-amz-meta-owner: null, content-type: text/plain, Content-MD5: null, x-amz-meta-n: 5 }
@@ -171,6 +187,8 @@ limits:
   body_rate_window: 10s
   linger: 0
   http2_max_streams: 7
+  per_principal: { request_rate: 100, requests_in_flight: 1 }
+  failed_authentications: { rate: 7, burst: 8 }
 audit: { file: /var/log/countersign/audit.jsonl }
 log: { level: debug, format: json }
 "#;
@@ -189,6 +207,8 @@ fn every_key_of_upstreams_and_buckets_can_be_written() {
         (aws.addressing, aws.payload, aws.checksum, aws.max_connections),
         (Addressing::VirtualHost, PayloadMode::Signed, ChecksumMode::Header, 64)
     );
+    assert_eq!((aws.max_waiting, aws.principal_share), (0, 100));
+    assert_eq!(aws.breaker, BreakerSettings { failures: 0, pause: Duration::from_secs(30) });
     assert_eq!((aws.connect_timeout, aws.idle_timeout), (Duration::from_millis(500), Duration::from_secs(5400)));
     assert_eq!(
         (rack.tls, rack.host.as_str(), rack.port, rack.payload, rack.checksum),
@@ -280,6 +300,21 @@ fn every_key_of_listeners_limits_and_logs_can_be_written() {
 }
 
 #[test]
+fn every_key_of_rates_can_be_written() {
+    let config = everything();
+    let each = Rates { requests: requests(100, 100), in_flight: Some(1), ..Rates::default() };
+    assert_eq!(config.limits.per_principal, each, "a burst is one second's requests if nothing else is said");
+    assert_eq!(config.limits.failed_authentications, requests(7, 8));
+    let terms = &config.rules[0].terms;
+    let upload = NonZeroU64::new(64 << 10);
+    assert_eq!(terms.rates_per_principal, Rates { requests: requests(5, 20), upload, ..Rates::default() });
+    let download = NonZeroU64::new(1 << 40);
+    assert_eq!(terms.rates_together, Rates { download, in_flight: Some(1_000_000), ..Rates::default() });
+    let uncounted = loaded(&format!("{BASE}limits: {{ failed_authentications: {{ rate: 0 }} }}\n"));
+    assert_eq!(uncounted.limits.failed_authentications, None);
+}
+
+#[test]
 fn anchors_of_yaml_work_and_dash_is_standard_output() {
     let text = edited("who: { tokens: [ci] }", "who: &us { tokens: [ci] }").replace("who: anyone", "who: *us")
         + "audit: { file: \"-\" }\n";
@@ -289,7 +324,7 @@ fn anchors_of_yaml_work_and_dash_is_standard_output() {
 }
 
 #[test]
-fn plain_http_to_loopback_may_leave_bodies_unsigned() {
+fn k24_plain_http_to_loopback_may_leave_bodies_unsigned() {
     let config = loaded(&edited("https://s3.example.com", "http://127.0.0.1:9000\n    payload: unsigned"));
     assert_eq!((config.upstreams[0].tls, config.upstreams[0].payload), (false, PayloadMode::Unsigned));
 }

@@ -181,6 +181,9 @@ const NOT_ALONE: &[&str] = &[
     "/rules/0/who/issuers",
     "/rules/0/who/groups",
     "/rules/0/who/attributes",
+    "/rules/0/limits/per_principal/request_burst",
+    "/rules/0/limits/together/request_burst",
+    "/limits/per_principal/request_burst",
 ];
 
 #[test]

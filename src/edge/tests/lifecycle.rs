@@ -6,6 +6,7 @@ use tokio::net::TcpStream;
 
 use super::world::{Admin, Event, RawClient, World, limits, settings, soon};
 use crate::edge::{BindError, DrainReport, Edge};
+use crate::flow::Budget;
 
 fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -97,9 +98,11 @@ async fn binding_says_which_address_it_cannot_have() {
     let taken = World::start(limits()).await;
     let mut second = settings(limits(), None);
     second.listeners[0].address = taken.address();
-    let Err(BindError::Address { address, .. }) = Edge::bind(second) else { panic!("the address is taken") };
+    let Err(BindError::Address { address, .. }) = Edge::bind(second, Budget::new(0)) else {
+        panic!("the address is taken")
+    };
     assert_eq!(address, taken.address());
     let mut none = settings(limits(), None);
     none.listeners.clear();
-    assert!(matches!(Edge::bind(none), Err(BindError::NoListener)));
+    assert!(matches!(Edge::bind(none, Budget::new(0)), Err(BindError::NoListener)));
 }

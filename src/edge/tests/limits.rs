@@ -17,7 +17,7 @@ fn get(target: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_slow_head_and_an_idle_connection_are_cut() {
+async fn k13_a_slow_head_and_an_idle_connection_are_cut() {
     let mut short = limits();
     short.head_timeout = SHORT;
     let world = World::start(short).await;
@@ -33,7 +33,7 @@ async fn a_slow_head_and_an_idle_connection_are_cut() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_cap_wait_until_one_ends() {
+async fn k13_connections_beyond_the_cap_wait_until_one_ends() {
     let mut one = limits();
     one.max_connections = 1;
     let world = World::start(one).await;
@@ -53,7 +53,7 @@ async fn connections_beyond_the_cap_wait_until_one_ends() {
 }
 
 #[tokio::test]
-async fn a_target_that_is_too_long_is_marked_and_the_longest_is_served() {
+async fn k15_a_target_that_is_too_long_is_marked_and_the_longest_is_served() {
     let mut world = World::start(limits()).await;
     let mut client = world.connect().await;
     let longest = format!("/{}", "k".repeat(limits().max_target_bytes - 1));
@@ -73,13 +73,16 @@ async fn a_target_that_is_too_long_is_marked_and_the_longest_is_served() {
 }
 
 #[tokio::test]
-async fn too_many_fields_and_a_head_that_is_too_long_are_431() {
+async fn k15_too_many_fields_and_a_head_that_is_too_long_are_431() {
     let mut world = World::start(limits()).await;
     let long = format!("X-A: {}\r\n", "a".repeat(limits().max_head_bytes));
     for fields in ["X-A: b\r\n".repeat(limits().max_headers), long] {
         let mut client = world.connect().await;
         client.send(format!("GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n")).await;
         assert!(client.rest().await.starts_with("HTTP/1.1 431"));
+    }
+    for _ in 0..2 {
+        assert_eq!(world.event().await, Event::Unreadable(true));
     }
     assert_eq!(world.events_so_far(), []);
     let both_counted = async {
@@ -98,7 +101,7 @@ async fn too_many_fields_and_a_head_that_is_too_long_are_431() {
 }
 
 #[tokio::test]
-async fn a_reader_that_stands_is_cut_and_others_are_unharmed() {
+async fn k13_a_reader_that_stands_is_cut_and_others_are_unharmed() {
     let mut short = limits();
     short.body_idle_timeout = SHORT;
     let mut world = World::start(short).await;
@@ -119,7 +122,7 @@ async fn a_reader_that_stands_is_cut_and_others_are_unharmed() {
 }
 
 #[tokio::test]
-async fn a_panic_is_a_500_for_its_request_only() {
+async fn l07_a_panic_is_a_500_for_its_request_only() {
     let mut one = limits();
     one.max_connections = 1;
     let world = World::start(one).await;
@@ -135,7 +138,7 @@ async fn a_panic_is_a_500_for_its_request_only() {
 }
 
 #[tokio::test]
-async fn a_refused_upload_is_read_for_a_while_so_that_the_refusal_arrives() {
+async fn k20_a_refused_upload_is_read_for_a_while_so_that_the_refusal_arrives() {
     // More than the kernel's buffers hold, so that the client is still writing when it is refused.
     let upload = 24 << 20;
     let mut patient = limits();
@@ -168,7 +171,7 @@ async fn the_courtesy_of_reading_a_refused_upload_ends() {
 }
 
 #[tokio::test]
-async fn admin_paths_exist_on_the_admin_listener_only() {
+async fn a12_admin_paths_exist_on_the_admin_listener_only() {
     let mut world = World::start(limits()).await;
     for path in ["/healthz", "/readyz", "/metrics"] {
         let mut data = world.connect().await;

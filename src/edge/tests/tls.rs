@@ -22,6 +22,7 @@ use tokio_rustls::client::TlsStream;
 use super::world::{Admin, Event, World, limits, settings, soon};
 use crate::arrival::{Framing, Oversize};
 use crate::edge::{BindError, ConnectionLimits, Edge, TlsError, TlsSettings};
+use crate::flow::Budget;
 
 /// Long enough for a busy machine to do everything else in time.
 const SHORT: Duration = Duration::from_millis(500);
@@ -140,7 +141,7 @@ async fn alpn_chooses_the_http_version_and_no_alpn_is_http1() {
 }
 
 #[tokio::test]
-async fn ambiguous_framing_is_found_inside_tls_too() {
+async fn k07_ambiguous_framing_is_found_inside_tls_too() {
     let identity = Identity::new();
     let mut world = World::start_tls(limits(), identity.settings()).await;
     let mut stream = connect(&world, &identity.certificate, &["http/1.1"]).await;
@@ -175,7 +176,7 @@ async fn a_large_upload_over_tls_arrives_whole() {
 }
 
 #[tokio::test]
-async fn a_slow_handshake_is_cut() {
+async fn k13_a_slow_handshake_is_cut() {
     let mut short = limits();
     short.handshake_timeout = SHORT;
     let world = World::start_tls(short, Identity::new().settings()).await;
@@ -204,7 +205,7 @@ async fn certificates_are_replaced_without_a_restart_and_kept_if_the_new_ones_ar
 #[tokio::test]
 async fn a_tls_error_names_the_file() {
     let (identity, other) = (Identity::new(), Identity::new());
-    let error = |tls| match Edge::bind(settings(limits(), Some(tls))) {
+    let error = |tls| match Edge::bind(settings(limits(), Some(tls)), Budget::new(0)) {
         Err(BindError::Tls { source, .. }) => source.to_string(),
         other => panic!("{other:?}"),
     };
@@ -220,7 +221,7 @@ async fn a_tls_error_names_the_file() {
 }
 
 #[tokio::test]
-async fn http2_heads_are_checked_for_a_second_reading() {
+async fn k11_http2_heads_are_checked_for_a_second_reading() {
     let mut h2 = Http2::start(limits()).await;
     for (head, rule) in [
         (Request::get("https://localhost/k").header("host", "other"), Some("`:authority` differs from Host")),
@@ -251,7 +252,7 @@ async fn http2_heads_are_checked_for_a_second_reading() {
 }
 
 #[tokio::test]
-async fn connect_on_http2_is_ambiguous_and_opens_no_tunnel() {
+async fn k05_connect_on_http2_is_ambiguous_and_opens_no_tunnel() {
     let mut h2 = Http2::start(limits()).await;
     let refused = h2.request(Request::connect("localhost:443")).await.unwrap();
     assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR, "the test handler says 200");
@@ -262,7 +263,7 @@ async fn connect_on_http2_is_ambiguous_and_opens_no_tunnel() {
 }
 
 #[tokio::test]
-async fn http2_limits_of_the_head_are_answered_on_the_stream() {
+async fn k15_http2_limits_of_the_head_are_answered_on_the_stream() {
     let mut small = limits();
     small.max_head_bytes = 8 * 1024;
     let mut h2 = Http2::start(small.clone()).await;
@@ -285,7 +286,7 @@ async fn http2_limits_of_the_head_are_answered_on_the_stream() {
 }
 
 #[tokio::test]
-async fn a_panic_on_http2_leaves_the_other_streams_alone() {
+async fn l07_a_panic_on_http2_leaves_the_other_streams_alone() {
     let mut h2 = Http2::start(limits()).await;
     let mut other = h2.send.clone();
     let waiting = tokio::spawn(async move {
@@ -300,7 +301,7 @@ async fn a_panic_on_http2_leaves_the_other_streams_alone() {
 }
 
 #[tokio::test]
-async fn a_stream_whose_client_takes_nothing_costs_the_connection_and_no_other() {
+async fn k12_a_stream_whose_client_takes_nothing_costs_the_connection_and_no_other() {
     let mut short = limits();
     short.body_idle_timeout = SHORT;
     let identity = Identity::new();
@@ -330,7 +331,7 @@ async fn a_stream_whose_client_takes_nothing_costs_the_connection_and_no_other()
 }
 
 #[tokio::test]
-async fn an_http2_connection_without_streams_is_ended() {
+async fn k13_an_http2_connection_without_streams_is_ended() {
     let mut short = limits();
     short.head_timeout = SHORT;
     let mut h2 = Http2::start(short.clone()).await;
@@ -373,7 +374,7 @@ async fn a_drain_lets_http2_streams_finish_and_cuts_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn http2_is_not_spoken_in_clear_text() {
+async fn k06_http2_is_not_spoken_in_clear_text() {
     let world = World::start(limits()).await;
     let stream = TcpStream::connect(world.address()).await.unwrap();
     let builder = http2::Builder::new(TokioExecutor::new());

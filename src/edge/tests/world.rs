@@ -19,11 +19,12 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::arrival::{Arrival, Framing};
+use crate::arrival::{Arrival, Framing, UnreadableHead};
 use crate::edge::{
     Addresses, AdminState, Certificates, ConnectionLimits, DrainReport, Edge, Handler, ListenerSettings, Monitor,
     Settings, TlsSettings,
 };
+use crate::flow::Budget;
 
 /// Nothing in these tests takes this long unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -42,6 +43,7 @@ pub(in crate::edge) fn limits() -> ConnectionLimits {
         body_rate_window: Duration::from_secs(15),
         linger_bytes: 4 << 20,
         linger_timeout: Duration::from_secs(15),
+        buffer_bytes: 16 << 20,
         h2_max_streams: 16,
     }
 }
@@ -60,6 +62,8 @@ pub(super) enum Event {
     BodyRead(Result<usize, ()>),
     /// The body of the answer, or the handler itself, was dropped before its end.
     Dropped,
+    /// A head could not be read; whether it was too large.
+    Unreadable(bool),
 }
 
 /// Answers by path: `/panic`, `/refuse` (does not read), `/endless`, `/wait` (until told), `/switch`; else reads and echoes.
@@ -101,6 +105,10 @@ impl Handler for Probe {
                 response
             }
         }
+    }
+
+    fn unreadable(&self, head: UnreadableHead) {
+        self.tell(Event::Unreadable(head.too_large));
     }
 }
 
@@ -209,7 +217,7 @@ impl World {
     }
 
     pub(super) async fn start_with(settings: Settings, admin: Admin) -> Self {
-        let edge = Edge::bind(settings).unwrap();
+        let edge = Edge::bind(settings, Budget::new(16 << 20)).unwrap();
         let (events, received) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let probe = Probe { events, go_on: Arc::default() };

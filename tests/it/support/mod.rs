@@ -2,7 +2,9 @@
 
 pub mod certs;
 pub mod client;
+pub mod field;
 pub mod gateway;
+pub mod h2_wire;
 pub mod oidc;
 pub mod process;
 pub mod raw;

@@ -57,6 +57,8 @@ pub enum Answer {
     CloseAfter(usize),
     /// Reads nothing of the body and never answers.
     Stall,
+    /// Answers in the first way where the head contains a text, else in the second.
+    Where(&'static str, Box<Answer>, Box<Answer>),
     /// Reads the request and never answers.
     Silence,
     /// Reads the request, answers and closes, as at the end of an idle time.
@@ -79,7 +81,7 @@ impl std::fmt::Debug for Answer {
             Self::CloseAfter(bytes) => write!(f, "CloseAfter({bytes})"),
             Self::ThenClose(bytes) => write!(f, "ThenClose({bytes})"),
             Self::ThenCloseOnReuse(bytes) => write!(f, "ThenCloseOnReuse({bytes})"),
-            Self::Stall | Self::Silence | Self::InTwo(..) | Self::By(_) => f.write_str("an answer"),
+            Self::Stall | Self::Silence | Self::InTwo(..) | Self::By(_) | Self::Where(..) => f.write_str("an answer"),
         }
     }
 }
@@ -99,6 +101,11 @@ impl Answer {
                 "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>store-internal-message</Message><HostId>store-host-id</HostId></Error>"
             ),
         )
+    }
+
+    /// Takes nothing of any PUT, and answers everything else with an empty success.
+    pub fn stall_puts() -> Self {
+        Self::Where("PUT ", Box::new(Self::Stall), Box::new(Self::ok()))
     }
 
     /// An empty success.
@@ -211,8 +218,16 @@ async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<Recorded>>>, how: Arc<M
             log.len() - 1
         };
         let mut answer = how.lock().unwrap().clone();
-        while let Answer::By(choose) = &answer {
-            answer = choose(&log.lock().unwrap()[index].head);
+        loop {
+            let head = &log.lock().unwrap()[index].head;
+            answer = match answer {
+                Answer::By(choose) => choose(head),
+                Answer::Where(text, then, otherwise) => *if head.contains(text) { then } else { otherwise },
+                chosen => {
+                    answer = chosen;
+                    break;
+                }
+            };
         }
         if matches!(answer, Answer::ThenCloseOnReuse(_)) && std::mem::replace(&mut reused, true) {
             return;
@@ -260,6 +275,7 @@ async fn act(
         }
         Answer::By(_) => unreachable!("chosen by the caller"),
         Answer::Stall => std::future::pending().await,
+        Answer::Where(..) => unreachable!("resolved before"),
         Answer::Silence => {
             read_body(stream, rest, log, index, usize::MAX).await;
             while stream.read(&mut [0; 1024]).await.is_ok_and(|length| length > 0) {}

@@ -1,0 +1,360 @@
+//! What is fuzzed: one function for each parser of bytes that a stranger chooses, or a store, or an operator.
+//!
+//! Each takes any bytes and panics if the parser does, or if something does not hold that must: what was read and written anew reads the
+//! same, limits are kept, the split of a stream does not matter. libFuzzer runs them for long (`make fuzz`), `tests/fuzz_targets.rs` runs
+//! them over the corpora and some mutations in every test run. The corpora are in `corpus/NAME`.
+
+use bytes::Bytes;
+use countersign::auth::{Claim, strict_json};
+use countersign::base::encoding::{encode_path, encode_query};
+use countersign::base::{RouteId, parse_duration, parse_size};
+use countersign::body::chunk_decode::ChunkDecode;
+use countersign::body::{Fault, Stage};
+use countersign::config::{MapReferences, load_text};
+use countersign::edge::framing::Scanner;
+use countersign::inspect::file_type;
+use countersign::rules::template::PrefixTemplate;
+use countersign::s3::checksum::{parse_md5, to_base64};
+use countersign::s3::headers::SortedHeaders;
+use countersign::s3::listing::{ListKind, ListPage, ListRequest};
+use countersign::s3::names::MAX_KEY_BYTES;
+use countersign::s3::target::{Target, parse_query};
+use countersign::s3::upload::MediaType;
+use countersign::s3::xml::Element;
+use countersign::s3::{
+    Bucket, Buckets, ChecksumAlgorithm, CopySource, ObjectKey, OddKeys, Operation, UploadHead, complete_upload,
+    delete_objects, identify, range, tagging,
+};
+use http::request::Parts;
+
+/// A target by its name.
+pub type Fuzzed = (&'static str, fn(&[u8]));
+
+/// Every target; the name is that of its corpus.
+pub const TARGETS: &[Fuzzed] = &[
+    ("request_target", request_target),
+    ("query", query),
+    ("identify", identify_head),
+    ("headers", headers),
+    ("framing", framing),
+    ("claim", claim),
+    ("jwt_json", jwt_json),
+    ("xml", xml),
+    ("complete_upload", complete),
+    ("list_page", list_page),
+    ("copy_source", copy_source),
+    ("delete_objects", deletes),
+    ("tagging", tags),
+    ("range", ranges),
+    ("checksum", checksum),
+    ("chunk_decode", chunk_decode),
+    ("media_type", media_type),
+    ("template", template),
+    ("units", units),
+    ("configuration", configuration),
+];
+
+fn text(data: &[u8]) -> Option<&str> {
+    std::str::from_utf8(data).ok()
+}
+
+fn request_target(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let (path, query) = text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)));
+    let Ok(target) = Target::parse(path, query) else { return };
+    let key = target.key.as_deref().map(encode_path).unwrap_or_default();
+    let written = format!("/{}/{key}", encode_query(&target.bucket));
+    let query: Vec<String> =
+        target.query.iter().map(|(name, value)| format!("{}={}", encode_query(name), encode_query(value))).collect();
+    assert_eq!(Target::parse(&written, Some(&query.join("&"))), Ok(target.clone()), "{written}");
+    if let Some(key) = target.key {
+        for odd in [OddKeys::Refuse, OddKeys::Pass] {
+            let Ok(key) = ObjectKey::check(key.clone(), "gw/", odd) else { continue };
+            let key = key.as_str();
+            assert!(!key.is_empty() && key.len() + 3 <= MAX_KEY_BYTES && !key.chars().any(char::is_control));
+            let is_odd = key.starts_with('/')
+                || key.split('/').any(|segment| segment == "." || segment == "..")
+                || key.contains('\\');
+            assert!(odd == OddKeys::Pass || !is_odd, "{key}");
+        }
+    }
+}
+
+fn query(data: &[u8]) {
+    let Some(parameters) = text(data).and_then(|text| parse_query(text).ok()) else { return };
+    assert!(parameters.len() <= 64);
+    let mut names: Vec<&str> = parameters.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+    let written: Vec<String> =
+        parameters.iter().map(|(name, value)| format!("{}={}", encode_query(name), encode_query(value))).collect();
+    assert_eq!(parse_query(&written.join("&")), Ok(parameters));
+}
+
+/// A head out of lines: method and target, then `name: value`. Lines that HTTP would not accept are left out.
+fn head(data: &[u8]) -> Option<Parts> {
+    let mut lines = data.split(|byte| *byte == b'\n');
+    let mut words = lines.next()?.splitn(2, |byte| *byte == b' ');
+    let mut request = http::Request::new(());
+    *request.method_mut() = http::Method::from_bytes(words.next()?).ok()?;
+    *request.uri_mut() = http::Uri::try_from(words.next()?).ok()?;
+    for line in lines {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let name = http::HeaderName::from_bytes(&line[..colon]);
+        let value = http::HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            // More than hyper lets through never arrive.
+            if request.headers().len() < 100 {
+                request.headers_mut().append(name, value);
+            }
+        }
+    }
+    Some(request.into_parts().0)
+}
+
+fn buckets() -> Buckets {
+    Buckets::new([Bucket {
+        name: "bkt".to_owned(),
+        route: RouteId(0),
+        upstream_bucket: "up-bkt".to_owned(),
+        upstream_prefix: "gw/".to_owned(),
+        odd_keys: OddKeys::Refuse,
+        passed_through: false,
+    }])
+}
+
+fn identify_head(data: &[u8]) {
+    let Some(mut head) = head(data) else { return };
+    head.headers.entry("host").or_insert(http::HeaderValue::from_static("gw"));
+    let Ok(call) = identify(&head, &buckets()) else { return };
+    let spec = call.operation.spec();
+    assert_eq!(spec.method, head.method.as_str());
+    assert!(call.resource.bucket().is_none_or(|bucket| bucket.name == "bkt"));
+    if let Some(key) = call.resource.key() {
+        assert!(ObjectKey::check(key.as_str().to_owned(), "gw/", OddKeys::Refuse).is_ok());
+    }
+    for (name, _) in &call.query {
+        let known = spec.optional_query.contains(&name.as_str())
+            || spec.required_query.iter().any(|(required, _)| required == name);
+        assert!(known, "{name} of {}", spec.name);
+    }
+}
+
+fn headers(data: &[u8]) {
+    let [first, rest @ ..] = data else { return };
+    let operations: Vec<_> = Operation::all().collect();
+    let spec = operations[usize::from(*first) % operations.len()];
+    let Some(head) = head(&[b"PUT /bkt/x\n", rest].concat()) else { return };
+    if let Ok(sorted) = SortedHeaders::sort(spec, &head.headers) {
+        assert!(sorted.pass.values().all(|value| value.to_str().is_ok()));
+        assert!(sorted.needs_allow.iter().all(|name| sorted.pass.contains_key(name)));
+        assert!(!sorted.pass.contains_key("authorization") && !sorted.pass.contains_key("host"));
+        // What would be sent is what would be passed again.
+        let again = SortedHeaders::sort(spec, &sorted.pass).expect("what passed passes");
+        assert_eq!(again.pass, sorted.pass);
+    }
+    if let Ok(upload) = UploadHead::parse(&head.headers, head.version) {
+        assert!(upload.length.is_none_or(|length| length <= 5 << 40));
+    }
+}
+
+fn framing(data: &[u8]) {
+    const MAX_HEAD: usize = 512;
+    let scan = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let mut scanner = Scanner::new(MAX_HEAD);
+        let clear: usize = pieces.map(|piece| scanner.feed(piece)).sum();
+        (clear, scanner.broken(), scanner.is_between_messages())
+    };
+    let whole = scan(&mut std::iter::once(data));
+    assert_eq!(whole, scan(&mut data.chunks(1)));
+    assert_eq!(whole, scan(&mut data.chunks(7)));
+}
+
+fn claim(data: &[u8]) {
+    let mut lines = data.splitn(2, |byte| *byte == b'\n');
+    let target = [b"/b/k?", lines.next().unwrap_or_default()].concat();
+    let Ok(uri) = http::Uri::try_from(target.as_slice()) else { return };
+    let mut request = http::Request::new(());
+    *request.uri_mut() = uri;
+    for line in lines.next().unwrap_or_default().split(|byte| *byte == b'\n') {
+        if let Ok(value) = http::HeaderValue::from_bytes(line) {
+            request.headers_mut().append(http::header::AUTHORIZATION, value);
+        }
+    }
+    let (head, ()) = request.into_parts();
+    if let Ok(Claim::Bearer(token)) = Claim::parse(&head) {
+        let token = token.expose();
+        assert!(
+            !token.is_empty() && token.len() <= 8192 && token.bytes().all(|byte| byte.is_ascii_graphic()),
+            "{token:?}"
+        );
+        assert_eq!(head.headers.get_all(http::header::AUTHORIZATION).iter().count(), 1);
+    }
+}
+
+fn jwt_json(data: &[u8]) {
+    if let Some(object) = strict_json::object(data) {
+        let written = serde_json::to_vec(&object).expect("a map of JSON values");
+        // Numbers with a fraction may differ in their last bit.
+        let again = strict_json::object(&written).expect("what was read is written readably");
+        assert!(again.keys().eq(object.keys()));
+    }
+    let Some(text) = text(data) else { return };
+    if let Some(bytes) = strict_json::base64url(text) {
+        let alphabet = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        assert!(text.bytes().all(alphabet) && bytes.len() == text.len() * 3 / 4);
+    }
+}
+
+fn depth(element: &Element) -> usize {
+    1 + element.children.iter().map(depth).max().unwrap_or(0)
+}
+
+fn xml(data: &[u8]) {
+    let Some(root) = text(data).and_then(|text| Element::parse(text).ok()) else { return };
+    assert!(depth(&root) <= 21);
+}
+
+fn complete(data: &[u8]) {
+    let Ok(parts) = complete_upload::parse(data) else { return };
+    assert!(!parts.is_empty() && parts.len() <= 10_000 && parts.windows(2).all(|pair| pair[0].number < pair[1].number));
+    let written = complete_upload::render(&parts);
+    assert_eq!(complete_upload::parse(written.as_bytes()), Ok(parts), "{written}");
+}
+
+fn list_page(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    for kind in [ListKind::Objects, ListKind::ObjectsV2, ListKind::Versions, ListKind::Uploads] {
+        let Ok(mut page) = ListPage::parse(kind, text, "gw/") else { continue };
+        page.next = None;
+        let request = ListRequest { kind, url_encoded: true, max_keys: 1000, ..ListRequest::default() };
+        let written = page.render("bkt", &request, None);
+        let root = Element::parse(&written).expect("our own page");
+        assert_eq!(root.children_named("CommonPrefixes").count(), page.groups.len(), "{written}");
+        assert!(depth(&root) <= 4, "{written}");
+    }
+}
+
+fn copy_source(data: &[u8]) {
+    let Some((source, range)) = text(data).map(|text| text.split_once('\n').unwrap_or((text, ""))) else { return };
+    let mut headers = http::HeaderMap::new();
+    for (name, value) in [("x-amz-copy-source", source), ("x-amz-copy-source-range", range)] {
+        match http::HeaderValue::from_str(value) {
+            Ok(value) if !value.is_empty() => drop(headers.insert(name, value)),
+            _ => {}
+        }
+    }
+    let Ok(source) = CopySource::parse(&headers, &buckets()) else { return };
+    let version = source.version_id.as_ref().map(|version| format!("?versionId={version}")).unwrap_or_default();
+    let written = format!("{}{version}", encode_path(&format!("/bkt/{}", source.key.as_str())));
+    headers.insert("x-amz-copy-source", http::HeaderValue::from_str(&written).expect("percent-encoded"));
+    assert_eq!(CopySource::parse(&headers, &buckets()), Ok(source), "{written}");
+}
+
+fn deletes(data: &[u8]) {
+    let bucket = buckets().get("bkt").expect("made above");
+    let Ok(request) = delete_objects::parse(data, &bucket) else { return };
+    assert!((1..=1000).contains(&request.objects.len()));
+    let written = delete_objects::render(request.objects.iter(), "");
+    let again = delete_objects::parse(written.as_bytes(), &bucket).expect("our own document");
+    assert_eq!(again.objects, request.objects, "{written}");
+}
+
+fn tags(data: &[u8]) {
+    let Ok(tags) = tagging::parse(data) else { return };
+    assert!(tags.len() <= 10);
+    assert_eq!(tagging::parse(tagging::render(&tags).as_bytes()), Ok(tags));
+}
+
+fn ranges(data: &[u8]) {
+    let Ok(value) = http::HeaderValue::from_bytes(data) else { return };
+    let headers = http::HeaderMap::from_iter([(http::header::RANGE, value.clone())]);
+    let accepted = range::check(&headers, None).is_ok();
+    assert!(!accepted || !value.as_bytes().contains(&b','), "{value:?}");
+}
+
+fn checksum(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    for algorithm in [
+        ChecksumAlgorithm::Crc32,
+        ChecksumAlgorithm::Crc32c,
+        ChecksumAlgorithm::Crc64Nvme,
+        ChecksumAlgorithm::Sha1,
+        ChecksumAlgorithm::Sha256,
+    ] {
+        if let Some(value) = algorithm.parse_value(text) {
+            assert_eq!((value.len(), to_base64(&value).as_str()), (algorithm.value_length(), text));
+        }
+    }
+    if let Some(value) = parse_md5(text) {
+        assert_eq!((value.len(), to_base64(&value).as_str()), (16, text));
+    }
+}
+
+/// What comes out of the decoder, whatever the pieces are.
+fn decode(pieces: &mut dyn Iterator<Item = &[u8]>, announced: bool) -> Result<(Vec<u8>, Option<Vec<u8>>), Fault> {
+    let slot = std::sync::Arc::new(std::sync::OnceLock::new());
+    let announced = announced.then(|| (ChecksumAlgorithm::Crc32, std::sync::Arc::clone(&slot)));
+    let mut decoder = ChunkDecode::new(announced);
+    let mut out = Vec::new();
+    let mut emit = |bytes: Bytes| {
+        out.extend_from_slice(&bytes);
+        Ok(())
+    };
+    for piece in pieces.filter(|piece| !piece.is_empty()) {
+        decoder.push(Bytes::copy_from_slice(piece), &mut emit)?;
+    }
+    decoder.finish(&mut emit)?;
+    Ok((out, slot.get().cloned()))
+}
+
+fn chunk_decode(data: &[u8]) {
+    let [first, body @ ..] = data else { return };
+    let announced = first & 1 == 1;
+    let whole = decode(&mut std::iter::once(body), announced);
+    assert_eq!(whole, decode(&mut body.chunks(1), announced));
+    assert_eq!(whole, decode(&mut body.chunks(1 + usize::from(*first) / 2), announced));
+    if let Ok((object, trailer)) = whole {
+        assert!(object.len() < body.len() && trailer.is_some() == announced);
+    }
+}
+
+fn media_type(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let (declared, first) = text.split_once('\n').unwrap_or((text, ""));
+    let parsed = MediaType::parse(declared);
+    if let Some(parsed) = &parsed {
+        assert_eq!(MediaType::parse(parsed.as_str()).as_ref(), Some(parsed));
+        assert!(!parsed.as_str().contains([',', ';', ' ']));
+    }
+    let _verdict = file_type::check(parsed.as_ref().map(MediaType::as_str), first.as_bytes());
+}
+
+fn template(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let Ok(template) = PrefixTemplate::parse(text) else { return };
+    assert_eq!(template.text(), text);
+    assert_eq!(PrefixTemplate::parse(&template.text()).map(|template| template.text()), Ok(text.to_owned()));
+}
+
+fn units(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let _size = parse_size(text);
+    let _duration = parse_duration(text);
+    if let Some(number) = complete_upload::parse_part_number(text) {
+        assert_eq!(number.to_string(), text);
+    }
+}
+
+fn configuration(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let env = ["STORE_ID", "STORE_SECRET"].map(|name| (name.to_owned(), "a-secret-of-the-corpus".to_owned()));
+    let references = MapReferences { env: env.into(), ..MapReferences::default() };
+    match load_text("fuzz.yaml", text, &references) {
+        Ok(config) => assert!(!format!("{config:?}").contains("a-secret-of-the-corpus")),
+        Err(problems) => {
+            let told = problems.to_string();
+            assert!(!told.is_empty() && !told.contains("a-secret-of-the-corpus"), "{told}");
+        }
+    }
+}
