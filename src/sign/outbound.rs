@@ -17,7 +17,8 @@ use crate::body::{Fault, UploadBody, UploadWatch};
 pub struct Outbound {
     route: RouteId,
     watch: Option<Arc<UploadWatch>>,
-    request: Request<OutboundBody>,
+    /// Behind a pointer, because it is handed on through several futures.
+    request: Box<Request<OutboundBody>>,
 }
 
 /// Body of a request to a store.
@@ -34,17 +35,18 @@ pub enum OutboundBody {
 impl Outbound {
     pub(in crate::sign) fn empty(request: Request<RouteId>) -> Self {
         let route = *request.body();
-        Self { route, watch: None, request: request.map(|_| OutboundBody::Empty) }
+        Self { route, watch: None, request: Box::new(request.map(|_| OutboundBody::Empty)) }
     }
 
     pub(in crate::sign) fn upload(request: Request<RouteId>, body: UploadBody) -> Self {
         let (route, watch) = (*request.body(), Arc::clone(body.watch()));
-        Self { route, watch: Some(watch), request: request.map(|_| OutboundBody::Upload(Box::new(body))) }
+        let request = request.map(|_| OutboundBody::Upload(Box::new(body)));
+        Self { route, watch: Some(watch), request: Box::new(request) }
     }
 
     pub(in crate::sign) fn buffered(request: Request<RouteId>, pieces: VecDeque<Bytes>) -> Self {
         let route = *request.body();
-        Self { route, watch: None, request: request.map(|_| OutboundBody::Buffered(pieces)) }
+        Self { route, watch: None, request: Box::new(request.map(|_| OutboundBody::Buffered(pieces))) }
     }
 
     /// The upstream it goes to.
@@ -59,7 +61,7 @@ impl Outbound {
 
     /// The request itself.
     pub fn into_request(self) -> Request<OutboundBody> {
-        self.request
+        *self.request
     }
 }
 

@@ -162,9 +162,7 @@ impl Upstream {
     async fn send_on(&self, outbound: Outbound, slot: OwnedSemaphorePermit) -> Result<UpstreamReply, UpstreamError> {
         let watch = outbound.watch().cloned();
         let started = Instant::now();
-        let request = outbound.into_request();
-        let carries_body = !matches!(request.body(), OutboundBody::Empty);
-        let request = request.map(|body| Paced::new(body, Arc::clone(&self.budget)));
+        let (carries_body, request) = self.pace(outbound);
         let (response, connection) = self.exchange(request, watch.as_deref()).await?;
         let whole = self.settle(&response, watch.as_deref()).await?;
         // A store that refuses a body may never read it, or read it as the next request: then the answers would no longer fit the requests.
@@ -174,6 +172,13 @@ impl Upstream {
         let lease = Lease::new(connection, Arc::clone(&self.pool), slot, reusable);
         let body = ReplyBody::new(incoming, lease, self.settings.idle_timeout);
         Ok(UpstreamReply { head, body, upstream: self.settings.name.clone(), first_byte: started.elapsed() })
+    }
+
+    /// Puts the body under the budget; tells whether there is one.
+    fn pace(&self, outbound: Outbound) -> (bool, Box<Request<Paced<OutboundBody>>>) {
+        let request = outbound.into_request();
+        let carries_body = !matches!(request.body(), OutboundBody::Empty);
+        (carries_body, Box::new(request.map(|body| Paced::new(body, Arc::clone(&self.budget)))))
     }
 
     async fn take_slot(&self) -> Result<OwnedSemaphorePermit, UpstreamError> {
@@ -192,7 +197,7 @@ impl Upstream {
     /// the request back, or it had no body and met a connection that the store was just closing.
     async fn exchange(
         &self,
-        request: Request<Paced<OutboundBody>>,
+        request: Box<Request<Paced<OutboundBody>>>,
         watch: Option<&UploadWatch>,
     ) -> Result<(Response<Incoming>, Connection), UpstreamError> {
         let mut request = request;
@@ -203,7 +208,7 @@ impl Upstream {
                 None => Box::pin(self.open()).await?,
             };
             let again = self.repeatable(&request);
-            let sending = connection.sender().try_send_request(request);
+            let sending = connection.sender().try_send_request(*request);
             let outcome = match watch {
                 Some(watch) => self.watch_upload(sending, watch).await?,
                 None => self.within_first_byte(sending).await?,
@@ -212,17 +217,16 @@ impl Upstream {
                 Ok(response) => return Ok((response, connection)),
                 Err(refused) => refused,
             };
-            request = match (refused.take_message(), again) {
+            request = Box::new(match (refused.take_message(), again) {
                 (Some(unsent), _) if connection.is_reused() => unsent,
-                (None, Some(again)) if connection.is_reused() => again,
+                (None, Some(again)) if connection.is_reused() => *again,
                 _ => return Err(self.broken(refused.into_error(), watch)),
-            };
+            });
         }
     }
 
     async fn open(&self) -> Result<Connection, UpstreamError> {
-        // Boxed, because it is rare, and every request is as large as its largest part.
-        let opened = Box::pin(Connection::open(&self.dialer, Arc::clone(&self.budget))).await;
+        let opened = Connection::open(&self.dialer, Arc::clone(&self.budget)).await;
         opened.map_err(|source| UpstreamError::Connect { upstream: self.settings.name.clone(), source })
     }
 
@@ -294,7 +298,7 @@ impl Upstream {
 
     /// A second copy of a request, if repeating it does no harm: GET, HEAD and DELETE find what the first one left, and a part that is in
     /// memory replaces itself. A POST is never repeated, nor a body that streams.
-    fn repeatable(&self, request: &Request<Paced<OutboundBody>>) -> Option<Request<Paced<OutboundBody>>> {
+    fn repeatable(&self, request: &Request<Paced<OutboundBody>>) -> Option<Box<Request<Paced<OutboundBody>>>> {
         let body = match request.body().inner() {
             OutboundBody::Empty => OutboundBody::Empty,
             OutboundBody::Buffered(pieces) => OutboundBody::Buffered(pieces.clone()),
@@ -308,7 +312,7 @@ impl Upstream {
         *copy.method_mut() = request.method().clone();
         *copy.uri_mut() = request.uri().clone();
         *copy.headers_mut() = request.headers().clone();
-        Some(copy)
+        Some(Box::new(copy))
     }
 }
 
