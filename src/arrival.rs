@@ -23,7 +23,7 @@ pub struct Arrival {
     /// What the edge has to say against the head.
     pub framing: Framing,
     /// Method, target, version and headers.
-    pub head: Parts,
+    pub head: Box<Parts>,
     /// The body. Polling it makes hyper answer `Expect: 100-continue`, so nobody does before the request is permitted.
     pub body: Incoming,
 }

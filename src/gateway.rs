@@ -71,7 +71,7 @@ impl Remains {
 impl Gateway {
     /// Serves one request, whatever it is. Its audit record is written when the last byte of the answer is gone.
     pub async fn serve(&self, arrival: Arrival) -> Reply {
-        let mut ticket = self.auditor.open(&arrival);
+        let mut ticket = Box::new(self.auditor.open(&arrival));
         let Arrival { request_id, connection, framing, head, body, .. } = arrival;
         let mut remains = Remains { unread: Some(body), upload: None, passage: None };
         let outcome = self.carry(&head, framing, connection, &mut remains, &mut ticket).await;
@@ -89,16 +89,17 @@ impl Gateway {
         check_framing(framing)?;
         let caller = self.authenticate(head, connection.peer.ip()).await?;
         ticket.note_caller(caller.principal(), caller.scheme().as_str());
-        let call = identify(head, &self.buckets)
-            .inspect_err(|error| note_unidentified(ticket, head, &self.buckets, error))
-            .map_err(|error| self.hide_bucket(error, &caller))?;
-        ticket.note_call(&call);
-        let call = match call.operation {
-            Operation::DeleteObjects => Box::pin(self.complete(call, &caller, remains, ticket)).await?,
-            _ => call,
+        // In a block, which ends before anything is waited for: what lives across that is kept and copied with every request.
+        let permit = {
+            let mut call = identify(head, &self.buckets)
+                .inspect_err(|error| note_unidentified(ticket, head, &self.buckets, error))
+                .map_err(|error| self.hide_bucket(error, &caller))?;
+            ticket.note_call(&call);
+            if call.operation == Operation::DeleteObjects {
+                call = Box::pin(self.complete(call, &caller, remains, ticket)).await?;
+            }
+            self.rules.authorise(caller, call, &self.buckets).inspect_err(|denied| note_denial(ticket, denied))?
         };
-        let permit =
-            self.rules.authorise(caller, call, &self.buckets).inspect_err(|denied| note_denial(ticket, denied))?;
         ticket.note_decision(Decision::Allow, Some(permit.rule()));
         check_clear_text(connection, permit.call())?;
         remains.passage = Some(self.limiter.enter(&permit, self.store_of(&permit), Instant::now().into_std())?);
@@ -215,7 +216,7 @@ impl Gateway {
         head: &Parts,
         request_id: &RequestId,
         mut remains: Remains,
-        mut ticket: Ticket,
+        mut ticket: Box<Ticket>,
     ) -> Reply {
         let passage = remains.passage.take();
         let mut reply = match outcome {

@@ -94,7 +94,7 @@ fn count(head: &str, method: &str, target: &str) {
         return;
     }
     COUNTS.signed.fetch_add(1, Relaxed);
-    if number % CHECK_EVERY == 0 {
+    if number.is_multiple_of(CHECK_EVERY) {
         COUNTS.checked.fetch_add(1, Relaxed);
         if !signature::is_right(head, method, target, authorization) {
             COUNTS.wrong.fetch_add(1, Relaxed);

@@ -42,16 +42,18 @@ impl<H: Handler> Service<H> {
         stream: Option<OpenStream>,
     ) -> impl Future<Output = Result<Response<EdgeBody<H::Body>>, Infallible>> + Send {
         let received = Instant::now();
+        let (mut head, body) = request.into_parts();
+        head.extensions.remove::<OnUpgrade>();
+        let mut facts = AnswerFacts::of(&head, framing);
+        let framing = match oversize(&head, &self.limits) {
+            Some(oversize) if framing == Framing::Clear => Framing::Oversized(oversize),
+            _ => framing,
+        };
+        let request_id = RequestId::generate();
+        let arrival =
+            Arrival { request_id: request_id.clone(), received, connection, framing, head: Box::new(head), body };
+        // Takes along as little as possible: hyper copies the future of each request, and each open request keeps it.
         async move {
-            let (mut head, body) = request.into_parts();
-            head.extensions.remove::<OnUpgrade>();
-            let request_id = RequestId::generate();
-            let mut facts = AnswerFacts::of(&head, framing);
-            let framing = match oversize(&head, &self.limits) {
-                Some(oversize) if framing == Framing::Clear => Framing::Oversized(oversize),
-                _ => framing,
-            };
-            let arrival = Arrival { request_id: request_id.clone(), received, connection, framing, head, body };
             let response = match AssertUnwindSafe(self.call(arrival)).catch_unwind().await {
                 Ok(response) => response.map(|body| EdgeBody::handler(body, Arc::clone(&self.budget))),
                 Err(_panic) => {

@@ -44,12 +44,12 @@ impl AnswerBody {
 
     /// Hands over the ticket, to be closed at the end.
     #[must_use]
-    pub fn with_ticket(mut self, mut ticket: Ticket) -> Self {
+    pub fn with_ticket(mut self, mut ticket: Box<Ticket>) -> Self {
         // hyper never polls an empty body, so its end is now.
         if self.is_end_stream() {
             ticket.finished();
         } else {
-            self.ticket = Some(Box::new(ticket));
+            self.ticket = Some(ticket);
         }
         self
     }

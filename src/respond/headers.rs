@@ -48,14 +48,27 @@ const PASSED_AMZ: &[&str] = &[
 
 /// The headers for the client out of a store's headers. A value that is not visible ASCII is left out: clients read it differently.
 pub fn for_client(upstream: &HeaderMap) -> HeaderMap {
-    let passes = |name: &str| match name.strip_prefix("x-amz-") {
-        Some(amz) => amz.starts_with("meta-") || PASSED_AMZ.binary_search(&name).is_ok(),
-        None => is_of_the_object(name),
+    into_client(upstream.clone())
+}
+
+/// As [`for_client`], with headers that nobody else needs.
+pub fn into_client(upstream: HeaderMap) -> HeaderMap {
+    let passes = |name: &HeaderName| match name.as_str().strip_prefix("x-amz-") {
+        Some(amz) => amz.starts_with("meta-") || PASSED_AMZ.binary_search(&name.as_str()).is_ok(),
+        None => is_of_the_object(name.as_str()),
     };
     // With room for what an answer gets besides, so that the map need not grow.
     let mut passed = HeaderMap::with_capacity(upstream.keys_len() + 4);
-    let plain = upstream.iter().filter(|(name, value)| passes(name.as_str()) && value.to_str().is_ok());
-    passed.extend(plain.map(|(name, value)| (name.clone(), value.clone())));
+    let mut current = None;
+    for (name, value) in upstream {
+        // Further values of a header come without its name. The last one stands.
+        if name.is_some() {
+            current = name.filter(passes);
+        }
+        if let Some(name) = current.as_ref().filter(|_| value.to_str().is_ok()) {
+            passed.insert(name.clone(), value);
+        }
+    }
     passed
 }
 

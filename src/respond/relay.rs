@@ -11,7 +11,7 @@ use http::{HeaderValue, Method, StatusCode};
 
 use crate::bounded::collect;
 use crate::respond::body::{AnswerBody, Reply, Source};
-use crate::respond::headers::{for_client, protect_object};
+use crate::respond::headers::{into_client, protect_object};
 use crate::respond::refusal::{Refusal, RefusalKind};
 use crate::s3::serving::serving;
 use crate::s3::xml::Element;
@@ -30,9 +30,10 @@ const ERROR_TIME: Duration = Duration::from_secs(10);
 pub async fn relay(reply: UpstreamReply, call: &S3Call, region: &str) -> Result<Reply, Refusal> {
     let status = reply.head.status;
     if !(status.is_success() || status == StatusCode::NOT_MODIFIED) {
-        return Err(read_error(reply, call).await);
+        // Boxed, because every request has room for what it awaits.
+        return Err(Box::pin(read_error(reply, call)).await);
     }
-    let mut headers = for_client(&reply.head.headers);
+    let mut headers = into_client(reply.head.headers);
     match call.operation {
         Operation::GetObject | Operation::HeadObject | Operation::GetObjectTorrent => protect_object(&mut headers),
         Operation::HeadBucket => {

@@ -10,8 +10,13 @@ use crate::rules::settings::Terms;
 use crate::s3::{Bucket, S3Call};
 
 /// A permitted call. Only `rules` makes one, and each later stage asks for it or for what was made of it.
+///
+/// Behind one pointer, because it is handed from stage to stage, and each future on the way has room for it.
 #[derive(Debug)]
-pub struct Permit {
+pub struct Permit(Box<Granted>);
+
+#[derive(Debug)]
+struct Granted {
     caller: Caller,
     call: S3Call,
     rule: RuleId,
@@ -35,48 +40,49 @@ pub enum Scope {
 
 impl Permit {
     pub(in crate::rules) fn new(caller: Caller, call: S3Call, rule: RuleId, terms: Arc<Terms>, scope: Scope) -> Self {
-        Self { caller, call, rule, terms, scope, may_copy_tags: false }
+        Self(Box::new(Granted { caller, call, rule, terms, scope, may_copy_tags: false }))
     }
 
-    pub(in crate::rules) fn with_tag_copying(self, may_copy_tags: bool) -> Self {
-        Self { may_copy_tags, ..self }
+    pub(in crate::rules) fn with_tag_copying(mut self, may_copy_tags: bool) -> Self {
+        self.0.may_copy_tags = may_copy_tags;
+        self
     }
 
     /// Whether a copy may take the tags of its source along.
     pub fn may_copy_tags(&self) -> bool {
-        self.may_copy_tags
+        self.0.may_copy_tags
     }
 
     /// Who is permitted.
     pub fn caller(&self) -> &Caller {
-        &self.caller
+        &self.0.caller
     }
 
     /// What is permitted.
     pub fn call(&self) -> &S3Call {
-        &self.call
+        &self.0.call
     }
 
     /// The rule that decided.
     pub fn rule(&self) -> &RuleId {
-        &self.rule
+        &self.0.rule
     }
 
     /// Every rule that permits a part of the call, each once: several for a batch, [`Permit::rule`] for all others.
     pub fn rules(&self) -> Vec<&RuleId> {
-        match &self.scope {
+        match self.scope() {
             Scope::Batch(scope) => scope.rules(),
-            Scope::Whole | Scope::Listing(_) | Scope::Buckets(_) => vec![&self.rule],
+            Scope::Whole | Scope::Listing(_) | Scope::Buckets(_) => vec![self.rule()],
         }
     }
 
     /// What the request must keep to.
     pub fn terms(&self) -> &Arc<Terms> {
-        &self.terms
+        &self.0.terms
     }
 
     /// How much of what the call names is permitted.
     pub fn scope(&self) -> &Scope {
-        &self.scope
+        &self.0.scope
     }
 }

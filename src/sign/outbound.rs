@@ -17,7 +17,8 @@ use crate::body::{Fault, UploadBody, UploadWatch};
 pub struct Outbound {
     route: RouteId,
     watch: Option<Arc<UploadWatch>>,
-    request: Request<OutboundBody>,
+    /// Behind a pointer, because it is handed on through several futures.
+    request: Box<Request<OutboundBody>>,
     takes_long: bool,
 }
 
@@ -35,22 +36,19 @@ pub enum OutboundBody {
 impl Outbound {
     pub(in crate::sign) fn empty(request: Request<RouteId>) -> Self {
         let route = *request.body();
-        Self { route, watch: None, request: request.map(|_| OutboundBody::Empty), takes_long: false }
+        Self { route, watch: None, request: Box::new(request.map(|_| OutboundBody::Empty)), takes_long: false }
     }
 
     pub(in crate::sign) fn upload(request: Request<RouteId>, body: UploadBody) -> Self {
         let (route, watch) = (*request.body(), Arc::clone(body.watch()));
-        Self {
-            route,
-            watch: Some(watch),
-            request: request.map(|_| OutboundBody::Upload(Box::new(body))),
-            takes_long: false,
-        }
+        let request = request.map(|_| OutboundBody::Upload(Box::new(body)));
+        Self { route, watch: Some(watch), request: Box::new(request), takes_long: false }
     }
 
     pub(in crate::sign) fn buffered(request: Request<RouteId>, pieces: VecDeque<Bytes>) -> Self {
         let route = *request.body();
-        Self { route, watch: None, request: request.map(|_| OutboundBody::Buffered(pieces)), takes_long: false }
+        let request = request.map(|_| OutboundBody::Buffered(pieces));
+        Self { route, watch: None, request: Box::new(request), takes_long: false }
     }
 
     /// Marks a request that a store may work on for minutes before it answers: a copy, the end of a multipart upload.
@@ -76,7 +74,7 @@ impl Outbound {
 
     /// The request itself.
     pub fn into_request(self) -> Request<OutboundBody> {
-        self.request
+        *self.request
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Metrics {
     requests: IntCounterVec,
     refusals: IntCounterVec,
     bytes: IntCounterVec,
+    bytes_in: IntCounter,
+    bytes_out: IntCounter,
     duration: HistogramVec,
     upstream_first_byte: Histogram,
     in_flight: IntGauge,
@@ -58,6 +60,11 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let counters = |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
+        let bytes = counters(
+            "countersign_body_bytes_total",
+            "Body bytes taken from (in) and given to (out) clients.",
+            &["direction"],
+        )?;
         let metrics = Self {
             requests: counters(
                 "countersign_requests_total",
@@ -69,11 +76,9 @@ impl Metrics {
                 "Refused requests by kind and S3 error code.",
                 &["kind", "code"],
             )?,
-            bytes: counters(
-                "countersign_body_bytes_total",
-                "Body bytes taken from (in) and given to (out) clients.",
-                &["direction"],
-            )?,
+            bytes_in: bytes.with_label_values(&["in"]),
+            bytes_out: bytes.with_label_values(&["out"]),
+            bytes,
             duration: HistogramVec::new(
                 HistogramOpts::new(
                     "countersign_request_duration_seconds",
@@ -169,8 +174,8 @@ impl Metrics {
         self.in_flight.dec();
         self.requests.with_label_values(&[operation, outcome]).inc();
         self.duration.with_label_values(&[operation]).observe(duration.as_secs_f64());
-        self.bytes.with_label_values(&["in"]).inc_by(bytes_in);
-        self.bytes.with_label_values(&["out"]).inc_by(bytes_out);
+        self.bytes_in.inc_by(bytes_in);
+        self.bytes_out.inc_by(bytes_out);
     }
 
     /// A request was refused; `kind` and `code` are fixed words.

@@ -169,9 +169,7 @@ impl Upstream {
         let watch = outbound.watch().cloned();
         let started = Instant::now();
         let patience = if outbound.takes_long() { LONG_WORK } else { self.settings.first_byte_timeout };
-        let request = outbound.into_request();
-        let carries_body = !matches!(request.body(), OutboundBody::Empty);
-        let request = request.map(|body| Paced::new(body, Arc::clone(&self.budget)));
+        let (carries_body, request) = self.pace(outbound);
         let (response, connection) = self.exchange(request, watch.as_deref(), patience).await?;
         let whole = self.settle(&response, watch.as_deref()).await?;
         // A store that refuses a body may never read it, or read it as the next request: then the answers would no longer fit the requests.
@@ -181,6 +179,13 @@ impl Upstream {
         let lease = Lease::new(connection, Arc::clone(&self.pool), slot, reusable);
         let body = ReplyBody::new(incoming, lease, self.settings.idle_timeout);
         Ok(UpstreamReply { head, body, upstream: self.settings.name.clone(), first_byte: started.elapsed() })
+    }
+
+    /// Puts the body under the budget; tells whether there is one.
+    fn pace(&self, outbound: Outbound) -> (bool, Box<Request<Paced<OutboundBody>>>) {
+        let request = outbound.into_request();
+        let carries_body = !matches!(request.body(), OutboundBody::Empty);
+        (carries_body, Box::new(request.map(|body| Paced::new(body, Arc::clone(&self.budget)))))
     }
 
     async fn take_slot(&self) -> Result<OwnedSemaphorePermit, UpstreamError> {
@@ -199,7 +204,7 @@ impl Upstream {
     /// the request back, or it had no body and met a connection that the store was just closing.
     async fn exchange(
         &self,
-        request: Request<Paced<OutboundBody>>,
+        request: Box<Request<Paced<OutboundBody>>>,
         watch: Option<&UploadWatch>,
         patience: Duration,
     ) -> Result<(Response<Incoming>, Connection), UpstreamError> {
@@ -211,7 +216,7 @@ impl Upstream {
                 None => Box::pin(self.open()).await?,
             };
             let again = self.repeatable(&request);
-            let sending = connection.sender().try_send_request(request);
+            let sending = connection.sender().try_send_request(*request);
             let outcome = match watch {
                 Some(watch) => self.watch_upload(sending, watch).await?,
                 None => self.within(patience, sending).await?,
@@ -220,17 +225,16 @@ impl Upstream {
                 Ok(response) => return Ok((response, connection)),
                 Err(refused) => refused,
             };
-            request = match (refused.take_message(), again) {
+            *request = match (refused.take_message(), again) {
                 (Some(unsent), _) if connection.is_reused() => unsent,
-                (None, Some(again)) if connection.is_reused() => again,
+                (None, Some(again)) if connection.is_reused() => *again,
                 _ => return Err(self.broken(refused.into_error(), watch)),
             };
         }
     }
 
     async fn open(&self) -> Result<Connection, UpstreamError> {
-        // Boxed, because it is rare, and every request is as large as its largest part.
-        let opened = Box::pin(Connection::open(&self.dialer, Arc::clone(&self.budget))).await;
+        let opened = Connection::open(&self.dialer, Arc::clone(&self.budget)).await;
         opened.map_err(|source| UpstreamError::Connect { upstream: self.settings.name.clone(), source })
     }
 
@@ -299,7 +303,7 @@ impl Upstream {
 
     /// A second copy of a request, if repeating it does no harm: GET, HEAD and DELETE find what the first one left, and a part that is in
     /// memory replaces itself. A POST is never repeated, nor a body that streams.
-    fn repeatable(&self, request: &Request<Paced<OutboundBody>>) -> Option<Request<Paced<OutboundBody>>> {
+    fn repeatable(&self, request: &Request<Paced<OutboundBody>>) -> Option<Box<Request<Paced<OutboundBody>>>> {
         let body = match request.body().inner() {
             OutboundBody::Empty => OutboundBody::Empty,
             OutboundBody::Buffered(pieces) => OutboundBody::Buffered(pieces.clone()),
@@ -313,7 +317,7 @@ impl Upstream {
         *copy.method_mut() = request.method().clone();
         *copy.uri_mut() = request.uri().clone();
         *copy.headers_mut() = request.headers().clone();
-        Some(copy)
+        Some(Box::new(copy))
     }
 }
 
