@@ -228,7 +228,14 @@ async fn each(program: &Path, count: Count, work: Work, few: u64, many: u64) -> 
 /// Measures and compares; prints the figure, which goes into docs/PERFORMANCE.md.
 async fn hold(what: &str, count: Count, work: Work, (few, many): (u64, u64), per: f64, budget: f64) {
     let Some(program) = program() else { return };
-    let figure = each(&program, count, work, few, many).await * per;
+    // Other work on the machine only adds (a timer that fires, a wake-up for half a head), so the least of three counts.
+    let mut figure = f64::MAX;
+    for _ in 0..3 {
+        figure = figure.min(each(&program, count, work, few, many).await * per);
+        if figure <= budget {
+            break;
+        }
+    }
     println!("{what}, {}: {figure:.1} (budget {budget})", work.method);
     assert!(figure <= budget, "{what}, {}: {figure:.1}, and at most {budget} are allowed", work.method);
     assert!(figure > 0.0, "nothing was counted");
@@ -273,7 +280,7 @@ async fn gate_11_system_calls_per_gibibyte() {
 async fn gate_12_instructions_of_a_small_request() {
     let _alone = alone();
     // The goal is 70,000 for the GET (docs/PERFORMANCE.md, G12). This is what is reached, and must not get worse.
-    for (work, budget) in [(GET, 140_000.0), (PUT, 170_000.0)] {
+    for (work, budget) in [(GET, 130_000.0), (PUT, 145_000.0)] {
         hold("instructions of a small request", Count::Instructions, work, (200, 1200), 1.0, budget).await;
     }
 }
