@@ -20,6 +20,9 @@ const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Most pages that are looked through for one more name of the answer.
 const MAX_ROUNDS: usize = 100;
+/// Questions to the store after which a page of the answer ends with the names found so far. Without it one request with names between
+/// long runs of denied ones could ask 100,000 times.
+const MAX_QUESTIONS: usize = 1000;
 /// Longest time for a page behind its head.
 const PAGE_TIME: Duration = Duration::from_secs(60);
 
@@ -37,6 +40,7 @@ pub(in crate::listing) struct Collector<'a> {
     start_after: Option<String>,
     /// Pages that were looked through since the answer last grew, in one part.
     rounds: usize,
+    questions: usize,
 }
 
 impl<'a> Collector<'a> {
@@ -60,6 +64,7 @@ impl<'a> Collector<'a> {
             last_group: None,
             start_after: None,
             rounds: 0,
+            questions: 0,
         }
     }
 
@@ -160,7 +165,8 @@ impl<'a> Collector<'a> {
         let mut end = walk.place.clone();
         while let Some(name) = self.next_visible(&mut walk).await? {
             let Some(name) = self.group(name) else { continue };
-            if self.room() == 0 {
+            let is_long_enough = self.questions > MAX_QUESTIONS && !self.page.is_empty();
+            if self.room() == 0 || is_long_enough {
                 return Ok(Some(end));
             }
             end = walk.place.clone();
@@ -245,6 +251,7 @@ impl<'a> Collector<'a> {
     }
 
     async fn ask(&mut self, question: &Question<'_>) -> Result<ListPage, Refusal> {
+        self.questions += 1;
         let upstream_prefix = &self.bucket.upstream_prefix;
         let outbound = self.signer.prepare_listing(self.bucket, &question.parameters(upstream_prefix))?;
         let reply = self.upstreams.send(outbound).await?;
