@@ -91,8 +91,20 @@ pub async fn until_few_connections(served: &Served, store: &FaultProxy, before: 
     }
 }
 
-/// Takes every place for requests to the store, and every place for uploads of unknown length. All must be had, and not one more.
+/// Takes every place for requests to the store, and every place for uploads of unknown length. All must be had, and not one more. A place
+/// that leaked is missing each time; an upload that a busy machine lets idle is not.
 pub async fn check_places(served: &Served) -> Result<(), String> {
+    let mut finding = take_every_place(served).await;
+    for _ in 0..2 {
+        if finding.is_ok() {
+            break;
+        }
+        finding = take_every_place(served).await;
+    }
+    finding
+}
+
+async fn take_every_place(served: &Served) -> Result<(), String> {
     let declared = format!("Content-Length: {}\r\n", 2 * BODY.len());
     let half = |n: usize| (format!("a/warm-declared-{n}"), declared.as_str(), BODY.to_vec(), BODY.to_vec());
     take_all(served, (0..CONNECTIONS).map(half), "GET", "/bkt/a/warm").await?;
