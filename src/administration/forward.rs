@@ -13,6 +13,7 @@ use crate::limits::Admission;
 use crate::respond::body::Source;
 use crate::respond::{AnswerBody, Refusal, RefusalKind, Reply, headers, local, relay};
 use crate::s3::administration::{self as document, Answer};
+use crate::s3::headers::is_acl;
 use crate::s3::xml::Element;
 use crate::s3::{Bucket, Operation, S3Call, S3ErrorCode};
 use crate::sign::Signer;
@@ -87,10 +88,6 @@ async fn ensure_known(
         Some(root) if root.name == "ListBucketResult" => Err(unknown_there("a listing")),
         _ => Ok(()),
     }
-}
-
-fn is_acl(header: &str) -> bool {
-    header == "x-amz-acl" || header.starts_with("x-amz-grant-")
 }
 
 async fn pass_on(

@@ -72,7 +72,8 @@ pub fn disposition(spec: &OperationSpec, name: &str, value: &HeaderValue) -> Dis
     }
 }
 
-fn is_acl(name: &str) -> bool {
+/// Whether a header sets an access control list.
+pub fn is_acl(name: &str) -> bool {
     name == "x-amz-acl" || name.starts_with("x-amz-grant-")
 }
 
