@@ -7,8 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
+
+/// Bytes the kernel may take of a connection before the recorder reads them.
+const RECEIVE_BUFFER: u32 = 1 << 20;
 
 /// One request as it arrived.
 #[derive(Debug, Clone, Default)]
@@ -137,7 +140,7 @@ struct Connections {
 impl Recorder {
     /// Starts a store that answers so.
     pub async fn start(answer: Answer) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = listen();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let answer = Arc::new(Mutex::new(answer));
@@ -205,6 +208,15 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// A listener whose connections take few bytes that nobody reads: left to itself, the kernel lets a connection that has
+/// been read from take up to 32 MiB more.
+fn listen() -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(RECEIVE_BUFFER).unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    socket.listen(1024).unwrap()
 }
 
 async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<Recorded>>>, how: Arc<Mutex<Answer>>) {
