@@ -1,6 +1,8 @@
 //! Certificates for one run, and what both ends make of them.
 
 use std::error::Error;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,7 +27,10 @@ pub fn write_certificates(folder: &Path) -> Result<(), Box<dyn Error>> {
     let certificate = params.signed_by(&key, &authority)?;
     std::fs::write(folder.join("ca.pem"), authority.pem())?;
     std::fs::write(folder.join("server.pem"), certificate.pem())?;
-    std::fs::write(folder.join("server.key"), key.serialize_pem())?;
+    let mut file = std::fs::OpenOptions::new();
+    // The gateway takes no key that everybody can read.
+    let mut file = file.write(true).create(true).truncate(true).mode(0o600).open(folder.join("server.key"))?;
+    file.write_all(key.serialize_pem().as_bytes())?;
     Ok(())
 }
 
