@@ -157,6 +157,12 @@ upstream sealed {{ server 127.0.0.1:{self.upstream['sealed']}; keepalive 1024; k
         more = """client_body_buffer_size 256k; proxy_buffer_size 64k; proxy_buffers 8 256k; proxy_busy_buffers_size 512k;"""
         return self.start_nginx(folder, "nginx-big", more)
 
+    def start_hyper(self, folder):
+        port = free_port()
+        upstream = f"127.0.0.1:{self.upstream['plain']}"
+        targets = {"hh": (f"127.0.0.1:{port}", False, "/bench")}
+        return Proxy("hyper", [self.tool, "floor", f"127.0.0.1:{port}", upstream], targets, log=folder / "log")
+
     def start_countersign(self, folder):
         plain, sealed = free_port(), free_port()
         upstreams = buckets = rules = ""
@@ -189,7 +195,6 @@ rules:
   - {{ name: no-archive, effect: deny, who: anyone, where: h-bucket/archive/, what: "s3:*" }}
   - {{ name: others, who: {{ tokens: [other] }}, where: h-bucket/, what: [read, write, delete] }}
 {rules}""")
-        (self.folder / "server.key").chmod(0o600)
         env = {
             "ACCESS": "BENCH-ACCESS-KEY",
             "SECRET": "bench-secret-access-key",
@@ -313,7 +318,8 @@ def latency(path, method, size):
 
 
 RATES, P99 = {}, {}
-BOTH, THREE = ["nginx", "countersign"], ["nginx", "nginx-big", "countersign"]
+BOTH = ["nginx", "countersign"]
+BIG, FLOOR, ALL = ["nginx-big", *BOTH], ["hyper", *BOTH], ["nginx-big", "hyper", *BOTH]
 SMALL = [("GET", 1024), ("PUT", 4096)]
 NAMES = {"hh": "http → http", "sh": "https → http", "hs": "http → https", "ss": "https → https"}
 
@@ -322,11 +328,11 @@ def rows():
     for path in ("hh", "ss"):
         for method, size in SMALL:
             goal = "G1" if path == "hh" else "G2"
-            yield f"{goal} CPU of a small {method}, {NAMES[path]}", "µs", BOTH, cpu_small(path, method, size)
+            yield f"{goal} CPU of a small {method}, {NAMES[path]}", "µs", FLOOR if path == "hh" else BOTH, cpu_small(path, method, size)
     for path in PATHS:
         for method in ("GET", "PUT"):
             goal = {"hh": "G4", "ss": "G5"}.get(path, "–")
-            proxies = THREE if path in ("hh", "ss") else BOTH
+            proxies = {"hh": ALL, "ss": BIG}.get(path, BOTH)
             yield f"{goal} CPU per GiB, {method}, {NAMES[path]}", "s", proxies, cpu_bulk(path, method)
     for name, what in (("crc", "CRC-64/NVME trailer"), ("sha", "signed chunks (SHA-256)")):
         yield f"G6 CPU per GiB, PUT, http → http, {what}", "s", ["countersign"], cpu_bulk(name, "PUT")
@@ -342,7 +348,7 @@ def wanted(name):
 
 def measure_rounds(bench):
     chosen = [row for row in rows() if wanted(row[0])]
-    proxies = {kind: bench.start(kind) for kind in THREE} if chosen else {}
+    proxies = {kind: bench.start(kind) for kind in ALL} if chosen else {}
     found = {name: {kind: [] for kind in kinds} for name, _, kinds, _ in chosen}
     try:
         for number in range(ROUNDS):
@@ -445,17 +451,19 @@ def ratio(ours, theirs):
 
 
 def report(measured):
-    lines = ["| what | nginx | nginx-big | countersign | of nginx (min–max) | of nginx-big |", "|---|---|---|---|---|---|"]
+    lines = ["| what | nginx | nginx-big | hyper | countersign | of nginx (min–max) | of nginx-big | of hyper |", "|---|---|---|---|---|---|---|---|"]
     for name, unit, of in measured:
         cell = lambda kind: f"{number(statistics.median(of[kind]))} {unit}" if kind in of else ""
         against = lambda kind: ratio(of["countersign"], of[kind]) if kind in of else ""
-        lines.append(f"| {name} | {cell('nginx')} | {cell('nginx-big')} | {cell('countersign')} | {against('nginx')} | {against('nginx-big')} |")
+        cells = [cell(kind) for kind in ("nginx", "nginx-big", "hyper", "countersign")]
+        cells += [against(kind) for kind in ("nginx", "nginx-big", "hyper")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     for title, table, unit in (("requests per second, 32 connections", RATES, ""), ("added p99 of a lone", P99, " µs")):
         for what in dict.fromkeys(what for _, what in table):
             ours, theirs = table[("countersign", what)], table[("nginx", what)]
             method, path = what.split()
             cells = [f"{number(statistics.median(values))}{unit}" for values in (theirs, ours)]
-            lines.append(f"| {title} {method}, {NAMES[path]} | {cells[0]} | | {cells[1]} | {ratio(ours, theirs)} | |")
+            lines.append(f"| {title} {method}, {NAMES[path]} | {cells[0]} | | | {cells[1]} | {ratio(ours, theirs)} | | |")
     return "\n".join(lines) + "\n"
 
 

@@ -245,8 +245,8 @@ async fn hold(what: &str, count: Count, work: Work, (few, many): (u64, u64), per
 #[allow(clippy::await_holding_lock, reason = "each test has a runtime of its own")]
 async fn gate_11_system_calls_of_a_lone_request() {
     let _alone = alone();
-    hold("system calls of a lone request", Count::SystemCalls, GET, (100, 600), 1.0, 6.15).await;
-    hold("system calls of a lone request", Count::SystemCalls, PUT, (100, 600), 1.0, 6.15).await;
+    hold("system calls of a lone request", Count::SystemCalls, GET, (100, 2100), 1.0, 6.15).await;
+    hold("system calls of a lone request", Count::SystemCalls, PUT, (100, 2100), 1.0, 6.15).await;
 }
 
 #[tokio::test]

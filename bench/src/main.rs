@@ -1,9 +1,11 @@
-//! The two ends of a measurement in one process: the upstream behind the proxies, and the clients before them.
+//! The two ends of a measurement in one process: the upstream behind the proxies, and the clients before them. And the floor, a proxy
+//! that does nothing.
 //!
 //! Driven by `bench/bench.py` over standard input, a command a line. It never sleeps while it measures: a process that is asleep has to
 //! be woken by the one that writes to it, and a slow proxy would pay for that more often than a fast one. Peers on other machines do
 //! not cost a proxy anything either.
 
+mod floor;
 mod load;
 mod signature;
 mod sink;
@@ -31,8 +33,14 @@ fn main() -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["certificates", folder] => tls::write_certificates(Path::new(folder)),
         ["peers", folder] => runtime.block_on(LocalSet::new().run_until(peers(Path::new(folder)))),
-        _ => Err("usage: countersign-bench certificates FOLDER | peers FOLDER".into()),
+        ["floor", listen, upstream] => runtime.block_on(LocalSet::new().run_until(floor(listen, upstream))),
+        _ => Err("usage: countersign-bench certificates FOLDER | peers FOLDER | floor LISTEN UPSTREAM".into()),
     }
+}
+
+async fn floor(listen: &str, upstream: &str) -> Result<()> {
+    floor::serve(TcpListener::bind(listen).await?, upstream.parse()?).await;
+    Ok(())
 }
 
 /// Runs the upstream, and whatever standard input tells, until it ends.

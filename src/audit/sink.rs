@@ -24,7 +24,7 @@ const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
 /// How long the writer sleeps after it has written. While it sleeps nobody has to wake it: waking costs each request two system calls,
 /// and a third to write its record alone.
-const NAP: Duration = Duration::from_millis(20);
+const NAP: Duration = Duration::from_millis(50);
 
 /// What is kept while the disk or pipe takes nothing; over it records are lost.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -54,7 +54,12 @@ impl JsonLines {
 
 fn write_all(records: &Receiver<Line>, mut lines: Lines<impl Write>) {
     loop {
-        match records.recv_timeout(FLUSH_AFTER) {
+        // With nothing left to write there is nothing to wake up for.
+        let next = match lines.unflushed {
+            0 => records.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            _ => records.recv_timeout(FLUSH_AFTER),
+        };
+        match next {
             Ok(line) => {
                 let due = Instant::now() + FLUSH_AFTER;
                 lines.write(&line);

@@ -1,5 +1,6 @@
 //! The ticket of a request: opened with its arrival, closed exactly once, dropping included.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,7 @@ impl Auditor {
         let record = Record {
             time: clock::rfc3339_millis(self.clock.now()),
             request_id: request_id.as_str().to_owned(),
-            client: connection.peer.ip().to_canonical().to_string(),
+            client: address_text(connection.peer.ip().to_canonical()),
             tls: connection.tls,
             ..Record::default()
         };
@@ -62,6 +63,26 @@ impl Auditor {
             metrics: Arc::clone(&self.metrics),
         }
     }
+}
+
+/// As `to_string`, which goes through the formatter with padding, at a tenth of the instructions.
+fn address_text(address: IpAddr) -> String {
+    let IpAddr::V4(address) = address else { return address.to_string() };
+    let mut text = String::with_capacity(15);
+    for (position, octet) in address.octets().into_iter().enumerate() {
+        if position > 0 {
+            text.push('.');
+        }
+        let digit = |value: u8| char::from(b'0' + value);
+        if octet >= 100 {
+            text.push(digit(octet / 100));
+        }
+        if octet >= 10 {
+            text.push(digit(octet / 10 % 10));
+        }
+        text.push(digit(octet % 10));
+    }
+    text
 }
 
 /// A reason may quote a parameter or header name, of which the client can make up 7 KiB.
@@ -259,6 +280,13 @@ mod tests {
         assert_eq!((done.outcome, done.reason), (Outcome::Ok, None));
         let dropped = recorded(drop);
         assert_eq!((dropped.outcome, dropped.status, dropped.reason), (Outcome::Aborted, None, None));
+    }
+
+    #[test]
+    fn addresses_are_written_as_the_library_writes_them() {
+        for address in ["0.0.0.0", "1.20.255.100", "192.0.2.9", "::1", "2001:db8::7"] {
+            assert_eq!(address_text(address.parse().unwrap()), address);
+        }
     }
 
     #[test]

@@ -139,19 +139,25 @@ fn unreadable(error: &hyper::Error, connection: ConnectionFacts) -> Option<Unrea
     })
 }
 
+/// Most header fields of a head, unless hyper is told otherwise.
+const HYPER_MAX_HEADERS: usize = 100;
+
 fn http1_builder(limits: &ConnectionLimits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         // Runs from the end of the last answer, so it bounds idle keep-alive connections too.
         .header_read_timeout(limits.head_timeout)
-        .max_headers(limits.max_headers)
         .max_header_size(limits.max_head_bytes)
         .max_buf_size(H1_MAX_BUF_BYTES)
         .keep_alive(true)
         // A client that ends its side gives up: the handler is dropped and the upstream freed.
         .half_close(false)
         .pipeline_flush(false);
+    // Told its own number, hyper 1.12 writes a table of that size for each head.
+    if limits.max_headers != HYPER_MAX_HEADERS {
+        builder.max_headers(limits.max_headers);
+    }
     builder
 }
 

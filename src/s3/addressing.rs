@@ -53,8 +53,12 @@ pub fn locate_path(head: &Parts, domains: &Domains) -> Result<Target, AddressErr
 }
 
 fn read(head: &Parts, domains: &Domains, query: Option<&str>) -> Result<Target, AddressError> {
-    let host = host_of(head)?.map(str::to_ascii_lowercase);
+    let host = host_of(head)?;
     let path = head.uri.path();
+    if domains.0.is_empty() {
+        return Ok(Target::parse(path, query)?);
+    }
+    let host = host.map(str::to_ascii_lowercase);
     match host.as_deref().and_then(|host| domains.bucket_of(host)) {
         Some(bucket) => Ok(Target::parse_in(bucket.to_owned(), path, query)?),
         None => Ok(Target::parse(path, query)?),
@@ -100,10 +104,16 @@ fn without_port(authority: &str) -> Option<&str> {
 
 /// A host name or an IPv4 address. The underscore is in names of containers.
 fn is_name(host: &str) -> bool {
-    let good_label = |label: &str| {
-        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-    };
-    host.len() <= 253 && host.split('.').all(good_label)
+    let mut before = b'.';
+    let no_empty_label = host.bytes().all(|byte| {
+        let fits = match byte {
+            b'.' => before != b'.',
+            byte => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'),
+        };
+        before = byte;
+        fits
+    });
+    host.len() <= 253 && no_empty_label && before != b'.'
 }
 
 fn is_ipv6(host: &str) -> bool {

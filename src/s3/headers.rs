@@ -41,8 +41,8 @@ const OWN: &[&str] = &[
 /// What becomes of a request header of the operation; `name` in lower case.
 pub fn disposition(spec: &OperationSpec, name: &str, value: &HeaderValue) -> Disposition {
     let known = spec.headers.binary_search(&name).is_ok();
-    let is_digest = name == "content-md5" || ChecksumAlgorithm::of_header(name).is_some();
-    if is_digest && spec.has_checked_document() {
+    let is_digest = || name == "content-md5" || ChecksumAlgorithm::of_header(name).is_some();
+    if spec.has_checked_document() && is_digest() {
         return Disposition::Drop;
     }
     if !name.starts_with("x-amz-") {

@@ -53,7 +53,7 @@ impl Target {
     pub fn parse(path: &str, query: Option<&str>) -> Result<Self, TargetError> {
         let rest = plain_path(path)?;
         let (bucket, key) = rest.split_once('/').map_or((rest, ""), |(bucket, key)| (bucket, key));
-        Self::parse_in(decode(bucket)?, &format!("/{key}"), query)
+        Self::of(decode(bucket)?, key, query)
     }
 
     /// Reads the raw path and query of a request that names its bucket elsewhere: the whole path is the key.
@@ -61,7 +61,10 @@ impl Target {
     /// # Errors
     /// As [`Target::parse`].
     pub fn parse_in(bucket: String, path: &str, query: Option<&str>) -> Result<Self, TargetError> {
-        let key = plain_path(path)?;
+        Self::of(bucket, plain_path(path)?, query)
+    }
+
+    fn of(bucket: String, key: &str, query: Option<&str>) -> Result<Self, TargetError> {
         let key = if key.is_empty() { None } else { Some(decode(key)?) };
         Ok(Self { bucket, key, query: parse_query(query.unwrap_or_default())? })
     }

@@ -98,6 +98,16 @@ async fn k15_too_many_fields_and_a_head_that_is_too_long_are_431() {
     let mut client = world.connect().await;
     client.send(format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "X-A: b\r\n".repeat(149))).await;
     assert!(client.response().await.0.starts_with("HTTP/1.1 200"), "more than hyper's default");
+
+    // Of its default hyper is not told, and has to have the same.
+    let mut default = limits();
+    default.max_headers = 100;
+    let world = World::start(default).await;
+    for (fields, status) in [(99, 200), (100, 431)] {
+        let mut client = world.connect().await;
+        client.send(format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "X-A: b\r\n".repeat(fields))).await;
+        assert!(client.response().await.0.starts_with(&format!("HTTP/1.1 {status}")), "{fields} fields and Host");
+    }
 }
 
 #[tokio::test]
