@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::auth::key_fetch::KeyFetchError;
+use crate::auth::session_token::SessionFault;
 use crate::dial::DialError;
 
 /// Why a request has no [`Caller`](crate::auth::Caller).
@@ -135,6 +136,9 @@ pub enum InvalidReason {
         /// What is wrong with it.
         fault: ClaimFault,
     },
+    /// A session token does not stand for a session any more, or none could be made.
+    #[error(transparent)]
+    Session(#[from] SessionFault),
 }
 
 /// In what way a text is not a JWT.

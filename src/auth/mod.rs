@@ -13,6 +13,8 @@ pub mod jwks;
 pub mod jwt;
 mod key_fetch;
 mod key_set;
+pub mod session_token;
+mod sessions;
 pub mod settings;
 pub mod strict_json;
 
@@ -24,8 +26,11 @@ pub use error::{
 pub use jwks::CacheTimes;
 pub use key_fetch::KeyFetchError;
 pub use key_set::KeySetFault;
+pub use session_token::{RingKey, SessionFault};
+pub use sessions::Session;
 pub use settings::{
-    AccessKeySettings, IssuerSettings, KeySource, Settings, SigningSettings, TokenSettings, UnsignedPayload,
+    AccessKeySettings, IssuerSettings, KeySource, SessionSettings, Settings, SigningSettings, TokenSettings,
+    UnsignedPayload,
 };
 
 use std::fmt;
@@ -43,12 +48,14 @@ use crate::sigv4::ChunkSigner;
 use access_keys::AccessKeys;
 use app_token::AppTokens;
 use jwt::Issuers;
+use sessions::Sessions;
 
 /// Everything that can authenticate a request.
 pub struct Authenticators {
     tokens: AppTokens,
     keys: AccessKeys,
-    issuers: Issuers,
+    issuers: Arc<Issuers>,
+    sessions: Option<Arc<Sessions>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -80,12 +87,14 @@ impl Authenticators {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_times(settings: Settings, clock: Arc<dyn Clock>, times: CacheTimes) -> Result<Self, SetupError> {
-        let Settings { tokens, issuers, access_keys, signing: _ } = settings;
+        let Settings { tokens, issuers, access_keys, signing: _, sessions } = settings;
         if tokens.is_empty() && issuers.is_empty() && access_keys.is_empty() {
             return Err(SetupError::Nothing);
         }
         let (tokens, keys) = (AppTokens::new(tokens)?, AccessKeys::new(access_keys)?);
-        Ok(Self { tokens, keys, issuers: Issuers::new(issuers, times)?, clock })
+        let (issuers, sessions) = (Arc::new(Issuers::new(issuers, times)?), sessions.map(Sessions::new).map(Arc::new));
+        let keys = keys.with_issuers(Arc::clone(&issuers), sessions.clone());
+        Ok(Self { tokens, keys, issuers, sessions, clock })
     }
 
     /// Checks the credential of a request that came in over `connection`.
@@ -104,6 +113,38 @@ impl Authenticators {
         match claim {
             Claim::Bearer(secret) => Ok(Authenticated { caller: self.bearer(&secret, address)?, chunks: None }),
         }
+    }
+
+    /// Checks the credential of a request whose body was read already, and that was not made for S3 but for `service`.
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`].
+    pub fn authenticate_whole(
+        &self,
+        claim: Claim,
+        _head: &Parts,
+        _body: &[u8],
+        _service: &'static str,
+        connection: ConnectionFacts,
+    ) -> Result<Caller, AuthError> {
+        match claim {
+            Claim::Bearer(secret) => self.bearer(&secret, connection.peer.ip()),
+        }
+    }
+
+    /// Begins a session for the principal of a JWT that came from `address`.
+    ///
+    /// # Errors
+    /// Those of a bearer token, and [`InvalidReason::Session`].
+    pub fn begin_session(
+        &self,
+        jwt: &Secret,
+        lifetime: Option<Duration>,
+        address: IpAddr,
+    ) -> Result<Session, AuthError> {
+        let disabled = AuthError::Invalid(SessionFault::Disabled.into());
+        let sessions = self.sessions.as_ref().ok_or(disabled)?;
+        sessions.begin(&self.issuers, jwt, lifetime, address, self.clock.now())
     }
 
     /// An app token may look like anything, so it is looked up first. A secret of ours never verifies a JWT, nor the reverse.
