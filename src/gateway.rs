@@ -4,6 +4,7 @@
 //! → Outbound → UpstreamReply → Reply`. Whatever stops it is a [`Refusal`].
 
 mod carry_out;
+mod sts;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ use crate::s3::addressing::locate_path;
 use crate::s3::{self, Buckets, IdentifyError, Operation, S3Call, S3ErrorCode, identify};
 use crate::sign::Signer;
 use crate::sigv4::ChunkSigner;
+use crate::sts::StsSettings;
 use crate::upstream::Upstreams;
 
 /// Everything one configuration made, shared by all requests.
@@ -45,6 +47,8 @@ pub struct Gateway {
     pub signer: Arc<Signer>,
     /// The stores.
     pub upstreams: Arc<Upstreams>,
+    /// Which requests for STS are answered; `None` if none is.
+    pub sts: Option<StsSettings>,
     /// Limits on how a client sends a body.
     pub body_limits: BodyLimits,
     /// Writes down what happened.
@@ -90,6 +94,9 @@ impl Gateway {
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
         check_framing(framing)?;
+        if let Some(asked) = self.asks_sts(head) {
+            return Ok(Box::pin(self.answer_sts(asked, head, connection, remains, ticket)).await);
+        }
         let Authenticated { caller, chunks } = self.authenticate(head, connection).await?;
         remains.chunks = chunks;
         ticket.note_caller(caller.principal(), caller.scheme().as_str());

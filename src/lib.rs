@@ -47,6 +47,8 @@ pub mod multipart;
 
 pub mod documents;
 
+pub mod sts;
+
 pub mod gateway;
 
 // Around it.

@@ -19,7 +19,7 @@ pub struct Record {
     pub method: String,
     /// Who asked; `null` if that was not established.
     pub principal: Option<String>,
-    /// How it was established: `app_token` or `jwt`.
+    /// How it was established: `app_token`, `jwt`, `access_key` or `session`.
     pub scheme: Option<&'static str>,
     /// S3 operation; `null` if none was recognised.
     pub operation: Option<&'static str>,

@@ -124,6 +124,11 @@ impl Ticket {
         });
     }
 
+    /// What is asked for, if it is no operation of S3.
+    pub fn note_operation(&mut self, name: &'static str) {
+        self.record.operation = Some(name);
+    }
+
     /// What of a request that was not understood can be named all the same. Bucket and key are the client's words, decoded once.
     pub fn note_unidentified(&mut self, operation: Option<&'static str>, bucket: Option<&str>, key: Option<&str>) {
         let cut = |name: &str| name[..name.floor_char_boundary(MAX_NAME_BYTES)].to_owned();

@@ -31,6 +31,7 @@ pub use schema::schema;
 use crate::limits::LimitSettings;
 use crate::rules::RuleSettings;
 use crate::s3::Buckets;
+use crate::sts::StsSettings;
 use crate::upstream::UpstreamSettings;
 use crate::{auth, edge};
 
@@ -41,6 +42,8 @@ pub struct Config {
     pub edge: edge::Settings,
     /// App tokens and issuers.
     pub auth: auth::Settings,
+    /// Which requests for STS are answered; `None` if none is.
+    pub sts: Option<StsSettings>,
     /// Public buckets; their routes are positions in `upstreams`.
     pub buckets: Buckets,
     /// Rules, in the order of the file.
