@@ -13,9 +13,11 @@ pub mod jwks;
 pub mod jwt;
 mod key_fetch;
 mod key_set;
+mod presigned;
 pub mod session_token;
 mod sessions;
 pub mod settings;
+mod sigv4;
 pub mod strict_json;
 
 pub use caller::{Attributes, Caller, Scheme};
@@ -26,6 +28,7 @@ pub use error::{
 pub use jwks::CacheTimes;
 pub use key_fetch::KeyFetchError;
 pub use key_set::KeySetFault;
+pub use presigned::PresignedRequest;
 pub use session_token::{RingKey, SessionFault};
 pub use sessions::Session;
 pub use settings::{
@@ -43,17 +46,19 @@ use http::request::Parts;
 use tokio::task::JoinSet;
 
 use crate::arrival::ConnectionFacts;
-use crate::base::{Clock, Secret};
-use crate::sigv4::ChunkSigner;
+use crate::base::{Clock, Secret, UtcInstant};
+use crate::sigv4::{ChunkSigner, FormFault};
 use access_keys::AccessKeys;
 use app_token::AppTokens;
 use jwt::Issuers;
 use sessions::Sessions;
+use sigv4::SignatureCheck;
 
 /// Everything that can authenticate a request.
 pub struct Authenticators {
     tokens: AppTokens,
     keys: AccessKeys,
+    signatures: SignatureCheck,
     issuers: Arc<Issuers>,
     sessions: Option<Arc<Sessions>>,
     clock: Arc<dyn Clock>,
@@ -66,6 +71,8 @@ pub struct Authenticated {
     pub caller: Caller,
     /// Checks the chunks of the body: there if the request was signed in its header, with `x-amz-content-sha256` for signed chunks.
     pub chunks: Option<ChunkSigner>,
+    /// The request that a presigned URL stands for; later stages read this instead.
+    pub presigned: Option<PresignedRequest>,
 }
 
 /// The tasks that keep key sets fresh. Dropping them ends them.
@@ -87,14 +94,15 @@ impl Authenticators {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_times(settings: Settings, clock: Arc<dyn Clock>, times: CacheTimes) -> Result<Self, SetupError> {
-        let Settings { tokens, issuers, access_keys, signing: _, sessions } = settings;
+        let Settings { tokens, issuers, access_keys, signing, sessions } = settings;
         if tokens.is_empty() && issuers.is_empty() && access_keys.is_empty() {
             return Err(SetupError::Nothing);
         }
         let (tokens, keys) = (AppTokens::new(tokens)?, AccessKeys::new(access_keys)?);
         let (issuers, sessions) = (Arc::new(Issuers::new(issuers, times)?), sessions.map(Sessions::new).map(Arc::new));
         let keys = keys.with_issuers(Arc::clone(&issuers), sessions.clone());
-        Ok(Self { tokens, keys, issuers, sessions, clock })
+        let signatures = SignatureCheck::new(signing);
+        Ok(Self { tokens, keys, signatures, issuers, sessions, clock })
     }
 
     /// Checks the credential of a request that came in over `connection`.
@@ -109,26 +117,36 @@ impl Authenticators {
         head: &Parts,
         connection: ConnectionFacts,
     ) -> Result<Authenticated, AuthError> {
-        let address = connection.peer.ip();
+        let now = self.clock.now();
         match claim {
-            Claim::Bearer(secret) => Ok(Authenticated { caller: self.bearer(&secret, address)?, chunks: None }),
+            Claim::Bearer(secret) => {
+                let caller = self.bearer(&secret, connection.peer.ip(), now)?;
+                Ok(Authenticated { caller, chunks: None, presigned: None })
+            }
+            Claim::SigV4Header(signed) => self.signatures.header(&signed, head, connection, &self.keys, now),
+            Claim::Presigned(query) => self.signatures.presigned(&query, head, connection, &self.keys, now),
         }
     }
 
-    /// Checks the credential of a request whose body was read already, and that was not made for S3 but for `service`.
+    /// Checks the credential of a request whose body was read already, and that is for `service` instead of S3.
     ///
     /// # Errors
     /// As [`Self::authenticate`].
     pub fn authenticate_whole(
         &self,
         claim: Claim,
-        _head: &Parts,
-        _body: &[u8],
-        _service: &'static str,
+        head: &Parts,
+        body: &[u8],
+        service: &'static str,
         connection: ConnectionFacts,
     ) -> Result<Caller, AuthError> {
+        let (address, now) = (connection.peer.ip(), self.clock.now());
         match claim {
-            Claim::Bearer(secret) => self.bearer(&secret, connection.peer.ip()),
+            Claim::Bearer(secret) => self.bearer(&secret, address, now),
+            Claim::SigV4Header(signed) => {
+                self.signatures.whole(&signed, head, (service, body), &self.keys, now).map(|holder| holder.caller(address))
+            }
+            Claim::Presigned(_) => Err(SignatureError::Header(FormFault::Missing).into()),
         }
     }
 
@@ -148,8 +166,7 @@ impl Authenticators {
     }
 
     /// An app token may look like anything, so it is looked up first. A secret of ours never verifies a JWT, nor the reverse.
-    fn bearer(&self, secret: &Secret, address: IpAddr) -> Result<Caller, AuthError> {
-        let now = self.clock.now();
+    fn bearer(&self, secret: &Secret, address: IpAddr, now: UtcInstant) -> Result<Caller, AuthError> {
         match self.tokens.authenticate(secret, address, now) {
             Err(AuthError::Invalid(InvalidReason::UnknownToken)) if jwt::looks_like_jwt(secret.expose()) => {
                 self.issuers.authenticate(secret.expose(), address, now)

@@ -94,6 +94,7 @@ impl Gateway {
     ) -> Result<Reply, StsError> {
         let body = if carried == Carried::Body { form } else { b"" };
         let known = Claim::parse(head)
+            .inspect(|claim| claim.access_key_id().into_iter().for_each(|id| ticket.note_access_key(id)))
             .and_then(|claim| self.authenticators.authenticate_whole(claim, head, body, "sts", connection));
         let caller = known.map_err(|error| self.note_failure(error, connection))?;
         ticket.note_caller(caller.principal(), caller.scheme().as_str());

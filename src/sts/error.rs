@@ -8,6 +8,7 @@ use http::StatusCode;
 use crate::auth::{AuthError, InvalidReason, SessionFault, SignatureError};
 use crate::limits::Limited;
 use crate::respond::{Refusal, RefusalKind};
+use crate::sigv4::FormFault;
 use crate::sts::MAX_FORM_BYTES;
 use crate::sts::form::FormError;
 
@@ -140,23 +141,24 @@ fn of_web_identity(error: &AuthError) -> Told {
 /// A signed request that is not accepted.
 fn of_signature(error: &AuthError) -> Told {
     let auth = |code, message: &str| tell(code, 403, RefusalKind::Auth, message);
+    let incomplete = |message| tell("IncompleteSignature", 400, RefusalKind::Auth, message);
     match error {
         AuthError::Missing => auth("MissingAuthenticationToken", "The request is not signed."),
         AuthError::Several => tell("ValidationError", 400, RefusalKind::Auth, "Only one auth mechanism is allowed."),
-        AuthError::Malformed => {
-            tell("IncompleteSignature", 400, RefusalKind::Auth, "The credential could not be read.")
+        AuthError::Malformed | AuthError::Unsupported(_) => incomplete("Sign the request with SigV4, in its header."),
+        AuthError::Expired | AuthError::Signature(SignatureError::KeyExpired) => {
+            auth("ExpiredToken", "The security token included in the request is expired.")
         }
-        AuthError::Unsupported(_) => {
-            tell("IncompleteSignature", 400, RefusalKind::Auth, "Sign the request with SigV4, in its header.")
-        }
-        AuthError::Expired => auth("ExpiredToken", "The security token has expired."),
         AuthError::Invalid(_) | AuthError::Signature(SignatureError::UnknownKey | SignatureError::Token) => {
             auth("InvalidClientTokenId", "The security token included in the request is invalid.")
         }
-        AuthError::Signature(error) => {
-            let refusal = Refusal::from(error.clone());
-            auth("SignatureDoesNotMatch", &refusal.message)
+        AuthError::Signature(SignatureError::Header(FormFault::Service)) => {
+            auth("SignatureDoesNotMatch", "Credential should be scoped to correct service: 'sts'.")
         }
+        AuthError::Signature(SignatureError::Header(_) | SignatureError::Query(_)) => {
+            incomplete("Sign the request with SigV4, in its header.")
+        }
+        AuthError::Signature(error) => auth("SignatureDoesNotMatch", &Refusal::from(error.clone()).message),
         AuthError::KeysUnavailable { .. } => {
             tell("ServiceUnavailable", 503, RefusalKind::Auth, "Tokens cannot be verified at the moment. Try again.")
         }
