@@ -143,9 +143,10 @@ impl Authenticators {
         let (address, now) = (connection.peer.ip(), self.clock.now());
         match claim {
             Claim::Bearer(secret) => self.bearer(&secret, address, now),
-            Claim::SigV4Header(signed) => {
-                self.signatures.whole(&signed, head, (service, body), &self.keys, now).map(|holder| holder.caller(address))
-            }
+            Claim::SigV4Header(signed) => self
+                .signatures
+                .whole(&signed, head, (service, body), &self.keys, now)
+                .map(|holder| holder.caller(address)),
             Claim::Presigned(_) => Err(SignatureError::Header(FormFault::Missing).into()),
         }
     }

@@ -42,6 +42,7 @@ mod shutdown;
 mod slow_stores;
 mod soak;
 mod store_lies;
+mod sts;
 mod tagging;
 mod tls;
 mod tls_store;
