@@ -58,7 +58,7 @@ pub(super) fn yaml_files() -> Vec<PathBuf> {
 #[test]
 fn every_file_under_config_loads() {
     let files = yaml_files();
-    assert!(files.len() >= 6, "{files:?}");
+    assert!(files.len() >= 7, "{files:?}");
     for file in files {
         if let Err(problems) = load_file(&file, &references(&file)) {
             panic!("{problems}");
