@@ -28,7 +28,7 @@ pub use error::{
 pub use jwks::CacheTimes;
 pub use key_fetch::KeyFetchError;
 pub use key_set::KeySetFault;
-pub use presigned::PresignedRequest;
+pub use presigned::{PresignedRequest, REPRESENTATION};
 pub use session_token::{RingKey, SessionFault};
 pub use sessions::Session;
 pub use settings::{

@@ -7,4 +7,5 @@ mod jwt_claims;
 mod jwt_form;
 mod jwt_keys;
 mod sessions;
+mod signed;
 mod support;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::{Gateway, Remains, internal};
 use crate::administration::{forward, list_buckets};
 use crate::audit::Ticket;
-use crate::body::{Fault, Throttle, UploadBody};
+use crate::body::{DigestKind, Fault, Throttle, UploadBody};
 use crate::bounded::{self, CollectError};
 use crate::documents::{Errand, attributes, tagging};
 use crate::limits::{Admission, BodyTerms};
@@ -89,6 +90,7 @@ impl Gateway {
             Operation::CreateMultipartUpload => calls::create(&carrier, ticket).await,
             Operation::CompleteMultipartUpload => {
                 let body = self.collect(remains, MAX_DOCUMENT_BYTES, ticket).await?;
+                check_sha256(call.document.as_ref(), &body)?;
                 calls::complete(&carrier, &body, resource, ticket).await
             }
             Operation::AbortMultipartUpload => calls::abort(&carrier, ticket).await,
@@ -228,6 +230,15 @@ fn takes_steps(operation: Operation) -> bool {
         Op::GetObject | Op::HeadObject | Op::PutObject | Op::UploadPart | Op::DeleteObject | Op::HeadBucket
     );
     !passed_on
+}
+
+/// Holds a document that was read in one piece to the hash that its signature covers.
+fn check_sha256(head: Option<&UploadHead>, document: &[u8]) -> Result<(), Fault> {
+    let found = digest::digest(&digest::SHA256, document);
+    match head.and_then(|head| head.sha256) {
+        Some(declared) if found.as_ref() != declared => Err(Fault::BadDigest(DigestKind::ContentSha256)),
+        _ => Ok(()),
+    }
 }
 
 fn has_unknown_length(call: &S3Call) -> bool {

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
+use http::{HeaderMap, HeaderName};
 
 use crate::s3::addressing::{AddressError, locate};
 use crate::s3::buckets::{Bucket, Buckets};
@@ -219,6 +221,7 @@ fn understand(
         Body::Object => upload = Some(UploadHead::parse(&head.headers, head.version)?),
         Body::Xml if carries_document(spec) => document = Some(plain_document_head(head)?),
         Body::Xml if spec.has_checked_document() => document = Some(document_head(head, spec)?),
+        Body::Xml if spec.operation == Operation::CompleteMultipartUpload => document = Some(completion_head(head)?),
         Body::Xml => {}
         Body::None => check_no_body(head, spec)?,
     }
@@ -256,6 +259,18 @@ fn plain_document_head(head: &Parts) -> Result<UploadHead, UploadError> {
         (BodyFraming::Plain, None) => Ok(document),
         _ => Err(UploadError::FramingContradiction),
     }
+}
+
+/// What the head says of the list of parts. A checksum there is that of the object, not of the list; a SHA-256 under a signature is.
+fn completion_head(head: &Parts) -> Result<UploadHead, UploadError> {
+    let mut headers = HeaderMap::new();
+    for name in [CONTENT_LENGTH, TRANSFER_ENCODING, HeaderName::from_static("x-amz-content-sha256")] {
+        for value in head.headers.get_all(&name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    let document = UploadHead::parse(&headers, head.version)?;
+    if document.framing == BodyFraming::Plain { Ok(document) } else { Err(UploadError::FramingContradiction) }
 }
 
 /// Finds the one operation that fits: the candidate with the most requirements met.
