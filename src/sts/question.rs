@@ -100,11 +100,11 @@ impl StsAction {
         if form.get("Version") != Some(VERSION) {
             return Err(StsError::Version);
         }
-        for name in form.names().filter(|name| !["Action", "Version"].contains(name) && !allowed.contains(name)) {
-            return Err(match name {
-                _ if name == "Policy" || name.starts_with("PolicyArns") => StsError::SessionPolicy,
-                _ => StsError::UnknownParameter,
-            });
+        let unknown = |name: &&str| !["Action", "Version"].contains(name) && !allowed.contains(name);
+        match form.names().find(unknown) {
+            Some(name) if name == "Policy" || name.starts_with("PolicyArns") => return Err(StsError::SessionPolicy),
+            Some(_) => return Err(StsError::UnknownParameter),
+            None => {}
         }
         match allowed {
             [] => Ok(Self::GetCallerIdentity),
