@@ -126,7 +126,8 @@ impl Drop for Task {
     }
 }
 
-fn route(upstream: &UpstreamSettings, credentials: &Arc<CredentialStore>) -> Route {
+/// An upstream as the signer sees it.
+pub fn route(upstream: &UpstreamSettings, credentials: &Arc<CredentialStore>) -> Route {
     let host = if upstream.host.contains(':') { format!("[{}]", upstream.host) } else { upstream.host.clone() };
     let default_port = if upstream.tls { 443 } else { 80 };
     Route {

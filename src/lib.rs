@@ -61,4 +61,6 @@ pub mod app;
 #[cfg(feature = "demo")]
 mod demo;
 
+pub mod probe;
+
 pub mod cli;

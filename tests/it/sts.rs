@@ -134,6 +134,9 @@ async fn a_jwt_is_changed_for_keys_in_both_forms_of_the_request() {
     assert!(recorder.is_silent());
 }
 
+/// What is wrong, the form, further headers, and what comes of it.
+type Case<'a> = (&'a str, &'a str, Vec<(&'a str, &'a str)>, (u16, &'a str));
+
 #[tokio::test]
 async fn forged_and_expired_tokens_get_the_errors_that_sdks_know() {
     let (recorder, issuer) = (Recorder::start(Answer::ok()).await, OwnIssuer::start().await);
@@ -146,7 +149,7 @@ async fn forged_and_expired_tokens_get_the_errors_that_sdks_know() {
     let expired = issuer.token(claims.to_string());
     let signed = ("authorization", "AWS4-HMAC-SHA256 Credential=x");
     let other_role = form(&good, "").replace("role%2Fs3", "role%2Fs4");
-    let cases: [(&str, &str, Vec<(&str, &str)>, (u16, &str)); 15] = [
+    let cases: [Case<'_>; 15] = [
         ("forged", &form(&stranger, ""), vec![], (400, "InvalidIdentityToken")),
         ("no JWT", &form("csn_0123456789", ""), vec![], (400, "InvalidIdentityToken")),
         ("an app token", &form(&gateway.a.token, ""), vec![], (400, "InvalidIdentityToken")),
