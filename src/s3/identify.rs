@@ -7,9 +7,11 @@
 use std::sync::Arc;
 
 use http::request::Parts;
+use http::{HeaderMap, Version};
 
 use crate::s3::addressing::{AddressError, locate};
 use crate::s3::buckets::{Bucket, Buckets};
+use crate::s3::checksum::ChecksumAlgorithm;
 use crate::s3::copy_source::{self, CopySource, CopySourceError};
 use crate::s3::delete_objects::DeleteRequest;
 use crate::s3::headers::{HeaderError, SortedHeaders};
@@ -217,7 +219,8 @@ fn understand(
     let (mut upload, mut document) = (None, None);
     match spec.body {
         Body::Object => upload = Some(UploadHead::parse(&head.headers, head.version)?),
-        Body::Xml if carries_document(spec) => document = Some(plain_document_head(head)?),
+        Body::Xml if spec.operation == Operation::CompleteMultipartUpload => document = Some(parts_head(head)?),
+        Body::Xml if carries_document(spec) => document = Some(plain_document_head(&head.headers, head.version)?),
         Body::Xml if spec.has_checked_document() => document = Some(document_head(head, spec)?),
         Body::Xml => {}
         Body::None => check_no_body(head, spec)?,
@@ -250,12 +253,21 @@ fn document_head(head: &Parts, spec: &OperationSpec) -> Result<UploadHead, Ident
 }
 
 /// The digests of a document, which is checked against them. Its bytes are the document: nothing frames or packs so little.
-fn plain_document_head(head: &Parts) -> Result<UploadHead, UploadError> {
-    let document = UploadHead::parse(&head.headers, head.version)?;
+fn plain_document_head(headers: &HeaderMap, version: Version) -> Result<UploadHead, UploadError> {
+    let document = UploadHead::parse(headers, version)?;
     match (document.framing, &document.content_encoding) {
         (BodyFraming::Plain, None) => Ok(document),
         _ => Err(UploadError::FramingContradiction),
     }
+}
+
+/// The digests of a list of parts. A checksum beside it is that of the object which they make up.
+fn parts_head(head: &Parts) -> Result<UploadHead, UploadError> {
+    let mut headers = head.headers.clone();
+    for algorithm in ChecksumAlgorithm::ALL {
+        headers.remove(algorithm.header());
+    }
+    plain_document_head(&headers, head.version)
 }
 
 /// Finds the one operation that fits: the candidate with the most requirements met.

@@ -1,5 +1,7 @@
 //! Multipart uploads of clients: under sealed ids, held to the rule as a whole.
 
+use countersign::sigv4::chunk::EMPTY_SHA256;
+
 use super::support::{Answer, Client, Gateway, Recorder, Setup, Store, StoreKind, pattern};
 
 const PART: usize = 5 << 20;
@@ -196,21 +198,49 @@ async fn l06_part_numbers_and_documents_are_read_strictly() {
         let put = gateway.a.put(&format!("/bkt/a/x?partNumber={number}&uploadId={id}"), &[], "part").await;
         assert_eq!(put.outcome(), (400, "InvalidArgument".into()), "{number}");
     }
-    for document in [
-        "",
-        "<a/>",
-        "<!DOCTYPE a><CompleteMultipartUpload/>",
-        "<CompleteMultipartUpload/>",
-        &"<a>".repeat(1000),
-        &" ".repeat(5 << 20),
-    ] {
+    for document in
+        ["", "<a/>", "<!DOCTYPE a><CompleteMultipartUpload/>", "<CompleteMultipartUpload/>", &"<a>".repeat(1000)]
+    {
         let done = gateway.a.send("POST", &format!("/bkt/a/x?uploadId={id}"), &[], document.to_owned()).await;
         assert_eq!(done.outcome(), (400, "MalformedXML".into()), "{:.40}", document);
     }
+    let long = gateway.a.send("POST", &format!("/bkt/a/x?uploadId={id}"), &[], " ".repeat(5 << 20)).await;
+    assert_eq!(long.outcome(), (400, "MaxMessageLengthExceeded".into()));
     let unordered = list_of_parts(&[(2, "e".into()), (1, "e".into())]);
     let done = gateway.a.send("POST", &format!("/bkt/a/x?uploadId={id}"), &[], unordered).await;
     assert_eq!(done.outcome(), (400, "InvalidPartOrder".into()));
     assert_eq!(recorder.requests().len(), 1, "only the creation reached the store");
+}
+
+#[tokio::test]
+async fn b18_a_list_of_parts_is_held_to_its_digests_and_the_checksum_of_the_object_is_none_of_them() {
+    let created = "<InitiateMultipartUploadResult><UploadId>up-1</UploadId></InitiateMultipartUploadResult>";
+    let recorder = Recorder::start(Answer::status(200, "", created)).await;
+    let gateway = Setup::before(&recorder).start().await;
+    let id = create(&gateway.a, "a/x", &[]).await;
+    let target = format!("/bkt/a/x?uploadId={id}");
+    let list = list_of_parts(&[(1, "e".into())]);
+    let of_nothing = EMPTY_SHA256.to_owned();
+    for (name, value, code) in [
+        ("x-amz-content-sha256", of_nothing.as_str(), "XAmzContentSHA256Mismatch"),
+        ("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==", "BadDigest"),
+        ("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "InvalidArgument"),
+    ] {
+        let headers = [(name, value), ("x-amz-decoded-content-length", "1")];
+        let headers = if value.starts_with("STREAMING") { &headers[..] } else { &headers[..1] };
+        let done = gateway.a.send("POST", &target, headers, list.clone()).await;
+        assert_eq!(done.outcome(), (400, code.into()), "{name}: {value}");
+    }
+    assert_eq!(recorder.requests().len(), 1, "only the creation reached the store");
+    recorder.answer(Answer::status(
+        200,
+        "",
+        "<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>",
+    ));
+    let right = hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, list.as_bytes()));
+    let headers = [("x-amz-content-sha256", right.as_str()), ("x-amz-checksum-crc32", "AAAAAA==")];
+    let done = gateway.a.send("POST", &target, &headers, list).await;
+    assert_eq!(done.status, 200, "{}", done.text());
 }
 
 #[tokio::test]
