@@ -29,6 +29,7 @@ use crate::rules::{BatchScope, Denied, Permit, RuleSet, Scope};
 use crate::s3::addressing::locate_path;
 use crate::s3::{self, Buckets, IdentifyError, Operation, S3Call, S3ErrorCode, identify};
 use crate::sign::Signer;
+use crate::sigv4::ChunkSigner;
 use crate::upstream::Upstreams;
 
 /// Everything one configuration made, shared by all requests.
@@ -57,6 +58,8 @@ pub struct Gateway {
 /// holds until the end of its answer.
 struct Remains {
     unread: Option<Incoming>,
+    /// What the signatures of the body's chunks must fit, if they are announced as signed.
+    chunks: Option<ChunkSigner>,
     upload: Option<Arc<UploadWatch>>,
     passage: Option<Passage>,
 }
@@ -73,7 +76,7 @@ impl Gateway {
     pub async fn serve(&self, arrival: Arrival) -> Reply {
         let mut ticket = Box::new(self.auditor.open(&arrival));
         let Arrival { request_id, connection, framing, head, body, .. } = arrival;
-        let mut remains = Remains { unread: Some(body), upload: None, passage: None };
+        let mut remains = Remains { unread: Some(body), chunks: None, upload: None, passage: None };
         let outcome = self.carry(&head, framing, connection, &mut remains, &mut ticket).await;
         self.finish(outcome, &head, &request_id, remains, ticket)
     }

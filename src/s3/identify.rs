@@ -239,7 +239,7 @@ fn understand(
 /// What the head says of a document: a digest of it at least, as S3 wants it for everything that deletes or configures.
 fn document_head(head: &Parts, spec: &OperationSpec) -> Result<UploadHead, IdentifyError> {
     let document = UploadHead::parse(&head.headers, head.version)?;
-    let trailing = matches!(document.framing, BodyFraming::AwsChunked { trailer: Some(_) });
+    let trailing = matches!(document.framing, BodyFraming::AwsChunked { trailer: Some(_), .. });
     if document.sha256.is_none() && document.md5.is_none() && document.checksum.is_none() && !trailing {
         return Err(IdentifyError::NoDigest(spec.name));
     }
