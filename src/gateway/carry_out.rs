@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::Instant;
 
 use super::{Gateway, Remains, internal};
 use crate::administration::{forward, list_buckets};
 use crate::audit::Ticket;
 use crate::body::{BodyPlan, Fault, Throttle, UploadBody};
-use crate::bounded::{self, CollectError};
 use crate::documents::{Errand, attributes, tagging};
 use crate::limits::{Admission, BodyTerms};
 use crate::multipart::{Carrier, calls, copy, unknown_length};
@@ -88,7 +86,7 @@ impl Gateway {
         match call.operation {
             Operation::CreateMultipartUpload => calls::create(&carrier, ticket).await,
             Operation::CompleteMultipartUpload => {
-                let body = self.collect(remains, MAX_DOCUMENT_BYTES, ticket).await?;
+                let body = self.read_document(call.document.as_ref(), MAX_DOCUMENT_BYTES, remains, ticket).await?;
                 calls::complete(&carrier, &body, resource, ticket).await
             }
             Operation::AbortMultipartUpload => calls::abort(&carrier, ticket).await,
@@ -138,33 +136,6 @@ impl Gateway {
         let reply = self.upstreams.send(outbound).await?;
         ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
         relay::relay(reply, call, &self.signer.route(bucket.route).region).await
-    }
-
-    /// Collects the document of a caller who is already known and permitted, never past a limit.
-    async fn collect(&self, remains: &mut Remains, limit: usize, ticket: &mut Ticket) -> Result<Bytes, Refusal> {
-        let body = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
-        let collected = tokio::time::timeout(self.body_limits.idle, bounded::collect(body, limit)).await;
-        match collected {
-            Err(_) => Err(Fault::ClientIdle { seconds: self.body_limits.idle.as_secs() }.into()),
-            Ok(Ok(document)) => {
-                let length = document.len() as u64;
-                ticket.note_upload(Arc::new(move || length));
-                if let Some(meter) = remains.upload_meter() {
-                    meter.charge(document.len(), Instant::now().into_std());
-                }
-                Ok(document)
-            }
-            Ok(Err(CollectError::TooLong(limit))) => {
-                let message = "The document is longer than any of its kind.";
-                Err(Refusal::new(
-                    S3ErrorCode::MalformedXML,
-                    RefusalKind::Client,
-                    message,
-                    format!("over {limit} bytes"),
-                ))
-            }
-            Ok(Err(CollectError::Body(_))) => Err(Fault::ClientGone.into()),
-        }
     }
 
     /// Reads the document of a call with the checks of an upload: digests, framing, pace, and never past a limit.
