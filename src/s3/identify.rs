@@ -7,11 +7,9 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, Version};
 
 use crate::s3::addressing::{AddressError, locate};
 use crate::s3::buckets::{Bucket, Buckets};
-use crate::s3::checksum::ChecksumAlgorithm;
 use crate::s3::copy_source::{self, CopySource, CopySourceError};
 use crate::s3::delete_objects::DeleteRequest;
 use crate::s3::headers::{HeaderError, SortedHeaders};
@@ -219,10 +217,9 @@ fn understand(
     let (mut upload, mut document) = (None, None);
     match spec.body {
         Body::Object => upload = Some(UploadHead::parse(&head.headers, head.version)?),
-        Body::Xml if spec.operation == Operation::CompleteMultipartUpload => document = Some(parts_head(head)?),
-        Body::Xml if carries_document(spec) => document = Some(plain_document_head(&head.headers, head.version)?),
+        Body::Xml if carries_document(spec) => document = Some(plain_document_head(head)?),
         Body::Xml if spec.has_checked_document() => document = Some(document_head(head, spec)?),
-        Body::Xml => {}
+        Body::Xml => document = Some(part_list_head(head)?),
         Body::None => check_no_body(head, spec)?,
     }
     match spec.operation {
@@ -242,7 +239,7 @@ fn understand(
 /// What the head says of a document: a digest of it at least, as S3 wants it for everything that deletes or configures.
 fn document_head(head: &Parts, spec: &OperationSpec) -> Result<UploadHead, IdentifyError> {
     let document = UploadHead::parse(&head.headers, head.version)?;
-    let trailing = matches!(document.framing, BodyFraming::AwsChunked { trailer: Some(_) });
+    let trailing = matches!(document.framing, BodyFraming::AwsChunked { trailer: Some(_), .. });
     if document.sha256.is_none() && document.md5.is_none() && document.checksum.is_none() && !trailing {
         return Err(IdentifyError::NoDigest(spec.name));
     }
@@ -252,22 +249,19 @@ fn document_head(head: &Parts, spec: &OperationSpec) -> Result<UploadHead, Ident
     Ok(document)
 }
 
+/// What the head says of a list of parts. A checksum beside it is that of the object, not of these bytes.
+fn part_list_head(head: &Parts) -> Result<UploadHead, UploadError> {
+    let list = UploadHead::parse(&head.headers, head.version)?;
+    Ok(UploadHead { checksum: None, ..list })
+}
+
 /// The digests of a document, which is checked against them. Its bytes are the document: nothing frames or packs so little.
-fn plain_document_head(headers: &HeaderMap, version: Version) -> Result<UploadHead, UploadError> {
-    let document = UploadHead::parse(headers, version)?;
+fn plain_document_head(head: &Parts) -> Result<UploadHead, UploadError> {
+    let document = UploadHead::parse(&head.headers, head.version)?;
     match (document.framing, &document.content_encoding) {
         (BodyFraming::Plain, None) => Ok(document),
         _ => Err(UploadError::FramingContradiction),
     }
-}
-
-/// The digests of a list of parts. A checksum beside it is that of the object which they make up.
-fn parts_head(head: &Parts) -> Result<UploadHead, UploadError> {
-    let mut headers = head.headers.clone();
-    for algorithm in ChecksumAlgorithm::ALL {
-        headers.remove(algorithm.header());
-    }
-    plain_document_head(&headers, head.version)
 }
 
 /// Finds the one operation that fits: the candidate with the most requirements met.
