@@ -81,6 +81,11 @@ async fn a09_boto3_is_told_that_its_key_is_wrong_and_does_not_try_again() {
 }
 
 #[tokio::test]
+async fn b06_boto3_with_another_region_is_told_the_right_one_and_signs_again() {
+    boto_everywhere("regions").await;
+}
+
+#[tokio::test]
 async fn b09_curl_signs_what_it_uploads_and_downloads_with_http_1_and_http_2() {
     if Command::new("curl").arg("--version").output().is_err() {
         return missing("curl");
