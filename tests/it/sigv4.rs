@@ -260,6 +260,18 @@ async fn b16_values_in_a_presigned_query_meet_the_rules_about_headers() {
 }
 
 #[tokio::test]
+async fn c06_a_presigned_url_cannot_promise_signed_chunks() {
+    let (recorder, gateway) = recorded().await;
+    for payload in &PAYLOADS[3..] {
+        let target = format!("/bkt/a/x?X-Amz-Content-Sha256={payload}&x-amz-decoded-content-length=5");
+        let url = gateway.key_a.payload(payload).presign("PUT", &target, &[], 60);
+        let answer = gateway.key_a.send(&url, "5;chunk-signature=0\r\nhello\r\n0\r\n\r\n").await;
+        assert!(matches!(answer.status.as_u16(), 400 | 403 | 501), "{payload}: {}", answer.text());
+    }
+    assert!(recorder.nothing_committed(), "{:?}", recorder.requests());
+}
+
+#[tokio::test]
 async fn b17_d28_d29_nothing_of_the_clients_credential_reaches_the_store() {
     let (recorder, gateway) = recorded().await;
     let key = &gateway.key_a;
