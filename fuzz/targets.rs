@@ -26,6 +26,8 @@ use countersign::s3::{
     Bucket, Buckets, ChecksumAlgorithm, CopySource, ObjectKey, OddKeys, Operation, UploadHead, complete_upload,
     delete_objects, identify, range, tagging,
 };
+use countersign::sigv4::chunk::EMPTY_SHA256;
+use countersign::sigv4::{AmzDate, ChunkSigner, PresignedQuery, Received, SignedHead, SignedHeaders, SigningKey};
 use countersign::sts::StsAction;
 use countersign::sts::form::Form;
 use http::request::Parts;
@@ -41,6 +43,9 @@ pub const TARGETS: &[Fuzzed] = &[
     ("headers", headers),
     ("framing", framing),
     ("claim", claim),
+    ("authorization", authorization),
+    ("presigned_query", presigned_query),
+    ("canonical_request", canonical_request),
     ("jwt_json", jwt_json),
     ("session_token", session_token),
     ("sts_request", sts_request),
@@ -53,6 +58,7 @@ pub const TARGETS: &[Fuzzed] = &[
     ("range", ranges),
     ("checksum", checksum),
     ("chunk_decode", chunk_decode),
+    ("trailer", trailer),
     ("media_type", media_type),
     ("template", template),
     ("units", units),
@@ -197,6 +203,74 @@ fn claim(data: &[u8]) {
     }
 }
 
+fn check_signed(signed: &SignedHead) {
+    let names: Vec<&str> = signed.signed_headers.names().collect();
+    assert!(
+        names.len() <= 100 && names.contains(&"host") && names.windows(2).all(|pair| pair[0] < pair[1]),
+        "{names:?}"
+    );
+    let credential = &signed.credential;
+    let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
+    assert!(plain(&credential.access_key_id) && credential.access_key_id.len() <= 128, "{credential:?}");
+    assert!(plain(&credential.region) && plain(&credential.service) && credential.day.len() == 8, "{credential:?}");
+}
+
+fn authorization(data: &[u8]) {
+    let Some(signed) = text(data).and_then(|text| SignedHead::parse(text).ok()) else { return };
+    check_signed(&signed);
+    let countersign::sigv4::Credential { access_key_id, day, region, service } = &signed.credential;
+    let (names, signature) = (signed.signed_headers.as_str(), &signed.signature);
+    let written = format!(
+        "Signature={signature},SignedHeaders={names},Credential={access_key_id}/{day}/{region}/{service}/aws4_request"
+    );
+    assert_eq!(SignedHead::parse(&written).as_ref(), Ok(&signed), "{written}");
+}
+
+fn presigned_query(data: &[u8]) {
+    let Some(query) = text(data).and_then(|text| PresignedQuery::parse(text).ok()) else { return };
+    check_signed(&query.signed);
+    assert!((1..=604_800).contains(&query.expires.as_secs()));
+    assert!(query.headers.iter().all(|(name, _)| name.starts_with("x-amz-") && *name == name.to_ascii_lowercase()));
+    // Nothing of the credential goes on: not for this reader of queries either.
+    for (name, _) in parse_query(&query.rest).unwrap_or_default() {
+        assert!(!name.to_ascii_lowercase().starts_with("x-amz-"), "{}", query.rest);
+    }
+}
+
+/// What is verified says the same as what the rules read: a target that is read and written anew has the same canonical form.
+fn canonical_request(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let mut lines = text.lines();
+    let target = lines.next().unwrap_or_default();
+    let mut headers = http::HeaderMap::new();
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        let (Ok(name), Ok(value)) = (http::HeaderName::try_from(name), http::HeaderValue::try_from(value)) else {
+            return;
+        };
+        headers.append(name, value);
+    }
+    let mut names: Vec<&str> = headers.keys().map(http::HeaderName::as_str).filter(|name| *name != "host").collect();
+    names.push("host");
+    names.sort_unstable();
+    let Ok(signed) = SignedHeaders::parse(&names.join(";")) else { return };
+    let hash = |path: &str, query: &str| {
+        let request = Received { method: "GET", path, query, host: "gw", headers: &headers };
+        request.canonical_hash(&signed, "UNSIGNED-PAYLOAD").expect("every header is there")
+    };
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let found = hash(path, query);
+    let Ok(read) = Target::parse(path, Some(query)) else { return };
+    let (Some(key), false) = (&read.key, read.bucket.contains('/')) else { return };
+    let path = format!("/{}/{}", encode_query(&read.bucket), encode_path(key));
+    let mut pairs: Vec<String> =
+        read.query.iter().map(|(name, value)| format!("{}={}", encode_query(name), encode_query(value))).collect();
+    pairs.reverse();
+    if !read.query.iter().any(|(name, _)| name == "X-Amz-Signature") {
+        assert_eq!(hash(&path, &pairs.join("&")), found, "{target}");
+        assert_ne!(hash(&format!("{path}/"), &pairs.join("&")), found, "{target}");
+    }
+}
+
 fn jwt_json(data: &[u8]) {
     if let Some(object) = strict_json::object(data) {
         let written = serde_json::to_vec(&object).expect("a map of JSON values");
@@ -318,11 +392,21 @@ fn checksum(data: &[u8]) {
     }
 }
 
+/// The signatures of the corpus: `from_request` is the signature of the request itself.
+fn chunk_signer(from_request: &str) -> ChunkSigner {
+    let date = AmzDate::new("2026-01-01T00:00:00Z".parse().expect("a date"));
+    ChunkSigner::new(SigningKey::derive(&Secret::new("secret"), "us-east-1", &date), &date, from_request.repeat(64))
+}
+
 /// What comes out of the decoder, whatever the pieces are.
-fn decode(pieces: &mut dyn Iterator<Item = &[u8]>, announced: bool) -> Result<(Vec<u8>, Option<Vec<u8>>), Fault> {
+fn decode(
+    pieces: &mut dyn Iterator<Item = &[u8]>,
+    announced: bool,
+    signer: Option<ChunkSigner>,
+) -> Result<(Vec<u8>, Option<Vec<u8>>), Fault> {
     let slot = std::sync::Arc::new(std::sync::OnceLock::new());
     let announced = announced.then(|| (ChecksumAlgorithm::Crc32, std::sync::Arc::clone(&slot)));
-    let mut decoder = ChunkDecode::new(announced);
+    let mut decoder = ChunkDecode::new(announced, signer);
     let mut out = Vec::new();
     let mut emit = |bytes: Bytes| {
         out.extend_from_slice(&bytes);
@@ -335,15 +419,44 @@ fn decode(pieces: &mut dyn Iterator<Item = &[u8]>, announced: bool) -> Result<(V
     Ok((out, slot.get().cloned()))
 }
 
+/// The first byte says whether a checksum is announced, whether chunks are signed, and the size of pieces.
 fn chunk_decode(data: &[u8]) {
     let [first, body @ ..] = data else { return };
-    let announced = first & 1 == 1;
-    let whole = decode(&mut std::iter::once(body), announced);
-    assert_eq!(whole, decode(&mut body.chunks(1), announced));
-    assert_eq!(whole, decode(&mut body.chunks(1 + usize::from(*first) / 2), announced));
+    let (announced, signed) = (first & 1 == 1, first & 128 == 128);
+    let signer = || signed.then(|| chunk_signer("0"));
+    let whole = decode(&mut std::iter::once(body), announced, signer());
+    assert_eq!(whole, decode(&mut body.chunks(1), announced, signer()));
+    assert_eq!(whole, decode(&mut body.chunks(1 + usize::from(*first) / 2), announced, signer()));
     if let Ok((object, trailer)) = whole {
         assert!(object.len() < body.len() && trailer.is_some() == announced);
+        // What is signed for one request is not for another.
+        assert!(!signed || decode(&mut std::iter::once(body), announced, Some(chunk_signer("1"))).is_err());
     }
+}
+
+/// What stands behind the last chunk of a body. The first byte is as above.
+fn trailer(data: &[u8]) {
+    let [first, end @ ..] = data else { return };
+    let (announced, signed) = (first & 1 == 1, first & 128 == 128);
+    let mut signer = chunk_signer("0");
+    let signature = signer.sign_chunk(EMPTY_SHA256);
+    let last = if signed { format!("0;chunk-signature={signature}\r\n") } else { "0\r\n".to_owned() };
+    let body = [last.as_bytes(), end].concat();
+    let decoded = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        decode(pieces, announced, signed.then(|| chunk_signer("0"))).map_err(|fault| fault.to_string())
+    };
+    let whole = decoded(&mut std::iter::once(body.as_slice()));
+    assert_eq!(whole, decoded(&mut body.chunks(1)));
+    let Ok((object, value)) = whole else { return };
+    assert!(object.is_empty() && value.is_some() == announced);
+    let Some(value) = value else { return assert!(end.is_empty() || end == b"\r\n") };
+    // Written anew with the value that was read, signed anew if it was signed, it is read the same.
+    let field = format!("x-amz-checksum-crc32:{}", to_base64(&value));
+    let signature = signer.sign_trailer(&format!("{field}\n"));
+    let line = if signed { format!("x-amz-trailer-signature:{signature}\r\n") } else { String::new() };
+    assert!(!signed || end.windows(64).any(|window| window == signature.as_bytes()));
+    let written = [last.as_bytes(), field.as_bytes(), b"\r\n", line.as_bytes(), b"\r\n"].concat();
+    assert_eq!(decoded(&mut std::iter::once(written.as_slice())), Ok((Vec::new(), Some(value))));
 }
 
 fn media_type(data: &[u8]) {

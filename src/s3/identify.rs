@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName};
 
 use crate::s3::addressing::{AddressError, locate};
 use crate::s3::buckets::{Bucket, Buckets};
@@ -221,8 +219,7 @@ fn understand(
         Body::Object => upload = Some(UploadHead::parse(&head.headers, head.version)?),
         Body::Xml if carries_document(spec) => document = Some(plain_document_head(head)?),
         Body::Xml if spec.has_checked_document() => document = Some(document_head(head, spec)?),
-        Body::Xml if spec.operation == Operation::CompleteMultipartUpload => document = Some(completion_head(head)?),
-        Body::Xml => {}
+        Body::Xml => document = Some(part_list_head(head)?),
         Body::None => check_no_body(head, spec)?,
     }
     match spec.operation {
@@ -242,7 +239,7 @@ fn understand(
 /// What the head says of a document: a digest of it at least, as S3 wants it for everything that deletes or configures.
 fn document_head(head: &Parts, spec: &OperationSpec) -> Result<UploadHead, IdentifyError> {
     let document = UploadHead::parse(&head.headers, head.version)?;
-    let trailing = matches!(document.framing, BodyFraming::AwsChunked { trailer: Some(_) });
+    let trailing = matches!(document.framing, BodyFraming::AwsChunked { trailer: Some(_), .. });
     if document.sha256.is_none() && document.md5.is_none() && document.checksum.is_none() && !trailing {
         return Err(IdentifyError::NoDigest(spec.name));
     }
@@ -252,6 +249,12 @@ fn document_head(head: &Parts, spec: &OperationSpec) -> Result<UploadHead, Ident
     Ok(document)
 }
 
+/// What the head says of a list of parts. A checksum beside it is that of the object, not of these bytes.
+fn part_list_head(head: &Parts) -> Result<UploadHead, UploadError> {
+    let list = UploadHead::parse(&head.headers, head.version)?;
+    Ok(UploadHead { checksum: None, ..list })
+}
+
 /// The digests of a document, which is checked against them. Its bytes are the document: nothing frames or packs so little.
 fn plain_document_head(head: &Parts) -> Result<UploadHead, UploadError> {
     let document = UploadHead::parse(&head.headers, head.version)?;
@@ -259,18 +262,6 @@ fn plain_document_head(head: &Parts) -> Result<UploadHead, UploadError> {
         (BodyFraming::Plain, None) => Ok(document),
         _ => Err(UploadError::FramingContradiction),
     }
-}
-
-/// What the head says of the list of parts. A checksum there is that of the object, not of the list; a SHA-256 under a signature is.
-fn completion_head(head: &Parts) -> Result<UploadHead, UploadError> {
-    let mut headers = HeaderMap::new();
-    for name in [CONTENT_LENGTH, TRANSFER_ENCODING, HeaderName::from_static("x-amz-content-sha256")] {
-        for value in head.headers.get_all(&name) {
-            headers.append(name.clone(), value.clone());
-        }
-    }
-    let document = UploadHead::parse(&headers, head.version)?;
-    if document.framing == BodyFraming::Plain { Ok(document) } else { Err(UploadError::FramingContradiction) }
 }
 
 /// Finds the one operation that fits: the candidate with the most requirements met.

@@ -38,6 +38,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
     let (mut auth, known) = clients::clients(desk, raw);
     let (sessions, sts) = sts::sts(desk, raw).unzip();
     auth.sessions = sessions;
+    access_keys::check_loops(desk, &auth.access_keys, upstreams.iter().flatten());
     let bucket_path = Path::top().key("buckets");
     let world = rules::World {
         clients: &known,

@@ -10,6 +10,7 @@ use countersign::auth::app_token;
 use serde_json::Value;
 
 use super::certs::write;
+use super::gateway::KEY_SECRETS;
 use super::{Client, Setup, eventually};
 
 /// Runs the program to its end, without our environment.
@@ -143,6 +144,7 @@ impl Served {
             ("HASH_A", &hash_a),
             ("HASH_B", &hash_b),
         ];
+        all.extend(KEY_SECRETS);
         all.extend(env);
         let mut process = Process::start_in(folder, &["serve", "--config", file.to_str().unwrap()], &all);
         let mut addresses = None;
