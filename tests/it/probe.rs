@@ -25,7 +25,10 @@ async fn probe(endpoint: &str, access_key: &str, secret_key: &str, bucket: &str)
 fn lacking(out: &str) -> Vec<String> {
     let table = out.lines().take_while(|line| !line.is_empty());
     let lacking = table.filter(|line| !line.starts_with("yes "));
-    lacking.map(|line| line.split("  ").filter(|part| !part.is_empty()).take(2).collect::<Vec<_>>().join(" ")).collect()
+    let parts = |line: &str| {
+        line.split("  ").map(str::trim).filter(|part| !part.is_empty()).take(2).collect::<Vec<_>>().join(" ")
+    };
+    lacking.map(parts).collect()
 }
 
 /// Ceph 16 is from before trailers and checksums.
