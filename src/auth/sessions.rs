@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::auth::access_keys::KeyHolder;
+use crate::auth::claim::MAX_TOKEN_BYTES;
 use crate::auth::error::{AuthError, InvalidReason};
 use crate::auth::jwt::Issuers;
 use crate::auth::session_token::{KeyRing, SealedSession, SessionClaims};
@@ -115,6 +116,9 @@ impl Sessions {
 /// # Errors
 /// Those of a JWT that is presented as a bearer token.
 pub(in crate::auth) fn holder_of_jwt(issuers: &Issuers, jwt: &str, now: UtcInstant) -> Result<KeyHolder, AuthError> {
+    if jwt.len() > MAX_TOKEN_BYTES {
+        return Err(AuthError::Invalid(InvalidReason::TooLarge { limit_bytes: MAX_TOKEN_BYTES }));
+    }
     // The address is put in once the signature is checked: `KeyHolder::caller`.
     let caller = issuers.authenticate(jwt, IpAddr::from([0, 0, 0, 0]), now)?;
     Ok(KeyHolder {

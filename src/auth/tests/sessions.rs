@@ -225,6 +225,9 @@ fn a_jwt_in_the_place_of_a_session_token_is_judged_as_a_bearer_token() {
             keys.find("jwt", Some(&forged), at(0)),
             Err(AuthError::Invalid(InvalidReason::BadSignature { .. }))
         ));
+        let long = long_token().claim("more", "x".repeat(8192)).sign(&RSA);
+        let too_large = AuthError::Invalid(InvalidReason::TooLarge { limit_bytes: 8192 });
+        assert_eq!(keys.find("jwt", Some(&long), at(0)).map(drop), Err(too_large));
         let expired = Token::new().claim("exp", NOW - 1).sign(&RSA);
         assert_eq!(keys.find("jwt", Some(&expired), at(0)).map(drop), Err(AuthError::Expired));
     }
