@@ -14,6 +14,7 @@ mod load;
 mod signature;
 #[path = "../bench/src/sink.rs"]
 mod sink;
+#[allow(dead_code)]
 #[path = "../bench/src/tls.rs"]
 mod tls;
 #[allow(dead_code)]
@@ -109,7 +110,7 @@ impl Counted {
             .unwrap_or_else(|error| panic!("strace and valgrind are installed by `make tools`: {error}"));
         let target = Target {
             address: "127.0.0.1:1".parse().unwrap(),
-            tls: work.tls.then(|| tls::client(folder.path()).unwrap()),
+            tls: work.tls.then(|| tls::client(folder.path(), tls::Sessions::Resumed).unwrap()),
             method: work.method.to_owned(),
             path: format!("/bkt/team/{}", work.size),
             size: work.size,
