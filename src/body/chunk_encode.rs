@@ -67,6 +67,8 @@ pub struct ChunkEncode {
     sha256: RunningDigest,
     pieces: VecDeque<Bytes>,
     gathered: u64,
+    /// Ends the chunk before. It goes out with the line of the next one: fewer pieces, and so fewer writes.
+    line_end: &'static str,
 }
 
 impl ChunkEncode {
@@ -78,6 +80,7 @@ impl ChunkEncode {
             sha256: RunningDigest::new(ChecksumAlgorithm::Sha256),
             pieces: VecDeque::new(),
             gathered: 0,
+            line_end: "",
         }
     }
 
@@ -106,16 +109,17 @@ impl ChunkEncode {
             }
             None => String::new(),
         };
-        emit(Bytes::from(format!("{:x}{extension}\r\n", self.gathered)))?;
+        emit(Bytes::from(format!("{}{:x}{extension}\r\n", self.line_end, self.gathered)))?;
+        self.line_end = "\r\n";
         self.gathered = 0;
         while let Some(piece) = self.pieces.pop_front() {
             emit(piece)?;
         }
-        emit(Bytes::from_static(b"\r\n"))
+        Ok(())
     }
 
     fn end(&mut self) -> String {
-        let mut end = "0".to_owned();
+        let mut end = format!("{}0", self.line_end);
         if let Some(signer) = &mut self.signer {
             end.extend([";chunk-signature=", signer.sign_chunk(EMPTY_SHA256)]);
         }
