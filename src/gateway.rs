@@ -3,6 +3,7 @@
 //! Each stage takes what the stage before produced, so that none can be left out: `Arrival → Claim → Caller → S3Call → Permit → Admission
 //! → Outbound → UpstreamReply → Reply`. Whatever stops it is a [`Refusal`].
 
+mod browsers;
 mod carry_out;
 
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ use crate::audit::{Auditor, Ticket};
 use crate::auth::{AuthError, Authenticators, Caller, Claim};
 use crate::base::{RequestId, RouteId, UtcInstant};
 use crate::body::{BodyLimits, Fault, UploadWatch, linger};
+use crate::cors::{CorsRules, Preflight};
 use crate::documents::delete_objects;
 use crate::limits::meter::Direction;
 use crate::limits::{Admission, Limiter, Meter, Passage};
@@ -37,6 +39,8 @@ pub struct Gateway {
     pub authenticators: Authenticators,
     /// The public buckets.
     pub buckets: Buckets,
+    /// Which pages of other origins may talk to them.
+    pub cors: CorsRules,
     /// Who may do what.
     pub rules: RuleSet,
     /// How much a caller may do at a time.
@@ -74,7 +78,10 @@ impl Gateway {
         let mut ticket = Box::new(self.auditor.open(&arrival));
         let Arrival { request_id, connection, framing, head, body, .. } = arrival;
         let mut remains = Remains { unread: Some(body), upload: None, passage: None };
-        let outcome = self.carry(&head, framing, connection, &mut remains, &mut ticket).await;
+        let outcome = match Preflight::of(&head) {
+            Some(asked) => self.preflight(asked, &head, framing, remains.unread.as_ref(), &mut ticket),
+            None => self.carry(&head, framing, connection, &mut remains, &mut ticket).await,
+        };
         self.finish(outcome, &head, &request_id, remains, ticket)
     }
 
@@ -239,6 +246,7 @@ impl Gateway {
         if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
             reply.headers_mut().insert("x-amz-request-id", value);
         }
+        self.cors.decorate(head, &self.buckets, reply.headers_mut());
         ticket.note_status(reply.status().as_u16());
         reply.map(|body| body.with_ticket(ticket).with_passage(passage))
     }

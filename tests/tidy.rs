@@ -13,7 +13,7 @@ const RANKS: &[&[&str]] = &[
     &["base", "flow"],
     &["sigv4", "telemetry", "dial", "bounded", "arrival", "inspect"],
     &["s3"],
-    &["audit", "auth"],
+    &["audit", "auth", "cors"],
     &["rules"],
     &["limits"],
     &["body"],

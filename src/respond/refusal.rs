@@ -11,6 +11,7 @@ use crate::arrival::Oversize;
 use crate::auth::AuthError;
 use crate::base::RequestId;
 use crate::body::Fault;
+use crate::cors::CorsError;
 use crate::limits::{LimitError, Limited};
 use crate::respond::body::{AnswerBody, Reply, Source};
 use crate::rules::{Denied, SealError};
@@ -266,6 +267,17 @@ impl From<Denied> for Refusal {
                 | ListError::UploadMarker
                 | ListError::Token => Self::client(S3ErrorCode::InvalidArgument, &error),
             },
+        }
+    }
+}
+
+impl From<CorsError> for Refusal {
+    fn from(error: CorsError) -> Self {
+        match &error {
+            CorsError::Unreadable(_) | CorsError::Body | CorsError::NoRules | CorsError::NotAllowed => {
+                let message = "This CORS request is not allowed.";
+                Self::new(S3ErrorCode::AccessForbidden, RefusalKind::Denied, message, &error)
+            }
         }
     }
 }

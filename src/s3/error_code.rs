@@ -34,6 +34,8 @@ macro_rules! codes {
 codes! {
     /// Not permitted.
     AccessDenied = 403,
+    /// No page of this origin may do this.
+    AccessForbidden = 403,
     /// A digest does not fit the body.
     BadDigest = 400,
     /// A bucket of this name belongs to somebody else.

@@ -19,6 +19,7 @@ mod clients;
 mod commit_point;
 mod confused_deputy;
 mod copies;
+mod cors;
 mod demo;
 mod explain;
 mod floods;
