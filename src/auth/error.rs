@@ -31,6 +31,9 @@ pub enum AuthError {
     /// The credential is genuine, but its time is over.
     #[error("the credential has expired")]
     Expired,
+    /// A signed request was not accepted.
+    #[error("the signed request was refused: {0}")]
+    Signature(#[from] SignatureError),
     /// A token cannot be checked now, because its issuer's keys are missing or too old.
     #[error("there are no usable keys of issuer `{issuer}`")]
     KeysUnavailable {
@@ -188,19 +191,30 @@ pub enum ClaimFault {
     Future,
 }
 
+/// Why a request that is signed with SigV4, in its header or its query, was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureError {
+    /// No key has this access key id.
+    #[error("unknown access key id")]
+    UnknownKey,
+    /// A session token that does not go with the access key.
+    #[error("the session token does not go with the access key")]
+    Token,
+}
+
 /// Why authentication cannot be set up from the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// No token and no issuer: nobody could ever be authenticated.
-    #[error("neither an app token nor an issuer is configured")]
+    /// No token, no access key and no issuer: nobody could ever be authenticated.
+    #[error("neither an app token nor an access key nor an issuer is configured")]
     Nothing,
-    /// A name that cannot stand in a principal's name, or `token` as an issuer's.
-    #[error("`{name}` cannot be the name of a token or issuer")]
+    /// A name that cannot stand in a principal's name, or `token` or `key` as an issuer's.
+    #[error("`{name}` cannot be the name of a token, access key or issuer")]
     BadName {
         /// The name.
         name: String,
     },
-    /// Two tokens or two issuers of one name.
+    /// Two tokens, two access keys or two issuers of one name.
     #[error("`{name}` is configured twice")]
     DuplicateName {
         /// The name.
@@ -214,10 +228,18 @@ pub enum SetupError {
         /// Name of the other.
         second: String,
     },
-    /// The digest is that of the empty text.
-    #[error("the secret of token `{name}` is empty")]
+    /// Two access keys with one id.
+    #[error("access keys `{first}` and `{second}` have the same id")]
+    DuplicateKeyId {
+        /// Name of one key.
+        first: String,
+        /// Name of the other.
+        second: String,
+    },
+    /// The secret is the empty text, or the digest that of it.
+    #[error("the secret of `{name}` is empty")]
     EmptySecret {
-        /// Name of the token.
+        /// Name of the token or access key.
         name: String,
     },
     /// An attribute that is set automatically cannot be configured to be something else.

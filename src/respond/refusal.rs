@@ -8,7 +8,7 @@ use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER,
 use http::{HeaderMap, HeaderValue};
 
 use crate::arrival::Oversize;
-use crate::auth::AuthError;
+use crate::auth::{AuthError, SignatureError};
 use crate::base::RequestId;
 use crate::body::Fault;
 use crate::cors::CorsError;
@@ -182,10 +182,26 @@ impl From<AuthError> for Refusal {
                 "This kind of credential is not accepted; use Authorization: Bearer <token>.",
             ),
             AuthError::Invalid(_) => auth(S3ErrorCode::InvalidToken, "The token was not accepted."),
+            AuthError::Signature(error) => error.clone().into(),
             AuthError::Expired => auth(S3ErrorCode::ExpiredToken, "The token has expired."),
             AuthError::KeysUnavailable { .. } => {
                 auth(S3ErrorCode::ServiceUnavailable, "Tokens cannot be verified at the moment. Try again.")
             }
+        }
+    }
+}
+
+impl From<SignatureError> for Refusal {
+    fn from(error: SignatureError) -> Self {
+        let refuse = |code, message: &str| Self::new(code, RefusalKind::Auth, message, &error);
+        match &error {
+            SignatureError::UnknownKey => {
+                refuse(S3ErrorCode::InvalidAccessKeyId, "The access key id does not exist in our records.")
+            }
+            SignatureError::Token => Self {
+                status: StatusCode::FORBIDDEN,
+                ..refuse(S3ErrorCode::InvalidToken, "The session token does not go with the access key.")
+            },
         }
     }
 }

@@ -98,6 +98,8 @@ codes! {
     IncompleteBody = 400,
     /// A fault of the gateway.
     InternalError = 500,
+    /// No key has this access key id.
+    InvalidAccessKeyId = 403,
     /// A parameter or header is not acceptable.
     InvalidArgument = 400,
     /// A bucket name that cannot exist.

@@ -52,7 +52,7 @@ pub fn clients(desk: &mut Desk<'_>, raw: &RawConfig) -> (Settings, KnownClients)
     let mut known = KnownClients { clients: Vec::new(), complete: !excused };
     let tokens = tokens(desk, &token_path, raw_tokens, &mut known);
     let issuers = issuers::issuers(desk, &issuer_path, raw_issuers, &mut known);
-    (Settings { tokens, issuers }, known)
+    (Settings { tokens, issuers, ..Settings::default() }, known)
 }
 
 fn tokens(desk: &mut Desk<'_>, path: &Path, raw: &[RawToken], known: &mut KnownClients) -> Vec<TokenSettings> {
