@@ -6,12 +6,15 @@
 mod browsers;
 mod carry_out;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
 use http::request::Parts;
 use hyper::body::Incoming;
 use tokio::time::Instant;
+
+use browsers::{FormFile, form_delimiter};
 
 use crate::arrival::{Arrival, ConnectionFacts, Framing};
 use crate::audit::record::Decision;
@@ -63,6 +66,10 @@ struct Remains {
     unread: Option<Incoming>,
     upload: Option<Arc<UploadWatch>>,
     passage: Option<Passage>,
+    /// The file of a browser form, whose fields were read.
+    form: Option<FormFile>,
+    /// Whether something of the body was read although nobody was permitted yet.
+    polled: bool,
     /// Checks the chunks of the body, if the client signed them.
     #[allow(dead_code, reason = "branch chunks hands it to the body")]
     chunks: Option<ChunkSigner>,
@@ -80,7 +87,8 @@ impl Gateway {
     pub async fn serve(&self, arrival: Arrival) -> Reply {
         let mut ticket = Box::new(self.auditor.open(&arrival));
         let Arrival { request_id, connection, framing, head, body, .. } = arrival;
-        let mut remains = Remains { unread: Some(body), upload: None, passage: None, chunks: None };
+        let mut remains =
+            Remains { unread: Some(body), upload: None, passage: None, form: None, polled: false, chunks: None };
         let outcome = match Preflight::of(&head) {
             Some(asked) => self.preflight(asked, &head, framing, remains.unread.as_ref(), &mut ticket),
             None => self.carry(&head, framing, connection, &mut remains, &mut ticket).await,
@@ -97,6 +105,9 @@ impl Gateway {
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
         check_framing(framing)?;
+        if let Some(delimiter) = form_delimiter(head) {
+            return Box::pin(self.post_form(delimiter, head, connection, remains, ticket)).await;
+        }
         let Authenticated { caller, chunks } = self.authenticate(head, connection).await?;
         remains.chunks = chunks;
         ticket.note_caller(caller.principal(), caller.scheme().as_str());
@@ -132,17 +143,18 @@ impl Gateway {
             Ok(claim) => self.authenticators.authenticate(claim, head, connection).await,
             Err(error) => Err(error),
         };
-        match outcome {
-            Ok(authenticated) => Ok(authenticated),
-            Err(error @ AuthError::KeysUnavailable { .. }) => Err(error.into()),
-            Err(error) => {
-                match self.limiter.note_failed_authentication(connection.peer.ip(), Instant::now().into_std()) {
-                    Ok(()) => Err(error.into()),
-                    Err(limited) => {
-                        let reason = format!("{limited}: {error}");
-                        Err(Refusal { reason, ..limited.into() })
-                    }
-                }
+        outcome.map_err(|error| self.refuse_caller(error, connection.peer.ip()))
+    }
+
+    fn refuse_caller(&self, error: AuthError, peer: IpAddr) -> Refusal {
+        if matches!(error, AuthError::KeysUnavailable { .. }) {
+            return error.into();
+        }
+        match self.limiter.note_failed_authentication(peer, Instant::now().into_std()) {
+            Ok(()) => error.into(),
+            Err(limited) => {
+                let reason = format!("{limited}: {error}");
+                Refusal { reason, ..limited.into() }
             }
         }
     }
@@ -266,7 +278,7 @@ impl Gateway {
             return false;
         }
         // A client that waits for 100 must not get it now: polling the body would send it.
-        if !head.headers.contains_key(http::header::EXPECT) {
+        if remains.polled || !head.headers.contains_key(http::header::EXPECT) {
             linger(body, self.body_limits.linger);
         }
         true

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::auth::key_fetch::KeyFetchError;
+use crate::auth::post_policy::PolicyError;
 use crate::dial::DialError;
 
 /// Why a request has no [`Caller`](crate::auth::Caller).
@@ -34,6 +35,9 @@ pub enum AuthError {
     /// A signed request was not accepted.
     #[error("the signed request was refused: {0}")]
     Signature(#[from] SignatureError),
+    /// The policy of a browser form was not accepted.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// A token cannot be checked now, because its issuer's keys are missing or too old.
     #[error("there are no usable keys of issuer `{issuer}`")]
     KeysUnavailable {
@@ -55,6 +59,8 @@ pub enum CredentialKind {
     Presigned,
     /// `Signature` and `AWSAccessKeyId` in the query.
     PresignedV2,
+    /// `Signature` and `AWSAccessKeyId` in a browser form.
+    FormV2,
     /// `Authorization: Basic …`.
     Basic,
     /// Another authentication scheme.
@@ -69,6 +75,7 @@ impl std::fmt::Display for CredentialKind {
             Self::SigV2Header => "SigV2 header",
             Self::Presigned => "SigV4 query",
             Self::PresignedV2 => "SigV2 query",
+            Self::FormV2 => "SigV2 form",
             Self::Basic => "basic",
             Self::Other => "other",
         })

@@ -13,6 +13,7 @@ pub mod jwks;
 pub mod jwt;
 mod key_fetch;
 mod key_set;
+pub mod post_policy;
 pub mod settings;
 pub mod strict_json;
 
@@ -24,6 +25,7 @@ pub use error::{
 pub use jwks::CacheTimes;
 pub use key_fetch::KeyFetchError;
 pub use key_set::KeySetFault;
+pub use post_policy::{LengthRange, PolicyError, PostPolicy};
 pub use settings::{
     AccessKeySettings, IssuerSettings, KeySource, Settings, SigningSettings, TokenSettings, UnsignedPayload,
 };
@@ -49,6 +51,7 @@ pub struct Authenticators {
     tokens: AppTokens,
     keys: AccessKeys,
     issuers: Issuers,
+    signing: SigningSettings,
     clock: Arc<dyn Clock>,
 }
 
@@ -80,12 +83,12 @@ impl Authenticators {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_times(settings: Settings, clock: Arc<dyn Clock>, times: CacheTimes) -> Result<Self, SetupError> {
-        let Settings { tokens, issuers, access_keys, signing: _ } = settings;
+        let Settings { tokens, issuers, access_keys, signing } = settings;
         if tokens.is_empty() && issuers.is_empty() && access_keys.is_empty() {
             return Err(SetupError::Nothing);
         }
         let (tokens, keys) = (AppTokens::new(tokens)?, AccessKeys::new(access_keys)?);
-        Ok(Self { tokens, keys, issuers: Issuers::new(issuers, times)?, clock })
+        Ok(Self { tokens, keys, issuers: Issuers::new(issuers, times)?, signing, clock })
     }
 
     /// Checks the credential of a request that came in over `connection`.
@@ -104,6 +107,18 @@ impl Authenticators {
         match claim {
             Claim::Bearer(secret) => Ok(Authenticated { caller: self.bearer(&secret, address)?, chunks: None }),
         }
+    }
+
+    /// Checks who has signed the policy of a browser form. What the policy says of the form is for [`PostPolicy::check`].
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`], or [`AuthError::Policy`].
+    pub fn authenticate_form(
+        &self,
+        fields: post_policy::Fields<'_>,
+        address: IpAddr,
+    ) -> Result<(Caller, PostPolicy), AuthError> {
+        post_policy::authenticate(fields, &self.keys, &self.signing, self.clock.now(), address)
     }
 
     /// An app token may look like anything, so it is looked up first. A secret of ours never verifies a JWT, nor the reverse.

@@ -7,6 +7,7 @@
 pub mod chunk_decode;
 pub mod chunk_encode;
 pub mod digest_check;
+pub mod form_decode;
 pub mod holdback;
 pub mod length_guard;
 pub mod linger;
@@ -82,6 +83,9 @@ pub enum Fault {
     /// The `aws-chunked` framing is broken.
     #[error("aws-chunked framing: {0}")]
     Chunk(&'static str),
+    /// A browser form does not end as it should.
+    #[error("the form is not well-formed: {0}")]
+    Form(&'static str),
     /// The client went away, or broke HTTP framing.
     #[error("the client broke off the upload")]
     ClientGone,

@@ -208,7 +208,12 @@ impl Gateway {
         ticket: &mut Ticket,
     ) -> Result<UploadBody, Refusal> {
         let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
+        let form = remains.form.take();
+        let terms = form.as_ref().map_or_else(|| terms.clone(), |form| form.narrow(terms.clone()));
         let mut body = UploadBody::attach(admission.upload(), terms, source, self.body_limits);
+        if let Some(form) = form {
+            form.begin(&mut body);
+        }
         if let Some(meter) = remains.upload_meter() {
             body.throttle(Throttle::new(meter));
         }

@@ -32,6 +32,20 @@ macro_rules! codes {
 }
 
 codes! {
+    /// A form whose body cannot be read.
+    MalformedPOSTRequest = 400,
+    /// A form without a file, or with several.
+    IncorrectNumberOfFilesInPostRequest = 400,
+    /// More than 20 KB of fields before the file of a form.
+    MaxPostPreDataLengthExceeded = 400,
+    /// A form without a key.
+    UserKeyMustBeSpecified = 400,
+    /// Signed too early or too late.
+    RequestTimeTooSkewed = 403,
+    /// The signature is not the right one.
+    SignatureDoesNotMatch = 403,
+    /// A policy of a form that cannot be read.
+    InvalidPolicyDocument = 400,
     /// Not permitted.
     AccessDenied = 403,
     /// No page of this origin may do this.
