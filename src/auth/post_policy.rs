@@ -5,19 +5,18 @@
 //! Source: S3 API reference, "Authenticating requests in browser-based uploads using POST" and "POST policy".
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use subtle::ConstantTimeEq;
 
 use crate::auth::access_keys::AccessKeys;
 use crate::auth::error::{AuthError, CredentialKind};
-use crate::auth::settings::SigningSettings;
+use crate::auth::sigv4::SignatureCheck;
 use crate::auth::{Caller, strict_json};
 use crate::base::UtcInstant;
-use crate::sigv4::{AmzDate, SigningKey};
+use crate::sigv4::authorization::ALGORITHM;
+use crate::sigv4::{AmzDate, Credential};
 
 /// Fields that no condition has to cover, besides those that begin with `x-ignore-`.
 const EXEMPT: &[&str] = &["policy", "x-amz-signature", "file"];
@@ -31,18 +30,6 @@ pub enum PolicyError {
     /// A field of the credential is missing, or cannot be read.
     #[error("the field `{0}` is missing or malformed")]
     Field(&'static str),
-    /// The credential scope names another day, region, service or end.
-    #[error("the credential scope does not fit: {0}")]
-    Scope(&'static str),
-    /// Signed in the future. The clock of the signer is the usual cause.
-    #[error("the form was signed {seconds} s in the future")]
-    Future {
-        /// How far.
-        seconds: i64,
-    },
-    /// The signature is not that of the policy.
-    #[error("the signature does not fit the policy")]
-    Signature,
     /// The policy is not a document of its kind.
     #[error("the policy cannot be read: {0}")]
     Document(&'static str),
@@ -58,20 +45,20 @@ pub enum PolicyError {
 }
 
 /// What a form shows: a policy, and who has signed it.
-struct Signed<'a> {
-    policy: &'a str,
-    access_key_id: &'a str,
-    region: &'a str,
-    date: UtcInstant,
-    signature: &'a str,
-    token: Option<&'a str>,
+pub(in crate::auth) struct SignedPolicy<'a> {
+    /// Base64, exactly as it came.
+    pub(in crate::auth) policy: &'a str,
+    pub(in crate::auth) credential: Credential,
+    pub(in crate::auth) date: AmzDate,
+    pub(in crate::auth) session_token: Option<&'a str>,
+    pub(in crate::auth) signature: &'a str,
 }
 
 fn get<'a>(fields: Fields<'a>, name: &str) -> Option<&'a str> {
     fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
-impl<'a> Signed<'a> {
+impl<'a> SignedPolicy<'a> {
     fn read(fields: Fields<'a>) -> Result<Self, AuthError> {
         let has = |name: &str| get(fields, name).is_some();
         let (v2, v4) = (has("awsaccesskeyid") || has("signature"), has("x-amz-signature") || has("x-amz-credential"));
@@ -82,41 +69,22 @@ impl<'a> Signed<'a> {
             (false, true) => {}
         }
         let field = |name: &'static str| get(fields, name).ok_or(PolicyError::Field(name));
-        if field("x-amz-algorithm")? != "AWS4-HMAC-SHA256" {
+        if field("x-amz-algorithm")? != ALGORITHM {
             return Err(PolicyError::Field("x-amz-algorithm").into());
         }
-        let timestamp = field("x-amz-date")?;
-        let date = amz_date(timestamp).ok_or(PolicyError::Field("x-amz-date"))?;
-        let credential: Vec<&str> = field("x-amz-credential")?.split('/').collect();
-        let &[access_key_id, day, region, service, end] = credential.as_slice() else {
-            return Err(PolicyError::Field("x-amz-credential").into());
-        };
-        if day != &timestamp[..8] {
-            return Err(PolicyError::Scope("its day is not that of x-amz-date").into());
-        }
-        if service != crate::sigv4::key::SERVICE || end != "aws4_request" {
-            return Err(PolicyError::Scope("it does not end with /s3/aws4_request").into());
-        }
-        let signature = field("x-amz-signature")?;
-        let (policy, token) = (field("policy")?, get(fields, "x-amz-security-token"));
-        Ok(Self { policy, access_key_id, region, date, signature, token })
-    }
-
-    fn check_date(&self, settings: &SigningSettings, now: UtcInstant) -> Result<(), PolicyError> {
-        let ahead = self.date.as_second() - now.as_second();
-        let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-        if ahead > seconds(settings.clock_skew) {
-            return Err(PolicyError::Future { seconds: ahead });
-        }
-        if -ahead > seconds(settings.presigned_expiry) { Err(PolicyError::Expired) } else { Ok(()) }
+        let date = AmzDate::parse(field("x-amz-date")?).ok_or(PolicyError::Field("x-amz-date"))?;
+        let credential = Credential::parse(field("x-amz-credential")?)
+            .ok()
+            .filter(|credential| credential.check_service().is_ok())
+            .ok_or(PolicyError::Field("x-amz-credential"))?;
+        let (policy, signature) = (field("policy")?, field("x-amz-signature")?);
+        Ok(Self { policy, credential, date, session_token: get(fields, "x-amz-security-token"), signature })
     }
 }
 
-/// `YYYYMMDD'T'HHMMSS'Z'` and nothing else.
-fn amz_date(text: &str) -> Option<UtcInstant> {
-    let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
-    let instant = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
-    (AmzDate::new(instant).timestamp == text).then_some(instant)
+/// The access key id that a form names, for the audit record: nobody has shown anything yet.
+pub fn access_key_id(fields: Fields<'_>) -> Option<String> {
+    Credential::parse(get(fields, "x-amz-credential")?).ok().map(|credential| credential.access_key_id)
 }
 
 /// Checks who has signed the policy of a form, and that its time is not over.
@@ -126,20 +94,12 @@ fn amz_date(text: &str) -> Option<UtcInstant> {
 pub(in crate::auth) fn authenticate(
     fields: Fields<'_>,
     keys: &AccessKeys,
-    settings: &SigningSettings,
+    signatures: &SignatureCheck,
     now: UtcInstant,
     address: IpAddr,
 ) -> Result<(Caller, PostPolicy), AuthError> {
-    let signed = Signed::read(fields)?;
-    if !settings.regions.is_empty() && !settings.regions.iter().any(|region| region == signed.region) {
-        return Err(PolicyError::Scope("its region is not one of the gateway's").into());
-    }
-    signed.check_date(settings, now)?;
-    let holder = keys.find(signed.access_key_id, signed.token, now)?;
-    let expected = SigningKey::derive(&holder.secret, signed.region, &AmzDate::new(signed.date)).sign(signed.policy);
-    if !bool::from(expected.as_bytes().ct_eq(signed.signature.as_bytes())) {
-        return Err(PolicyError::Signature.into());
-    }
+    let signed = SignedPolicy::read(fields)?;
+    let holder = signatures.policy(&signed, keys, now)?;
     let policy = PostPolicy::parse(signed.policy)?;
     if now >= policy.expiration {
         return Err(PolicyError::Expired.into());

@@ -14,6 +14,7 @@ mod problem;
 mod raw;
 mod raw_cors;
 mod raw_output;
+mod raw_signing;
 mod reference;
 mod resolve;
 mod schema;

@@ -18,7 +18,7 @@ use super::{Gateway, Remains, check_clear_text, check_framing, internal, note_de
 use crate::arrival::{ConnectionFacts, Framing};
 use crate::audit::Ticket;
 use crate::audit::record::Decision;
-use crate::auth::{AuthError, Caller, Claim, LengthRange, PostPolicy};
+use crate::auth::{AuthError, Caller, Claim, LengthRange, PostPolicy, post_policy};
 use crate::body::form_decode::FormDecode;
 use crate::body::{Fault, UploadBody};
 use crate::cors::{CorsError, Preflight};
@@ -118,6 +118,9 @@ impl Gateway {
         // In a block, so that the fields are gone while the file passes.
         let (permit, success) = {
             PostObject::name_file(&mut fields)?;
+            if let Some(id) = post_policy::access_key_id(fields.all()) {
+                ticket.note_access_key(&id);
+            }
             let (caller, policy) = self.authenticate_form(&fields, connection.peer.ip())?;
             ticket.note_caller(caller.principal(), caller.scheme().as_str());
             let object = PostObject::read(&fields, &bucket)?;

@@ -46,18 +46,8 @@ impl From<PostObjectError> for Refusal {
 
 impl From<PolicyError> for Refusal {
     fn from(error: PolicyError) -> Self {
-        let auth = |code, message: String| Self::new(code, RefusalKind::Auth, message, &error);
         match &error {
             PolicyError::Field(_) => Self::client(S3ErrorCode::InvalidArgument, &error),
-            PolicyError::Scope(_) => auth(S3ErrorCode::AccessDenied, format!("Invalid according to Policy: {error}.")),
-            PolicyError::Future { .. } => auth(
-                S3ErrorCode::RequestTimeTooSkewed,
-                "The difference between the time of the signature and the current time is too large.".to_owned(),
-            ),
-            PolicyError::Signature => auth(
-                S3ErrorCode::SignatureDoesNotMatch,
-                "The signature of the policy is not the one that the key and the policy give.".to_owned(),
-            ),
             PolicyError::Document(_) => Self::client(S3ErrorCode::InvalidPolicyDocument, &error),
             PolicyError::Expired | PolicyError::Condition(_) | PolicyError::Uncovered(_) => {
                 let message = format!("Invalid according to Policy: {error}");

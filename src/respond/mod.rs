@@ -8,6 +8,7 @@ pub mod local;
 pub mod posted;
 pub mod refusal;
 pub mod relay;
+mod signatures;
 
 pub use body::{AnswerBody, Reply};
 pub use refusal::{Refusal, RefusalKind};

@@ -40,16 +40,16 @@ codes! {
     MaxPostPreDataLengthExceeded = 400,
     /// A form without a key.
     UserKeyMustBeSpecified = 400,
-    /// Signed too early or too late.
-    RequestTimeTooSkewed = 403,
-    /// The signature is not the right one.
-    SignatureDoesNotMatch = 403,
     /// A policy of a form that cannot be read.
     InvalidPolicyDocument = 400,
     /// Not permitted.
     AccessDenied = 403,
     /// No page of this origin may do this.
     AccessForbidden = 403,
+    /// The `Authorization` header cannot be read.
+    AuthorizationHeaderMalformed = 400,
+    /// The signature of a presigned URL cannot be read.
+    AuthorizationQueryParametersError = 400,
     /// A digest does not fit the body.
     BadDigest = 400,
     /// A bucket of this name belongs to somebody else.
@@ -164,6 +164,10 @@ codes! {
     RequestHeaderSectionTooLarge = 431,
     /// The upload was too slow.
     RequestTimeout = 400,
+    /// The clock of the client differs too much.
+    RequestTimeTooSkewed = 403,
+    /// The signature is not that of the request.
+    SignatureDoesNotMatch = 403,
     /// The declared SHA-256 does not fit the body.
     XAmzContentSHA256Mismatch = 400,
     /// Try again, later and slower.
