@@ -89,14 +89,18 @@ impl Gateway {
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
         check_framing(framing)?;
-        let Authenticated { caller, chunks } = self.authenticate(head, connection).await?;
+        let Authenticated { caller, chunks, presigned } = self.authenticate(head, connection, ticket).await?;
         remains.chunks = chunks;
+        let head = presigned.as_ref().map_or(head, |request| &request.head);
         ticket.note_caller(caller.principal(), caller.scheme().as_str());
         // In a block, which ends before anything is waited for: what lives across that is kept and copied with every request.
         let permit = {
             let mut call = identify(head, &self.buckets)
                 .inspect_err(|error| note_unidentified(ticket, head, &self.buckets, error))
                 .map_err(|error| self.hide_bucket(error, &caller))?;
+            if let Some(presigned) = &presigned {
+                call.headers.need_allow(&presigned.added);
+            }
             ticket.note_call(&call);
             if call.operation == Operation::DeleteObjects {
                 call = Box::pin(self.complete(call, &caller, remains, ticket)).await?;
@@ -119,9 +123,19 @@ impl Gateway {
     }
 
     /// Establishes who asks. Failures are counted for the address, but for those that are the gateway's own.
-    async fn authenticate(&self, head: &Parts, connection: ConnectionFacts) -> Result<Authenticated, Refusal> {
+    async fn authenticate(
+        &self,
+        head: &Parts,
+        connection: ConnectionFacts,
+        ticket: &mut Ticket,
+    ) -> Result<Authenticated, Refusal> {
         let outcome = match Claim::parse(head) {
-            Ok(claim) => self.authenticators.authenticate(claim, head, connection).await,
+            Ok(claim) => {
+                if let Some(id) = claim.access_key_id() {
+                    ticket.note_access_key(id);
+                }
+                self.authenticators.authenticate(claim, head, connection).await
+            }
             Err(error) => Err(error),
         };
         match outcome {

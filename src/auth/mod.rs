@@ -13,7 +13,9 @@ pub mod jwks;
 pub mod jwt;
 mod key_fetch;
 mod key_set;
+mod presigned;
 pub mod settings;
+mod sigv4;
 pub mod strict_json;
 
 pub use caller::{Attributes, Caller, Scheme};
@@ -24,6 +26,7 @@ pub use error::{
 pub use jwks::CacheTimes;
 pub use key_fetch::KeyFetchError;
 pub use key_set::KeySetFault;
+pub use presigned::PresignedRequest;
 pub use settings::{
     AccessKeySettings, IssuerSettings, KeySource, Settings, SigningSettings, TokenSettings, UnsignedPayload,
 };
@@ -38,16 +41,18 @@ use http::request::Parts;
 use tokio::task::JoinSet;
 
 use crate::arrival::ConnectionFacts;
-use crate::base::{Clock, Secret};
+use crate::base::{Clock, Secret, UtcInstant};
 use crate::sigv4::ChunkSigner;
 use access_keys::AccessKeys;
 use app_token::AppTokens;
 use jwt::Issuers;
+use sigv4::SignatureCheck;
 
 /// Everything that can authenticate a request.
 pub struct Authenticators {
     tokens: AppTokens,
     keys: AccessKeys,
+    signatures: SignatureCheck,
     issuers: Issuers,
     clock: Arc<dyn Clock>,
 }
@@ -59,6 +64,8 @@ pub struct Authenticated {
     pub caller: Caller,
     /// Checks the chunks of the body: there if the request was signed in its header, with `x-amz-content-sha256` for signed chunks.
     pub chunks: Option<ChunkSigner>,
+    /// The request that a presigned URL stands for; later stages read this instead.
+    pub presigned: Option<PresignedRequest>,
 }
 
 /// The tasks that keep key sets fresh. Dropping them ends them.
@@ -80,12 +87,13 @@ impl Authenticators {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_times(settings: Settings, clock: Arc<dyn Clock>, times: CacheTimes) -> Result<Self, SetupError> {
-        let Settings { tokens, issuers, access_keys, signing: _ } = settings;
+        let Settings { tokens, issuers, access_keys, signing } = settings;
         if tokens.is_empty() && issuers.is_empty() && access_keys.is_empty() {
             return Err(SetupError::Nothing);
         }
         let (tokens, keys) = (AppTokens::new(tokens)?, AccessKeys::new(access_keys)?);
-        Ok(Self { tokens, keys, issuers: Issuers::new(issuers, times)?, clock })
+        let signatures = SignatureCheck::new(signing);
+        Ok(Self { tokens, keys, signatures, issuers: Issuers::new(issuers, times)?, clock })
     }
 
     /// Checks the credential of a request that came in over `connection`.
@@ -100,15 +108,19 @@ impl Authenticators {
         head: &Parts,
         connection: ConnectionFacts,
     ) -> Result<Authenticated, AuthError> {
-        let address = connection.peer.ip();
+        let now = self.clock.now();
         match claim {
-            Claim::Bearer(secret) => Ok(Authenticated { caller: self.bearer(&secret, address)?, chunks: None }),
+            Claim::Bearer(secret) => {
+                let caller = self.bearer(&secret, connection.peer.ip(), now)?;
+                Ok(Authenticated { caller, chunks: None, presigned: None })
+            }
+            Claim::SigV4Header(signed) => self.signatures.header(&signed, head, connection, &self.keys, now),
+            Claim::Presigned(query) => self.signatures.presigned(&query, head, connection, &self.keys, now),
         }
     }
 
     /// An app token may look like anything, so it is looked up first. A secret of ours never verifies a JWT, nor the reverse.
-    fn bearer(&self, secret: &Secret, address: IpAddr) -> Result<Caller, AuthError> {
-        let now = self.clock.now();
+    fn bearer(&self, secret: &Secret, address: IpAddr, now: UtcInstant) -> Result<Caller, AuthError> {
         match self.tokens.authenticate(secret, address, now) {
             Err(AuthError::Invalid(InvalidReason::UnknownToken)) if jwt::looks_like_jwt(secret.expose()) => {
                 self.issuers.authenticate(secret.expose(), address, now)

@@ -8,7 +8,7 @@ use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER,
 use http::{HeaderMap, HeaderValue};
 
 use crate::arrival::Oversize;
-use crate::auth::{AuthError, SignatureError};
+use crate::auth::AuthError;
 use crate::base::RequestId;
 use crate::body::Fault;
 use crate::limits::{LimitError, Limited};
@@ -145,7 +145,7 @@ impl Refusal {
 }
 
 /// Error texts of stages are lower case without full stop; a client reads a sentence.
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}.", characters.as_str())
@@ -186,21 +186,6 @@ impl From<AuthError> for Refusal {
             AuthError::KeysUnavailable { .. } => {
                 auth(S3ErrorCode::ServiceUnavailable, "Tokens cannot be verified at the moment. Try again.")
             }
-        }
-    }
-}
-
-impl From<SignatureError> for Refusal {
-    fn from(error: SignatureError) -> Self {
-        let refuse = |code, message: &str| Self::new(code, RefusalKind::Auth, message, &error);
-        match &error {
-            SignatureError::UnknownKey => {
-                refuse(S3ErrorCode::InvalidAccessKeyId, "The access key id does not exist in our records.")
-            }
-            SignatureError::Token => Self {
-                status: StatusCode::FORBIDDEN,
-                ..refuse(S3ErrorCode::InvalidToken, "The session token does not go with the access key.")
-            },
         }
     }
 }

@@ -34,6 +34,10 @@ macro_rules! codes {
 codes! {
     /// Not permitted.
     AccessDenied = 403,
+    /// The `Authorization` header cannot be read.
+    AuthorizationHeaderMalformed = 400,
+    /// The signature of a presigned URL cannot be read.
+    AuthorizationQueryParametersError = 400,
     /// A digest does not fit the body.
     BadDigest = 400,
     /// A bucket of this name belongs to somebody else.
@@ -148,6 +152,10 @@ codes! {
     RequestHeaderSectionTooLarge = 431,
     /// The upload was too slow.
     RequestTimeout = 400,
+    /// The clock of the client differs too much.
+    RequestTimeTooSkewed = 403,
+    /// The signature is not that of the request.
+    SignatureDoesNotMatch = 403,
     /// The declared SHA-256 does not fit the body.
     XAmzContentSHA256Mismatch = 400,
     /// The signature of the request, or of a chunk of it, does not fit.
