@@ -35,6 +35,7 @@ mod objects;
 mod oidc;
 mod paginators;
 mod payload_forms;
+mod post_forms;
 mod properties;
 mod rate_limits;
 mod reads;
