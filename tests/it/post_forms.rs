@@ -158,6 +158,9 @@ async fn f01_f05_a_form_that_is_not_what_was_signed_is_refused() {
         ),
     ];
     refused(&gateway, &recorder, forms).await;
+    // F13: a cookie is no credential.
+    let cookie = form().without("x-amz-signature").without("x-amz-credential").header("cookie", "session=1");
+    refused(&gateway, &recorder, vec![(cookie, 401, "AccessDenied")]).await;
     assert!(form().field("x-ignore-this", "1").send(&gateway).await.status == 204);
 }
 
@@ -211,6 +214,8 @@ async fn d22_d23_d24_fields_need_the_rights_of_the_headers_that_they_stand_for()
         (with("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"), 400, "InvalidArgument"),
         (with("x-amz-unknown", "1"), 400, "InvalidArgument"),
         (with("content-encoding", "aws-chunked"), 400, "InvalidArgument"),
+        (with("content-md5", "AAAAAAAAAAAAAAAAAAAAAA=="), 400, "BadDigest"),
+        (with("x-amz-checksum-crc32", "AAAAAA=="), 400, "BadDigest"),
     ];
     refused(&gateway, &recorder, forms).await;
     let (recorder, gateway) = before_recorder(RULES).await;
@@ -227,7 +232,7 @@ async fn f10_f04_forms_that_are_too_much_or_have_two_readings_are_refused() {
     let many = (0..101).fold(form(), |form, n| form.field(&format!("x-ignore-{n}"), ""));
     let mut other_boundary = form();
     other_boundary.headers.push(("content-type".to_owned(), "multipart/form-data; boundary=x".to_owned()));
-    let forms = vec![
+    let forms = [
         (many, 400, "MaxPostPreDataLengthExceeded"),
         (form().field("x-ignore-me", &"v".repeat(21_000)), 400, "MaxPostPreDataLengthExceeded"),
         // Two media types: no form, and no credential.
