@@ -35,6 +35,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
     let domains = listen::domains(desk, raw);
     let pass_through = upstreams::pass_through(desk, raw, &upstreams, &buckets);
     let (auth, known) = clients::clients(desk, raw);
+    access_keys::check_loops(desk, &auth.access_keys, upstreams.iter().flatten());
     let bucket_path = Path::top().key("buckets");
     let world = rules::World {
         clients: &known,
