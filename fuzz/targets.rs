@@ -29,7 +29,7 @@ use countersign::s3::{
     delete_objects, identify, range, tagging,
 };
 use countersign::sigv4::chunk::EMPTY_SHA256;
-use countersign::sigv4::{AmzDate, ChunkSigner, SigningKey};
+use countersign::sigv4::{AmzDate, ChunkSigner, PresignedQuery, Received, SignedHead, SignedHeaders, SigningKey};
 use http::request::Parts;
 
 /// A target by its name.
@@ -43,6 +43,9 @@ pub const TARGETS: &[Fuzzed] = &[
     ("headers", headers),
     ("framing", framing),
     ("claim", claim),
+    ("authorization", authorization),
+    ("presigned_query", presigned_query),
+    ("canonical_request", canonical_request),
     ("jwt_json", jwt_json),
     ("xml", xml),
     ("complete_upload", complete),
@@ -197,6 +200,74 @@ fn claim(data: &[u8]) {
             "{token:?}"
         );
         assert_eq!(head.headers.get_all(http::header::AUTHORIZATION).iter().count(), 1);
+    }
+}
+
+fn check_signed(signed: &SignedHead) {
+    let names: Vec<&str> = signed.signed_headers.names().collect();
+    assert!(
+        names.len() <= 100 && names.contains(&"host") && names.windows(2).all(|pair| pair[0] < pair[1]),
+        "{names:?}"
+    );
+    let credential = &signed.credential;
+    let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
+    assert!(plain(&credential.access_key_id) && credential.access_key_id.len() <= 128, "{credential:?}");
+    assert!(plain(&credential.region) && plain(&credential.service) && credential.day.len() == 8, "{credential:?}");
+}
+
+fn authorization(data: &[u8]) {
+    let Some(signed) = text(data).and_then(|text| SignedHead::parse(text).ok()) else { return };
+    check_signed(&signed);
+    let countersign::sigv4::Credential { access_key_id, day, region, service } = &signed.credential;
+    let (names, signature) = (signed.signed_headers.as_str(), &signed.signature);
+    let written = format!(
+        "Signature={signature},SignedHeaders={names},Credential={access_key_id}/{day}/{region}/{service}/aws4_request"
+    );
+    assert_eq!(SignedHead::parse(&written).as_ref(), Ok(&signed), "{written}");
+}
+
+fn presigned_query(data: &[u8]) {
+    let Some(query) = text(data).and_then(|text| PresignedQuery::parse(text).ok()) else { return };
+    check_signed(&query.signed);
+    assert!((1..=604_800).contains(&query.expires.as_secs()));
+    assert!(query.headers.iter().all(|(name, _)| name.starts_with("x-amz-") && *name == name.to_ascii_lowercase()));
+    // Nothing of the credential goes on: not for this reader of queries either.
+    for (name, _) in parse_query(&query.rest).unwrap_or_default() {
+        assert!(!name.to_ascii_lowercase().starts_with("x-amz-"), "{}", query.rest);
+    }
+}
+
+/// What is verified says the same as what the rules read: a target that is read and written anew has the same canonical form.
+fn canonical_request(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let mut lines = text.lines();
+    let target = lines.next().unwrap_or_default();
+    let mut headers = http::HeaderMap::new();
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        let (Ok(name), Ok(value)) = (http::HeaderName::try_from(name), http::HeaderValue::try_from(value)) else {
+            return;
+        };
+        headers.append(name, value);
+    }
+    let mut names: Vec<&str> = headers.keys().map(http::HeaderName::as_str).filter(|name| *name != "host").collect();
+    names.push("host");
+    names.sort_unstable();
+    let Ok(signed) = SignedHeaders::parse(&names.join(";")) else { return };
+    let hash = |path: &str, query: &str| {
+        let request = Received { method: "GET", path, query, host: "gw", headers: &headers };
+        request.canonical_hash(&signed, "UNSIGNED-PAYLOAD").expect("every header is there")
+    };
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let found = hash(path, query);
+    let Ok(read) = Target::parse(path, Some(query)) else { return };
+    let (Some(key), false) = (&read.key, read.bucket.contains('/')) else { return };
+    let path = format!("/{}/{}", encode_query(&read.bucket), encode_path(key));
+    let mut pairs: Vec<String> =
+        read.query.iter().map(|(name, value)| format!("{}={}", encode_query(name), encode_query(value))).collect();
+    pairs.reverse();
+    if !read.query.iter().any(|(name, _)| name == "X-Amz-Signature") {
+        assert_eq!(hash(&path, &pairs.join("&")), found, "{target}");
+        assert_ne!(hash(&format!("{path}/"), &pairs.join("&")), found, "{target}");
     }
 }
 

@@ -28,7 +28,7 @@ pub use jwks::CacheTimes;
 pub use key_fetch::KeyFetchError;
 pub use key_set::KeySetFault;
 pub use post_policy::{LengthRange, PolicyError, PostPolicy};
-pub use presigned::PresignedRequest;
+pub use presigned::{PresignedRequest, REPRESENTATION};
 pub use settings::{
     AccessKeySettings, IssuerSettings, KeySource, Settings, SigningSettings, TokenSettings, UnsignedPayload,
 };

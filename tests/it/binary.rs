@@ -49,6 +49,20 @@ fn hash_of(secret: &str) -> String {
 }
 
 #[tokio::test]
+async fn access_key_prints_an_id_a_secret_and_the_lines_for_them() {
+    let done = run(&["access-key", "etl-2.x"], &[]).await;
+    let out = text(&done.stdout);
+    assert_eq!((done.status.code(), done.stderr.len()), (Some(0), 0));
+    let after = |label: &str| out.lines().find_map(|line| line.strip_prefix(label)).unwrap().trim().to_owned();
+    let (id, secret) = (after("access key id:"), after("secret access key:"));
+    assert_eq!((id.len(), secret.len()), (20, 40), "{out}");
+    assert_eq!(out.matches(&secret).count(), 1, "the secret does not stand in the configuration:\n{out}");
+    let lines = format!("    - name: etl-2.x\n      id: {id}\n      secret: env:COUNTERSIGN_KEY_ETL_2_X");
+    assert!(out.contains(&lines), "{out}");
+    assert_eq!(run(&["access-key", "no name"], &[]).await.status.code(), Some(1));
+}
+
+#[tokio::test]
 async fn token_prints_a_secret_and_the_hash_that_belongs_to_it() {
     let mut secrets = Vec::new();
     for _ in 0..2 {

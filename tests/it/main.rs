@@ -42,6 +42,7 @@ mod reads;
 mod refusals_midway;
 mod secrets;
 mod shutdown;
+mod sigv4;
 mod slow_stores;
 mod soak;
 mod store_lies;

@@ -37,6 +37,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
     let pass_through = upstreams::pass_through(desk, raw, &upstreams, &buckets);
     let cors = cors::cors(desk, raw);
     let (auth, known) = clients::clients(desk, raw);
+    access_keys::check_loops(desk, &auth.access_keys, upstreams.iter().flatten());
     let bucket_path = Path::top().key("buckets");
     let world = rules::World {
         clients: &known,

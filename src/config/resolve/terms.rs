@@ -13,6 +13,7 @@ use super::desk::Desk;
 use super::rates::rates;
 use super::rules::each;
 use super::values::size;
+use crate::auth::REPRESENTATION;
 use crate::rules::settings::Terms;
 use crate::s3::headers::{Disposition, disposition};
 use crate::s3::operation::{Body, Level, Operation, OperationSpec};
@@ -265,7 +266,7 @@ fn check_allowed(desk: &mut Desk<'_>, path: &Path, name: &HeaderName) {
             format!("`{name}` cannot be allowed"),
             "the gateway reads it or makes its own; it is never passed on",
         );
-    } else if found.contains(&Disposition::NeedsAllow) {
+    } else if found.contains(&Disposition::NeedsAllow) || REPRESENTATION.contains(name) {
     } else if let Some(Disposition::NeedsAction(action)) =
         found.iter().find(|one| matches!(one, Disposition::NeedsAction(_)))
     {

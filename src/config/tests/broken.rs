@@ -219,6 +219,82 @@ fn tokens() {
 }
 
 #[test]
+fn access_keys() {
+    let key = |text: &str| format!("  access_keys:\n    - {text}\n  issuers:");
+    let check_keys = |cases: &[(&str, &[Expected<'_>])]| {
+        for (text, expected) in cases {
+            assert_problems(&edited("  issuers:", &key(text)), &references(), expected);
+        }
+    };
+    check_keys(&[
+        ("{ id: CSAK1, secret: env:SECRET }", &[(16, "the key `name` is missing", "")]),
+        ("{ name: etl, secret: env:SECRET }", &[(16, "the key `id` is missing", "countersign access-key")]),
+        ("{ name: etl, id: CSAK1 }", &[(16, "the key `secret` is missing", "env:NAME")]),
+        (
+            "{ name: etl, id: CSAK1, secret: s3cr3t-0f-an-access-key }",
+            &[(16, "must not stand in the file", "env:NAME")],
+        ),
+        ("{ name: etl, id: CSAK1, secret: env:SHORT }", &[(16, "less than 20 characters", "countersign access-key")]),
+        ("{ name: etl, id: CSAK1, secret: env:NOPE }", &[(16, "NOPE is not set", "")]),
+        ("{ name: etl, id: a/b, secret: env:SECRET }", &[(16, "cannot be an access key id", "3 to 128")]),
+        ("{ name: etl, id: ab, secret: env:SECRET }", &[(16, "cannot be an access key id", "")]),
+        ("{ name: e l, id: CSAK1, secret: env:SECRET }", &[(16, "cannot be a name", "")]),
+        ("{ name: etl, id: CSAK1, secret: env:SECRET, expires: soon }", &[(16, "not an instant", "")]),
+        (
+            "{ name: etl, id: CSAK1, secret: env:SECRET, attributes: { key: x } }",
+            &[(16, "the attribute `key` is set by the gateway", "")],
+        ),
+        (
+            "{ name: etl, id: CSAK1, secret: env:SECRET }\n    - { name: etl, id: CSAK1, secret: env:SECRET }",
+            &[(17, "this name is there already", ""), (17, "`etl` has the same id", "countersign access-key")],
+        ),
+    ]);
+    check(&[
+        ("who: { tokens: [ci] }", "who: { keys: [ci] }", &[(23, "there is no access key `ci`", "defined are")]),
+        ("- name: corp", "- name: key", &[(16, "an issuer cannot be called `key`", "another name")]),
+    ]);
+}
+
+#[test]
+fn k17_a_key_of_the_gateway_is_no_credential_of_a_store() {
+    let key = "  access_keys:\n    - { name: etl, id: AKIDFORTESTS000000001, secret: env:SECRET }\n  issuers:";
+    assert_problems(
+        &edited("  issuers:", key),
+        &references(),
+        &[(7, "an access key of the gateway itself", "the store")],
+    );
+}
+
+#[test]
+fn a14_published_access_keys_are_refused() {
+    for published in ["minioadmin", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"] {
+        let mut refs = references();
+        refs.env.insert("SECRET".to_owned(), published.to_owned());
+        let key = "  access_keys:\n    - { name: etl, id: CSAK1, secret: env:SECRET }\n  issuers:";
+        assert_problems(&edited("  issuers:", key), &refs, &[(16, "a published example", "")]);
+    }
+}
+
+#[test]
+fn signing() {
+    let cases = [
+        ("{ regions: [] }", "not names of regions"),
+        ("{ regions: [\"*\", eu-1] }", "not names of regions"),
+        ("{ regions: \"eu 1\" }", "not names of regions"),
+        ("{ clock_skew: 16m }", "`16m` is out of range"),
+        ("{ clock_skew: 0s }", "`0s` is out of range"),
+        ("{ presigned_expiry: 169h }", "`169h` is out of range"),
+        ("{ unsigned_payload: never }", "never"),
+        ("{ host: \"https://s3.example.com\" }", "not a host"),
+        ("{ hosts: s3.example.com }", "unknown key `hosts`"),
+    ];
+    for (text, message) in cases {
+        let text = edited("clients:\n", &format!("clients:\n  signing: {text}\n"));
+        assert_problems(&text, &references(), &[(11, message, "")]);
+    }
+}
+
+#[test]
 fn issuers() {
     check(&[
         ("https://idp.example.com/", "http://idp.example.com/", &[(17, "must begin with https://", "iss")]),

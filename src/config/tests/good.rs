@@ -7,7 +7,7 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 
 use super::{BASE, HASH, edited, load, references};
-use crate::auth::KeySource;
+use crate::auth::{KeySource, UnsignedPayload};
 use crate::base::RouteId;
 use crate::config::{AuditTarget, Config, LogFormat, LogLevel, load_text};
 use crate::rules::settings::Client;
@@ -146,6 +146,10 @@ clients:
       hash: env:HASH
       expires: 2027-01-01T00:00:00Z
       attributes: { team: build, groups: [a, b], sub: ci, number: 010, flag: true }
+  access_keys:
+    - { name: etl, id: CSAK4N7Q2W5T3Z6X7Y2M, secret: env:SECRET, expires: 2027-01-01T00:00:00Z, attributes: { team: build } }
+    - { name: ci, id: other-key_1.0, secret: env:SECRET }
+  signing: { regions: [eu-1, us-east-1], clock_skew: 5m, presigned_expiry: 24h, unsigned_payload: anywhere, host: "s3.example.com:8443" }
   issuers:
     - name: corp
       issuer: http://127.0.0.1:8888/realms/x
@@ -163,7 +167,7 @@ clients:
 rules:
   - name: all
     effect: allow
-    who: { tokens: ci, issuers: [corp], groups: a, attributes: { team: [build, ops] }, networks: [10.0.0.0/8, "::1"] }
+    who: { tokens: ci, keys: [etl], issuers: [corp], groups: a, attributes: { team: [build, ops] }, networks: [10.0.0.0/8, "::1"] }
     where: ["public/home/{sub}/", rack-data/, "other/t-{groups}/x/"]
     what: [read, s3:PutObject, "s3:GetObjectT*"]
     limits:
@@ -246,10 +250,42 @@ fn every_key_of_clients_can_be_written() {
 }
 
 #[test]
+fn every_key_of_access_keys_and_signing_can_be_written() {
+    let config = everything();
+    let [etl, ci] = &config.auth.access_keys[..] else { panic!("two access keys") };
+    assert_eq!((etl.name.as_str(), etl.id.as_str()), ("etl", "CSAK4N7Q2W5T3Z6X7Y2M"));
+    assert_eq!(etl.secret.expose(), "s3cr3t-0f-an-access-key");
+    assert_eq!(etl.expires.map(|instant| instant.to_string()).as_deref(), Some("2027-01-01T00:00:00Z"));
+    assert_eq!(&etl.attributes["team"][..], ["build"]);
+    assert_eq!((ci.name.as_str(), ci.id.as_str(), ci.expires), ("ci", "other-key_1.0", None));
+    let signing = &config.auth.signing;
+    assert_eq!(signing.regions, ["eu-1", "us-east-1"]);
+    assert_eq!((signing.clock_skew.as_secs(), signing.presigned_expiry.as_secs()), (300, 86_400));
+    assert_eq!(signing.unsigned_payload, UnsignedPayload::Anywhere);
+    assert_eq!(signing.host.as_deref(), Some("s3.example.com:8443"));
+}
+
+#[test]
+fn signed_requests_have_defaults_and_the_regions_of_the_upstreams() {
+    let signing = loaded(BASE).auth.signing;
+    assert_eq!(signing.regions, ["eu-central-1", "us-east-1"]);
+    assert_eq!((signing.clock_skew.as_secs(), signing.presigned_expiry.as_secs()), (900, 604_800));
+    assert_eq!((signing.unsigned_payload, signing.host), (UnsignedPayload::Loopback, None));
+    let any = loaded(&edited("clients:\n", "clients:\n  signing: { regions: \"*\" }\n"));
+    assert!(any.auth.signing.regions.is_empty(), "every region");
+    let keys_alone = BASE.replace(
+        "  tokens:\n    - name: ci\n      hash: env:HASH\n",
+        "  access_keys:\n    - name: ci\n      id: CSAK1\n      secret: env:SECRET\n",
+    );
+    assert_eq!(loaded(&keys_alone.replace("tokens: [ci]", "keys: [ci]")).auth.access_keys.len(), 1);
+}
+
+#[test]
 fn every_key_of_rules_can_be_written() {
     let config = everything();
     let rule = &config.rules[0];
-    assert_eq!(rule.who.clients, [Client::Token("ci".to_owned()), Client::Issuer("corp".to_owned())]);
+    let named = [Client::Token("ci".to_owned()), Client::Key("etl".to_owned()), Client::Issuer("corp".to_owned())];
+    assert_eq!(rule.who.clients, named);
     assert_eq!(
         rule.who.attributes,
         [("groups".to_owned(), vec!["a".to_owned()]), ("team".to_owned(), vec!["build".to_owned(), "ops".to_owned()])]
