@@ -19,7 +19,7 @@ pub const TWO_TENANTS: &str = "
   - { name: tenant-b, who: { tokens: [b], keys: [b] }, where: bkt/b/, what: [read, write, delete] }";
 
 /// Access key ids of the two tenants.
-const KEY_A: &str = "CSAKTENANTA000000000";
+pub const KEY_A: &str = "CSAKTENANTA000000000";
 const KEY_B: &str = "CSAKTENANTB000000000";
 
 /// Their secrets, under the names that the configuration of a [`Setup`] has for them.
