@@ -23,7 +23,7 @@ impl From<SignatureError> for Refusal {
             SignatureError::Region { expected } => {
                 let message =
                     format!("The authorization header is malformed; the region is wrong; expecting '{expected}'.");
-                refuse(Code::AuthorizationHeaderMalformed, &message)
+                Self { region: Some(expected.clone()), ..refuse(Code::AuthorizationHeaderMalformed, &message) }
             }
             SignatureError::Date => {
                 refuse(Code::AccessDenied, "AWS authentication requires a valid Date or x-amz-date header.")

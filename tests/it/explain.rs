@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::support::gateway::KEY_SECRETS;
 use super::support::process::{Served, run};
 use super::support::{Answer, Recorder, Setup};
 
@@ -228,6 +229,8 @@ async fn the_gateway_does_what_explain_said() {
         ("SECRET", setup.secret_key.as_str()),
         ("HASH_A", hash_a.as_str()),
         ("HASH_B", hash_b.as_str()),
+        KEY_SECRETS[0],
+        KEY_SECRETS[1],
     ];
     for (client, name) in [(&served.a, "a"), (&served.b, "b")] {
         for key in ["a/x", "b/x", "x"] {

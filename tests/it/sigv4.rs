@@ -81,36 +81,54 @@ async fn a09_boto3_is_told_that_its_key_is_wrong_and_does_not_try_again() {
 }
 
 #[tokio::test]
-async fn curl_signs_what_it_uploads_and_downloads() {
+async fn b06_boto3_with_another_region_is_told_the_right_one_and_signs_again() {
+    boto_everywhere("regions").await;
+}
+
+#[tokio::test]
+async fn b09_curl_signs_what_it_uploads_and_downloads_with_http_1_and_http_2() {
     if Command::new("curl").arg("--version").output().is_err() {
         return missing("curl");
     }
+    let authority = Authority::new();
+    let identity = authority.vouch_for(&["127.0.0.1"]);
     for kind in StoreKind::REAL {
         let Some(store) = Store::get(kind).await else { continue };
-        let gateway = store.setup().rules(RULES).start().await;
-        let folder = tempfile::tempdir().unwrap();
-        let (file, copy) = (folder.path().join("file"), folder.path().join("copy"));
-        std::fs::write(&file, pattern(100_000)).unwrap();
-        let url = format!("http://{}/bkt/a/curl.bin", gateway.address);
-        let user = format!("{}:{}", gateway.key_a.id, gateway.key_a.secret);
-        let run = |arguments: Vec<std::ffi::OsString>| {
-            let (url, user) = (url.clone(), user.clone());
-            async move {
-                let mut command = Command::new("curl");
-                command.args(["-sS", "--noproxy", "*", "--max-time", "60", "--fail-with-body"]);
-                command.args(["--aws-sigv4", "aws:amz:us-east-1:s3", "--user", &user]).args(arguments).arg(url);
-                let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-            }
-        };
-        // curl 7.88 does not send the hash by itself.
-        let hash = |text: &str| format!("x-amz-content-sha256: {text}");
-        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        run(vec!["-H".into(), hash("UNSIGNED-PAYLOAD").into(), "-T".into(), file.clone().into()]).await;
-        run(vec!["-H".into(), hash(empty).into(), "-o".into(), copy.clone().into()]).await;
-        assert_eq!(std::fs::read(&copy).unwrap(), pattern(100_000), "{kind:?}");
-        run(vec!["-H".into(), hash(empty).into(), "-X".into(), "DELETE".into()]).await;
+        let clear = store.setup().rules(RULES).start().await;
+        curl_signs(&clear, None).await;
+        let tls = store.setup().rules(RULES).tls(&identity).start().await;
+        curl_signs(&tls, Some(&authority)).await;
     }
+}
+
+/// Over TLS curl speaks HTTP/2, where the host that is signed stands in `:authority`.
+async fn curl_signs(gateway: &Gateway, authority: Option<&Authority>) {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, copy) = (folder.path().join("file"), folder.path().join("copy"));
+    std::fs::write(&file, pattern(100_000)).unwrap();
+    let scheme = if authority.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}/bkt/a/curl.bin", gateway.address);
+    let user = format!("{}:{}", gateway.key_a.id, gateway.key_a.secret);
+    // curl 7.88 does not send the hash by itself.
+    let empty = "x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let (file, copied) = (file.to_str().unwrap(), copy.to_str().unwrap());
+    for arguments in [
+        ["-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "-T", file],
+        ["-H", empty, "-o", copied],
+        ["-H", empty, "-X", "DELETE"],
+    ] {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--noproxy", "*", "--max-time", "60", "--fail-with-body", "-w", "\nHTTP/%{http_version}"]);
+        command.args(["--aws-sigv4", "aws:amz:us-east-1:s3", "--user", &user]).args(arguments).arg(&url);
+        if let Some(authority) = authority {
+            command.arg("--cacert").arg(authority.file());
+        }
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{text}");
+        assert!(text.ends_with(if authority.is_some() { "HTTP/2" } else { "HTTP/1.1" }), "{text}");
+    }
+    assert_eq!(std::fs::read(&copy).unwrap(), pattern(100_000));
 }
 
 /// A request that is this operation.
@@ -239,6 +257,18 @@ async fn b16_values_in_a_presigned_query_meet_the_rules_about_headers() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let sent = recorder.only();
     assert_eq!((sent.request_line().as_str(), sent.header("x-amz-meta-note").as_str()), ("PUT /up-bkt/a/x", "n 1"));
+}
+
+#[tokio::test]
+async fn c06_a_presigned_url_cannot_promise_signed_chunks() {
+    let (recorder, gateway) = recorded().await;
+    for payload in &PAYLOADS[3..] {
+        let target = format!("/bkt/a/x?X-Amz-Content-Sha256={payload}&x-amz-decoded-content-length=5");
+        let url = gateway.key_a.payload(payload).presign("PUT", &target, &[], 60);
+        let answer = gateway.key_a.send(&url, "5;chunk-signature=0\r\nhello\r\n0\r\n\r\n").await;
+        assert!(matches!(answer.status.as_u16(), 400 | 403 | 501), "{payload}: {}", answer.text());
+    }
+    assert!(recorder.nothing_committed(), "{:?}", recorder.requests());
 }
 
 #[tokio::test]

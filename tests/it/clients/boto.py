@@ -38,7 +38,7 @@ def connect(world, token=None, **settings):
         return boto3.client(
             "s3",
             endpoint_url=world["endpoint"],
-            region_name="us-east-1",
+            region_name=world.get("region", "us-east-1"),
             config=config,
             verify=world.get("ca"),
             aws_access_key_id=world["id"],
@@ -307,6 +307,15 @@ def keys(world):
         assert answer["ResponseMetadata"]["HTTPHeaders"]["x-amz-request-id"], answer
 
 
+def regions(world):
+    """A region that the gateway does not accept: boto3 is told the right one, and signs again."""
+    s3, bucket, key = connect({**world, "region": "mars-1"}), world["bucket"], world["prefix"] + "regions"
+    s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+    assert connect({**world, "region": "mars-1"}).head_object(Bucket=bucket, Key=key)["ContentLength"] == 1
+    assert connect({**world, "region": "mars-1"}).list_objects_v2(Bucket=bucket, Prefix=key)["KeyCount"] == 1
+    s3.delete_object(Bucket=bucket, Key=key)
+
+
 def administration(world):
     """The settings of a bucket: through the gateway as directly, whatever the store makes of them."""
     direct = boto3.client(
@@ -428,5 +437,5 @@ def outcome(call, arguments, bucket):
 
 
 if __name__ == "__main__":
-    scenarios = [objects, uploads, transfers, batches, tags, one, refusals, outage, presigned, keys, administration]
+    scenarios = [objects, uploads, transfers, batches, tags, one, refusals, outage, presigned, keys, regions, administration]
     {scenario.__name__: scenario for scenario in scenarios}[sys.argv[1]](json.load(sys.stdin))

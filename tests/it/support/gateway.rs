@@ -6,7 +6,7 @@ use std::sync::Arc;
 use countersign::app::App;
 use countersign::audit::Record;
 use countersign::audit::sink::InMemory;
-use countersign::auth::{access_keys, app_token};
+use countersign::auth::app_token;
 use countersign::config::{MapReferences, load_text};
 use countersign::telemetry::Metrics;
 use tokio::sync::oneshot;
@@ -19,8 +19,12 @@ pub const TWO_TENANTS: &str = "
   - { name: tenant-b, who: { tokens: [b], keys: [b] }, where: bkt/b/, what: [read, write, delete] }";
 
 /// Access key ids of the two tenants.
-const KEY_A: &str = "CSAKTENANTA000000000";
+pub const KEY_A: &str = "CSAKTENANTA000000000";
 const KEY_B: &str = "CSAKTENANTB000000000";
+
+/// Their secrets, under the names that the configuration of a [`Setup`] has for them.
+pub const KEY_SECRETS: [(&str, &str); 2] =
+    [("KEY_A", "b1d0-secret-of-access-key-a"), ("KEY_B", "7f3e-secret-of-access-key-b")];
 
 /// What a gateway is to be started with. The fields are YAML, put into a whole configuration.
 #[derive(Clone)]
@@ -154,18 +158,20 @@ impl Setup {
     pub async fn start(self) -> Gateway {
         let (token_a, hash_a) = app_token::generate();
         let (token_b, hash_b) = app_token::generate();
-        let [(_, key_a), (_, key_b)] = [access_keys::generate(), access_keys::generate()];
         let env = [
             ("ACCESS", self.access_key.clone()),
             ("SECRET", self.secret_key.clone()),
             ("HASH_A", hash_a),
             ("HASH_B", hash_b),
-            ("KEY_A", key_a.expose().to_owned()),
-            ("KEY_B", key_b.expose().to_owned()),
         ];
         let keys = self.access_keys.iter().enumerate().map(|(n, [_, _, secret])| (format!("KEY_{n}"), secret.clone()));
         let references = MapReferences {
-            env: env.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(keys).collect(),
+            env: env
+                .into_iter()
+                .chain(KEY_SECRETS.map(|(name, secret)| (name, secret.to_owned())))
+                .map(|(name, value)| (name.to_owned(), value))
+                .chain(keys)
+                .collect(),
             files: self.files.iter().map(|path| (path.clone(), content_of(path))).collect(),
         };
         let text = self.text();
@@ -181,8 +187,8 @@ impl Setup {
             admin: addresses.admin,
             a: client(token_a.expose()),
             b: client(token_b.expose()),
-            key_a: SignedClient::new(addresses.data[0], KEY_A, key_a.expose()),
-            key_b: SignedClient::new(addresses.data[0], KEY_B, key_b.expose()),
+            key_a: SignedClient::new(addresses.data[0], KEY_A, KEY_SECRETS[0].1),
+            key_b: SignedClient::new(addresses.data[0], KEY_B, KEY_SECRETS[1].1),
             audit,
             stop: Some(stop),
             serving,
