@@ -5,7 +5,8 @@
 //! them over the corpora and some mutations in every test run. The corpora are in `corpus/NAME`.
 
 use bytes::Bytes;
-use countersign::auth::{Claim, PostPolicy, strict_json};
+use countersign::auth::session_token::KeyRing;
+use countersign::auth::{Claim, PostPolicy, RingKey, strict_json};
 use countersign::base::encoding::{encode_path, encode_query};
 use countersign::base::{RouteId, Secret, parse_duration, parse_size};
 use countersign::body::chunk_decode::ChunkDecode;
@@ -30,6 +31,8 @@ use countersign::s3::{
 };
 use countersign::sigv4::chunk::EMPTY_SHA256;
 use countersign::sigv4::{AmzDate, ChunkSigner, PresignedQuery, Received, SignedHead, SignedHeaders, SigningKey};
+use countersign::sts::StsAction;
+use countersign::sts::form::Form;
 use http::request::Parts;
 
 /// A target by its name.
@@ -47,6 +50,8 @@ pub const TARGETS: &[Fuzzed] = &[
     ("presigned_query", presigned_query),
     ("canonical_request", canonical_request),
     ("jwt_json", jwt_json),
+    ("session_token", session_token),
+    ("sts_request", sts_request),
     ("xml", xml),
     ("complete_upload", complete),
     ("list_page", list_page),
@@ -282,6 +287,28 @@ fn jwt_json(data: &[u8]) {
     if let Some(bytes) = strict_json::base64url(text) {
         let alphabet = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         assert!(text.bytes().all(alphabet) && bytes.len() == text.len() * 3 / 4);
+    }
+}
+
+/// An access key id and a session token. The corpus has one that this ring has sealed; nothing else may open.
+fn session_token(data: &[u8]) {
+    let Some((id, token)) = text(data).and_then(|text| text.split_once('\n')) else { return };
+    let secret = Secret::new("the secret of the fuzz corpus, which seals nothing else");
+    let ring = KeyRing::new(vec![RingKey { id: "fuzz.1".to_owned(), secret }]);
+    let Ok((claims, secret)) = ring.open(token.trim_end(), id) else { return };
+    assert_eq!((claims.principal.as_str(), secret.expose().len()), ("corp:alice", 40));
+}
+
+fn sts_request(data: &[u8]) {
+    if let Ok(form) = Form::parse(data) {
+        let pairs: Vec<(&str, &str)> = form.names().filter_map(|name| Some((name, form.get(name)?))).collect();
+        let written: Vec<String> =
+            pairs.iter().map(|(name, value)| format!("{}={}", encode_query(name), encode_query(value))).collect();
+        assert_eq!(Form::parse(written.join("&").as_bytes()), Ok(form.clone()), "{written:?}");
+    }
+    if let Ok(StsAction::AssumeRoleWithWebIdentity(asked)) = StsAction::parse(data) {
+        assert!((4..=8192).contains(&asked.token.expose().len()) && (20..=2048).contains(&asked.role.len()));
+        assert!(asked.duration.is_none_or(|duration| (900..=43_200).contains(&duration.as_secs())));
     }
 }
 

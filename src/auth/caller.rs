@@ -18,6 +18,8 @@ pub enum Scheme {
     Jwt,
     /// A request signed with an access key of the gateway's own.
     AccessKey,
+    /// A request signed with the keys of a session, which STS gave for a JWT of a configured issuer.
+    Session,
 }
 
 impl Scheme {
@@ -27,6 +29,7 @@ impl Scheme {
             Self::AppToken => "app_token",
             Self::Jwt => "jwt",
             Self::AccessKey => "access_key",
+            Self::Session => "session",
         }
     }
 }

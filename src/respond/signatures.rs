@@ -59,6 +59,10 @@ impl From<SignatureError> for Refusal {
                 status: http::StatusCode::BAD_REQUEST,
                 ..refuse(Code::ExpiredToken, "The provided token has expired.")
             },
+            SignatureError::JwtHandedOut => refuse(
+                Code::AccessDenied,
+                "A JWT must not stand in a URL or a form. Get keys for it with AssumeRoleWithWebIdentity, and sign with these.",
+            ),
             SignatureError::Token => Self {
                 status: http::StatusCode::FORBIDDEN,
                 ..refuse(Code::InvalidToken, "The session token does not go with the access key.")

@@ -941,3 +941,32 @@ fn l07_a_file_of_nothing_but_mistakes_ends_after_a_hundred() {
     let problems = crate::config::load_text("test.yaml", &text, &references()).unwrap_err();
     assert_eq!(problems.iter().count(), 100);
 }
+
+#[test]
+fn sts_with_mistakes() {
+    let issuer = "  issuers:\n    - name: corp\n      issuer: https://idp.example.com/\n      audience: s3-gateway\n      algorithms: [RS256]\n      attributes: { groups: groups }\n";
+    let key = |keys: &str| format!("sts: {{ enabled: true, keys: [{keys}] }}\nrules:");
+    for (to, expected) in [
+        ("sts: { enable: true }\nrules:".to_owned(), &[(21, "unknown key `enable`", "did you mean `enabled`?")][..]),
+        ("sts: { enabled: true, lifetime: 5m }\nrules:".to_owned(), &[(21, "`5m` is out of range", "900s to 12h")]),
+        ("sts: { enabled: true, lifetime: 13h }\nrules:".to_owned(), &[(21, "`13h` is out of range", "900s to 12h")]),
+        ("sts: { enabled: true, roles: [] }\nrules:".to_owned(), &[(21, "the list is empty", "any")]),
+        ("sts: { enabled: true, roles: [s3] }\nrules:".to_owned(), &[(21, "not the ARN of a role", "AWS_ROLE_ARN")]),
+        (
+            key("{ id: a, secret: in-the-file-and-so-no-secret-any-more }"),
+            &[(21, "must not stand in the file", "env:NAME")],
+        ),
+        (key("{ id: a, secret: env:ID }"), &[(21, "too short to seal", "openssl rand")]),
+        (key("{ id: a b, secret: env:KEY }"), &[(21, "cannot be a name", "letters")]),
+        (key("{ secret: env:KEY }"), &[(21, "`id` is missing", "")]),
+        (key("{ id: a }"), &[(21, "`secret` is missing", "openssl rand")]),
+        (
+            key("{ id: a, secret: env:KEY }, { id: a, secret: env:KEY }"),
+            &[(21, "this name is there already", ""), (21, "another key has the same secret", "")],
+        ),
+    ] {
+        assert_problems(&edited("rules:", &to), &references(), expected);
+    }
+    let alone = BASE.replacen(issuer, "sts: { enabled: true }\n", 1);
+    assert_problems(&alone, &references(), &[(15, "no issuer whose tokens could be exchanged", "clients.issuers")]);
+}

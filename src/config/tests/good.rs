@@ -164,6 +164,11 @@ clients:
       attributes: { groups: "cognito:groups", tenant: tenant }
       leeway: 0s
     - { name: k8s, issuer: "https://kubernetes.default.svc", audience: s3, algorithms: [RS256], keys: { url: "https://10.0.0.1/openid/v1/jwks" } }
+sts:
+  enabled: true
+  lifetime: 12h
+  keys: [{ id: "2026.11", secret: env:SESSION_KEY }, { id: old, secret: env:OLD_SESSION_KEY }]
+  roles: ["arn:aws:iam::000000000000:role/s3"]
 rules:
   - name: all
     effect: allow
@@ -200,6 +205,8 @@ log: { level: debug, format: json }
 fn everything() -> Config {
     let mut refs = references();
     refs.env.insert("RACK".to_owned(), "http://10.0.0.9:3900".to_owned());
+    refs.env.insert("SESSION_KEY".to_owned(), "a-new-secret-of-32-characters-at-least".to_owned());
+    refs.env.insert("OLD_SESSION_KEY".to_owned(), "an-old-secret-of-32-characters-at-least".to_owned());
     load_text("all.yaml", EVERYTHING, &refs).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
@@ -247,6 +254,32 @@ fn every_key_of_clients_can_be_written() {
         (&["a".to_owned(), "b".to_owned()][..], "cognito:groups")
     );
     assert_eq!(k8s.keys, KeySource::Url("https://10.0.0.1/openid/v1/jwks".to_owned()));
+}
+
+#[test]
+fn every_key_of_sts_can_be_written() {
+    let config = everything();
+    let sessions = config.auth.sessions.unwrap();
+    let keys: Vec<_> = sessions.keys.iter().map(|key| (key.id.as_str(), key.secret.expose())).collect();
+    assert_eq!(
+        keys,
+        [("2026.11", "a-new-secret-of-32-characters-at-least"), ("old", "an-old-secret-of-32-characters-at-least")]
+    );
+    assert_eq!(sessions.lifetime, Duration::from_secs(12 * 3600));
+    assert_eq!(config.sts.unwrap().roles, ["arn:aws:iam::000000000000:role/s3"]);
+}
+
+#[test]
+fn sts_is_off_unless_it_is_said() {
+    for (written, on) in
+        [("", false), ("enabled: false, lifetime: 2h", false), ("lifetime: 2h", false), ("enabled: true", true)]
+    {
+        let config = loaded(&edited("rules:", &format!("sts: {{ {written} }}\nrules:")));
+        assert_eq!((config.auth.sessions.is_some(), config.sts.is_some()), (on, on), "{written}");
+        assert!(
+            config.auth.sessions.is_none_or(|sessions| sessions.keys.is_empty() && sessions.lifetime.as_secs() == 3600)
+        );
+    }
 }
 
 #[test]
