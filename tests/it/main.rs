@@ -36,6 +36,7 @@ mod paginators;
 mod properties;
 mod rate_limits;
 mod reads;
+mod real_clients;
 mod refusals_midway;
 mod secrets;
 mod shutdown;

@@ -42,6 +42,8 @@ pub struct Setup {
     pub top: Vec<String>,
     /// The list of rules.
     pub rules: String,
+    /// Access keys: name, id and secret.
+    pub access_keys: Vec<[String; 3]>,
     /// Issuers, as a YAML list; empty for none.
     pub issuers: String,
     /// The section `limits`.
@@ -65,6 +67,7 @@ impl Setup {
             buckets: Vec::new(),
             top: Vec::new(),
             rules: TWO_TENANTS.to_owned(),
+            access_keys: Vec::new(),
             issuers: String::new(),
             limits: String::new(),
             tls: None,
@@ -106,6 +109,12 @@ impl Setup {
         self
     }
 
+    /// With a key for clients that sign.
+    pub fn access_key(mut self, name: &str, id: &str, secret: &str) -> Self {
+        self.access_keys.push([name, id, secret].map(str::to_owned));
+        self
+    }
+
     /// With issuers, as a YAML list.
     pub fn issuers(mut self, issuers: &str) -> Self {
         self.issuers = issuers.to_owned();
@@ -116,11 +125,15 @@ impl Setup {
     pub fn text(&self) -> String {
         let tls = self.tls.as_ref().map(|tls| format!(", tls: {tls}")).unwrap_or_default();
         let upstream: String = self.upstream.iter().map(|setting| format!("    {setting}\n")).collect();
+        let keys = self.access_keys.iter().enumerate();
+        let keys = keys.map(|(n, [name, id, _])| format!("    - {{ name: {name}, id: {id}, secret: env:KEY_{n} }}\n"));
+        let keys: String = keys.collect();
+        let keys = if keys.is_empty() { keys } else { format!("  access_keys:\n{keys}") };
         let issuers = if self.issuers.is_empty() { String::new() } else { format!("  issuers:{}\n", self.issuers) };
         let buckets: String = self.buckets.iter().map(|bucket| format!("  {bucket}\n")).collect();
         let top: String = self.top.iter().map(|line| format!("{line}\n")).collect();
         format!(
-            "{top}listen: [{{ address: 127.0.0.1:0{tls} }}]\nadmin: {{ address: 127.0.0.1:0 }}\nupstreams:\n  store:\n    endpoint: {}\n    region: us-east-1\n    credentials: {}\n{upstream}buckets:\n  bkt: {{ upstream: store, bucket: {}{} }}\n{buckets}clients:\n  tokens:\n    - {{ name: a, hash: env:HASH_A }}\n    - {{ name: b, hash: env:HASH_B }}\n{issuers}rules:{}\n{}\n",
+            "{top}listen: [{{ address: 127.0.0.1:0{tls} }}]\nadmin: {{ address: 127.0.0.1:0 }}\nupstreams:\n  store:\n    endpoint: {}\n    region: us-east-1\n    credentials: {}\n{upstream}buckets:\n  bkt: {{ upstream: store, bucket: {}{} }}\n{buckets}clients:\n  tokens:\n    - {{ name: a, hash: env:HASH_A }}\n    - {{ name: b, hash: env:HASH_B }}\n{keys}{issuers}rules:{}\n{}\n",
             self.endpoint, self.credentials, self.bucket, self.bucket_settings, self.rules, self.limits
         )
     }
@@ -135,8 +148,9 @@ impl Setup {
             ("HASH_A", hash_a),
             ("HASH_B", hash_b),
         ];
+        let keys = self.access_keys.iter().enumerate().map(|(n, [_, _, secret])| (format!("KEY_{n}"), secret.clone()));
         let references = MapReferences {
-            env: env.map(|(name, value)| (name.to_owned(), value)).into(),
+            env: env.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(keys).collect(),
             files: self.files.iter().map(|path| (path.clone(), content_of(path))).collect(),
         };
         let text = self.text();
