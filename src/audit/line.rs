@@ -19,6 +19,7 @@ pub fn write(record: &Record, line: &mut Vec<u8>) -> serde_json::Result<()> {
         method,
         principal,
         scheme,
+        access_key_id,
         operation,
         bucket,
         key,
@@ -45,6 +46,9 @@ pub fn write(record: &Record, line: &mut Vec<u8>) -> serde_json::Result<()> {
     fields.text(",\"method\":", method);
     fields.optional(",\"principal\":", principal.as_deref());
     fields.optional(",\"scheme\":", *scheme);
+    if let Some(id) = access_key_id {
+        fields.text(",\"access_key_id\":", id);
+    }
     fields.optional(",\"operation\":", *operation);
     fields.optional(",\"bucket\":", bucket.as_deref());
     fields.optional(",\"key\":", key.as_deref());
@@ -203,6 +207,7 @@ mod tests {
                 method: texts[3].clone(),
                 principal: text(0),
                 scheme: given[1].then_some("jwt"),
+                access_key_id: text(3),
                 operation: given[2].then_some("PutObject"),
                 bucket: text(1),
                 key: text(2),

@@ -19,8 +19,11 @@ pub struct Record {
     pub method: String,
     /// Who asked; `null` if that was not established.
     pub principal: Option<String>,
-    /// How it was established: `app_token` or `jwt`.
+    /// How it was established: `app_token`, `jwt` or `access_key`.
     pub scheme: Option<&'static str>,
+    /// The access key id of a signed request, whether it was accepted or not; other records do not have the field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_key_id: Option<String>,
     /// S3 operation; `null` if none was recognised.
     pub operation: Option<&'static str>,
     /// Public bucket name; of a request that was not understood, what it has in this place.

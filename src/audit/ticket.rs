@@ -110,6 +110,11 @@ impl Ticket {
         self.record.scheme = Some(scheme);
     }
 
+    /// Which key a request claims to be signed with.
+    pub fn note_access_key(&mut self, id: &str) {
+        self.record.access_key_id = Some(id.to_owned());
+    }
+
     /// What is asked for.
     pub fn note_call(&mut self, call: &S3Call) {
         self.record.operation = Some(call.operation.name());

@@ -16,6 +16,8 @@ pub enum Scheme {
     AppToken,
     /// A JWT of a configured issuer.
     Jwt,
+    /// A request signed with an access key of the gateway's own.
+    AccessKey,
 }
 
 impl Scheme {
@@ -24,6 +26,7 @@ impl Scheme {
         match self {
             Self::AppToken => "app_token",
             Self::Jwt => "jwt",
+            Self::AccessKey => "access_key",
         }
     }
 }

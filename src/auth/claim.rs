@@ -9,8 +9,9 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
-use crate::auth::error::{AuthError, CredentialKind, InvalidReason};
+use crate::auth::error::{AuthError, CredentialKind, InvalidReason, SignatureError};
 use crate::base::Secret;
+use crate::sigv4::{PresignedQuery, SignedHead};
 
 /// Longest accepted bearer token in bytes.
 pub const MAX_TOKEN_BYTES: usize = 8192;
@@ -20,20 +21,46 @@ pub const MAX_TOKEN_BYTES: usize = 8192;
 pub enum Claim {
     /// `Authorization: Bearer …`: an app token or a JWT.
     Bearer(Secret),
+    /// `Authorization: AWS4-HMAC-SHA256 …`: a signature over the request.
+    SigV4Header(SignedHead),
+    /// `X-Amz-Signature` and its like: a presigned URL.
+    Presigned(Box<PresignedQuery>),
+}
+
+impl Claim {
+    /// The access key id of a signature. Whoever sent it has shown nothing yet.
+    pub fn access_key_id(&self) -> Option<&str> {
+        match self {
+            Self::Bearer(_) => None,
+            Self::SigV4Header(signed) => Some(&signed.credential.access_key_id),
+            Self::Presigned(query) => Some(&query.signed.credential.access_key_id),
+        }
+    }
+}
+
+/// Where in a query there is a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InQuery {
+    Presigned,
+    PresignedV2,
 }
 
 impl Claim {
     /// Reads which credential a request presents.
     ///
     /// # Errors
-    /// [`AuthError::Missing`], [`AuthError::Several`], [`AuthError::Malformed`], [`AuthError::Unsupported`], or
-    /// [`InvalidReason::TooLarge`].
+    /// [`AuthError::Missing`], [`AuthError::Several`], [`AuthError::Malformed`], [`AuthError::Unsupported`],
+    /// [`InvalidReason::TooLarge`], or the form of a signature that cannot be read.
     pub fn parse(head: &Parts) -> Result<Self, AuthError> {
         let in_query = credential_in_query(head.uri.query().unwrap_or_default())?;
         let mut headers = head.headers.get_all(AUTHORIZATION).iter();
         match (headers.next(), headers.next(), in_query) {
             (None, _, None) => Err(AuthError::Missing),
-            (None, _, Some(kind)) => Err(AuthError::Unsupported(kind)),
+            (None, _, Some(InQuery::PresignedV2)) => Err(AuthError::Unsupported(CredentialKind::PresignedV2)),
+            (None, _, Some(InQuery::Presigned)) => match PresignedQuery::parse(head.uri.query().unwrap_or_default()) {
+                Ok(query) => Ok(Self::Presigned(Box::new(query))),
+                Err(fault) => Err(SignatureError::Query(fault).into()),
+            },
             (Some(header), None, None) => from_header(header),
             (Some(_), Some(_), _) | (Some(_), _, Some(_)) => Err(AuthError::Several),
         }
@@ -44,7 +71,7 @@ impl Claim {
 ///
 /// Names are compared after one percent-decoding and without regard to case: a store behind us could read
 /// `x-amz-signatur%65` as a signature, and refusing more than AWS would is safe.
-fn credential_in_query(query: &str) -> Result<Option<CredentialKind>, AuthError> {
+fn credential_in_query(query: &str) -> Result<Option<InQuery>, AuthError> {
     let mut found = None;
     if query.is_empty() {
         return Ok(found);
@@ -53,10 +80,8 @@ fn credential_in_query(query: &str) -> Result<Option<CredentialKind>, AuthError>
         let name = pair.split_once('=').map_or(pair, |(name, _)| name);
         let name = percent_decode_str(name).decode_utf8_lossy().to_ascii_lowercase();
         let kind = match name.as_str() {
-            "x-amz-signature" | "x-amz-credential" | "x-amz-algorithm" | "x-amz-security-token" => {
-                CredentialKind::Presigned
-            }
-            "signature" | "awsaccesskeyid" => CredentialKind::PresignedV2,
+            "x-amz-signature" | "x-amz-credential" | "x-amz-algorithm" | "x-amz-security-token" => InQuery::Presigned,
+            "signature" | "awsaccesskeyid" => InQuery::PresignedV2,
             _ => continue,
         };
         if found.is_some_and(|earlier| earlier != kind) {
@@ -77,7 +102,10 @@ fn from_header(header: &HeaderValue) -> Result<Claim, AuthError> {
         return bearer(rest.trim_start_matches(' '));
     }
     match scheme.to_ascii_lowercase().as_str() {
-        "aws4-hmac-sha256" => Err(AuthError::Unsupported(CredentialKind::SigV4Header)),
+        "aws4-hmac-sha256" => match SignedHead::parse(rest) {
+            Ok(signed) => Ok(Claim::SigV4Header(signed)),
+            Err(fault) => Err(SignatureError::Header(fault).into()),
+        },
         "aws4-ecdsa-p256-sha256" => Err(AuthError::Unsupported(CredentialKind::SigV4aHeader)),
         "aws" => Err(AuthError::Unsupported(CredentialKind::SigV2Header)),
         "basic" => Err(AuthError::Unsupported(CredentialKind::Basic)),
@@ -117,7 +145,11 @@ mod tests {
             request = request.header(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        Claim::parse(&head).map(|Claim::Bearer(secret)| secret.expose().to_owned())
+        Claim::parse(&head).map(|claim| match claim {
+            Claim::Bearer(secret) => secret.expose().to_owned(),
+            Claim::SigV4Header(signed) => format!("header {}", signed.credential.access_key_id),
+            Claim::Presigned(query) => format!("query {}", query.signed.credential.access_key_id),
+        })
     }
 
     fn parse_header(value: &str) -> Result<String, AuthError> {
@@ -166,11 +198,6 @@ mod tests {
     #[test]
     fn a07_recognised_but_unsupported_kinds_are_named() {
         let cases = [
-            (
-                "AWS4-HMAC-SHA256 Credential=AK/20260101/eu/s3/aws4_request, SignedHeaders=host, Signature=00",
-                CredentialKind::SigV4Header,
-            ),
-            ("aws4-hmac-sha256 x", CredentialKind::SigV4Header),
             ("AWS4-ECDSA-P256-SHA256 Credential=AK", CredentialKind::SigV4aHeader),
             ("AWS AK:c2ln", CredentialKind::SigV2Header),
             ("Basic dTpw", CredentialKind::Basic),
@@ -181,13 +208,41 @@ mod tests {
         for (value, kind) in cases {
             assert_eq!(parse_header(value), Err(AuthError::Unsupported(kind)), "{value}");
         }
-        for (query, kind) in [
-            ("X-Amz-Signature=00", CredentialKind::Presigned),
-            ("X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AK&X-Amz-Signature=00", CredentialKind::Presigned),
-            ("x-amz-security-token", CredentialKind::Presigned),
-            ("AWSAccessKeyId=AK&Expires=1&Signature=x", CredentialKind::PresignedV2),
-        ] {
+        for (query, kind) in [("AWSAccessKeyId=AK&Expires=1&Signature=x", CredentialKind::PresignedV2)] {
             assert_eq!(parse(&format!("/b/k?{query}"), &[]), Err(AuthError::Unsupported(kind)), "{query}");
+        }
+    }
+
+    const SIGNED: &str = "AWS4-HMAC-SHA256 Credential=AK/20260101/eu/s3/aws4_request, SignedHeaders=host, Signature=00";
+    const PRESIGNED: &str = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AK%2F20260101%2Feu%2Fs3%2Faws4_request&\
+                             X-Amz-Date=20260101T000000Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature=00";
+
+    #[test]
+    fn a01_a02_signatures_are_claims_wherever_they_stand() {
+        assert_eq!(parse_header(SIGNED), Ok("header AK".to_owned()));
+        assert_eq!(parse_header(&SIGNED.replace("AWS4-HMAC", "aws4-hmac")), Ok("header AK".to_owned()));
+        assert_eq!(parse(&format!("/b/k?acl&{PRESIGNED}"), &[]), Ok("query AK".to_owned()));
+        assert_eq!(parse(&format!("/b/k?{PRESIGNED}"), &[SIGNED.as_bytes()]), Err(AuthError::Several));
+        assert_eq!(parse("/", &[SIGNED.as_bytes(), SIGNED.as_bytes()]), Err(AuthError::Several));
+    }
+
+    #[test]
+    fn b15_b20_a_signature_that_is_not_whole_is_no_other_credential() {
+        for header in ["AWS4-HMAC-SHA256", "AWS4-HMAC-SHA256 ", "AWS4-HMAC-SHA256 x", "aws4-hmac-sha256 Signature=00"] {
+            let refused = parse_header(header);
+            assert!(matches!(refused, Err(AuthError::Signature(SignatureError::Header(_)))), "{header}: {refused:?}");
+        }
+        for query in [
+            "X-Amz-Signature=00",
+            "x-amz-security-token",
+            "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AK&X-Amz-Signature=00",
+            &PRESIGNED.to_ascii_lowercase(),
+            &PRESIGNED.replace("X-Amz-Signature=00", "x-amz-signature=00"),
+            &format!("{PRESIGNED}&X-Amz-Signature=00"),
+            &format!("{PRESIGNED}&X-Amz-Signatur%65=00"),
+        ] {
+            let refused = parse(&format!("/b/k?{query}"), &[]);
+            assert!(matches!(refused, Err(AuthError::Signature(SignatureError::Query(_)))), "{query}: {refused:?}");
         }
     }
 

@@ -5,8 +5,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::auth::key_fetch::KeyFetchError;
 use crate::dial::DialError;
+use crate::sigv4::FormFault;
 
 /// Why a request has no [`Caller`](crate::auth::Caller).
 ///
@@ -31,6 +34,9 @@ pub enum AuthError {
     /// The credential is genuine, but its time is over.
     #[error("the credential has expired")]
     Expired,
+    /// A signed request was not accepted.
+    #[error("the signed request was refused: {0}")]
+    Signature(#[from] SignatureError),
     /// A token cannot be checked now, because its issuer's keys are missing or too old.
     #[error("there are no usable keys of issuer `{issuer}`")]
     KeysUnavailable {
@@ -42,14 +48,10 @@ pub enum AuthError {
 /// A kind of credential that is recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CredentialKind {
-    /// `Authorization: AWS4-HMAC-SHA256 …`.
-    SigV4Header,
     /// `Authorization: AWS4-ECDSA-P256-SHA256 …`.
     SigV4aHeader,
     /// `Authorization: AWS key:signature`.
     SigV2Header,
-    /// `X-Amz-Signature` and its like in the query.
-    Presigned,
     /// `Signature` and `AWSAccessKeyId` in the query.
     PresignedV2,
     /// `Authorization: Basic …`.
@@ -61,10 +63,8 @@ pub enum CredentialKind {
 impl std::fmt::Display for CredentialKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::SigV4Header => "SigV4 header",
             Self::SigV4aHeader => "SigV4A header",
             Self::SigV2Header => "SigV2 header",
-            Self::Presigned => "SigV4 query",
             Self::PresignedV2 => "SigV2 query",
             Self::Basic => "basic",
             Self::Other => "other",
@@ -188,19 +188,92 @@ pub enum ClaimFault {
     Future,
 }
 
+/// Why a request that is signed with SigV4, in its header or its query, was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureError {
+    /// The `Authorization` header cannot be read.
+    #[error("the authorization header: {0}")]
+    Header(FormFault),
+    /// The query of a presigned URL cannot be read.
+    #[error("the query: {0}")]
+    Query(FormFault),
+    /// The day of the scope is not that of the request.
+    #[error("the day of the scope is not that of the request")]
+    OtherDay,
+    /// The scope is for a region that is not accepted.
+    #[error("the region of the scope is not accepted, expected is `{expected}`")]
+    Region {
+        /// One that is.
+        expected: String,
+    },
+    /// No date, two, or one that cannot be read.
+    #[error("there is no x-amz-date or Date that can be read")]
+    Date,
+    /// The host is missing, doubled, or differs from the target.
+    #[error("the Host header is missing, doubled, or differs from the target")]
+    Host,
+    /// No `x-amz-content-sha256`.
+    #[error("x-amz-content-sha256 is missing")]
+    NoPayloadHash,
+    /// `x-amz-content-sha256` twice, or with a value that is not known.
+    #[error("x-amz-content-sha256 is neither 64 hex digits nor a known word")]
+    PayloadHash,
+    /// The date is outside the allowed skew. The clock of the client is the usual cause.
+    #[error("the time of the request differs by {skew_secs} s, at most {limit_secs} s are allowed")]
+    Skewed {
+        /// How much older the request is than now; negative if it is from the future.
+        skew_secs: i64,
+        /// The limit.
+        limit_secs: u64,
+    },
+    /// A presigned URL that is good in the future only.
+    #[error("the presigned URL is not valid yet")]
+    NotYet,
+    /// A presigned URL whose time is over.
+    #[error("the presigned URL has expired")]
+    Over,
+    /// A presigned URL with a longer life than the configuration allows.
+    #[error("the presigned URL lives longer than {limit_secs} s")]
+    LivesTooLong {
+        /// The limit.
+        limit_secs: u64,
+    },
+    /// The signature is not that of the request.
+    #[error("the signature does not fit the request")]
+    Mismatch,
+    /// A signed header is not there any more.
+    #[error("the signed header `{0}` is not in the request")]
+    HeaderGone(HeaderName),
+    /// A header that must be signed is not.
+    #[error("the header `{0}` is not signed")]
+    NotSigned(HeaderName),
+    /// A body that the signature does not cover, in clear text.
+    #[error("the payload is not signed, and the connection is not encrypted")]
+    UnsignedPayload,
+    /// No key has this access key id.
+    #[error("unknown access key id")]
+    UnknownKey,
+    /// The access key has ended.
+    #[error("the access key has expired")]
+    KeyExpired,
+    /// A session token that does not go with the access key.
+    #[error("the session token does not go with the access key")]
+    Token,
+}
+
 /// Why authentication cannot be set up from the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// No token and no issuer: nobody could ever be authenticated.
-    #[error("neither an app token nor an issuer is configured")]
+    /// No token, no access key and no issuer: nobody could ever be authenticated.
+    #[error("neither an app token nor an access key nor an issuer is configured")]
     Nothing,
-    /// A name that cannot stand in a principal's name, or `token` as an issuer's.
-    #[error("`{name}` cannot be the name of a token or issuer")]
+    /// A name that cannot stand in a principal's name, or `token` or `key` as an issuer's.
+    #[error("`{name}` cannot be the name of a token, access key or issuer")]
     BadName {
         /// The name.
         name: String,
     },
-    /// Two tokens or two issuers of one name.
+    /// Two tokens, two access keys or two issuers of one name.
     #[error("`{name}` is configured twice")]
     DuplicateName {
         /// The name.
@@ -214,10 +287,18 @@ pub enum SetupError {
         /// Name of the other.
         second: String,
     },
-    /// The digest is that of the empty text.
-    #[error("the secret of token `{name}` is empty")]
+    /// Two access keys with one id.
+    #[error("access keys `{first}` and `{second}` have the same id")]
+    DuplicateKeyId {
+        /// Name of one key.
+        first: String,
+        /// Name of the other.
+        second: String,
+    },
+    /// The secret is the empty text, or the digest that of it.
+    #[error("the secret of `{name}` is empty")]
     EmptySecret {
-        /// Name of the token.
+        /// Name of the token or access key.
         name: String,
     },
     /// An attribute that is set automatically cannot be configured to be something else.

@@ -5,10 +5,11 @@
 
 use std::net::IpAddr;
 
+use crate::auth::access_keys::NAME_ATTRIBUTE as KEY_ATTRIBUTE;
 use crate::auth::app_token::NAME_ATTRIBUTE;
 use crate::auth::jwt::claims::MAX_PRINCIPAL_BYTES;
 use crate::auth::jwt::{ISSUER, SUBJECT};
-use crate::auth::{Attributes, Caller, IssuerSettings, Scheme, TokenSettings};
+use crate::auth::{AccessKeySettings, Attributes, Caller, IssuerSettings, Scheme, TokenSettings};
 use crate::base::PrincipalId;
 
 /// Why there can be no such caller.
@@ -38,6 +39,14 @@ pub fn hypothetical_token(token: &TokenSettings, address: IpAddr) -> Caller {
     attributes.insert(NAME_ATTRIBUTE.to_owned(), vec![token.name.clone()]);
     let principal = PrincipalId::new(format!("token:{}", token.name));
     Caller::new(principal, Scheme::AppToken, token.name.clone(), attributes, address, token.expires)
+}
+
+/// The caller that would sign with this access key; nobody has.
+pub fn hypothetical_key(key: &AccessKeySettings, address: IpAddr) -> Caller {
+    let mut attributes = key.attributes.clone();
+    attributes.insert(KEY_ATTRIBUTE.to_owned(), vec![key.name.clone()]);
+    let principal = PrincipalId::new(format!("key:{}", key.name));
+    Caller::new(principal, Scheme::AccessKey, key.name.clone(), attributes, address, key.expires)
 }
 
 /// The caller that would show a token of this issuer with this subject and these attributes; nobody has shown one.

@@ -34,9 +34,9 @@ pub(in crate::auth) const SUBJECT: &str = "sub";
 /// Attribute that names the configured issuer; config lets no claim be mapped to it.
 pub(in crate::auth) const ISSUER: &str = "issuer";
 
-/// Names that belong to app tokens: as an issuer's name it would start principals with `token:`, as an attribute it would let
-/// claims pass for a token's name.
-const APP_TOKEN: &str = "token";
+/// Names that belong to app tokens and access keys: as an issuer's name they would start principals with `token:` or `key:`, as
+/// attributes they would let claims pass for a name of these.
+const RESERVED: [&str; 2] = ["token", "key"];
 
 /// All configured issuers by their `iss` value.
 #[derive(Debug)]
@@ -196,7 +196,7 @@ impl Issuer {
 /// Checks what does not need the network.
 fn check(settings: &IssuerSettings) -> Result<(), SetupError> {
     let name = || settings.name.clone();
-    if !super::is_plain_name(&settings.name) || settings.name == APP_TOKEN {
+    if !super::is_plain_name(&settings.name) || RESERVED.contains(&settings.name.as_str()) {
         return Err(SetupError::BadName { name: name() });
     }
     let empty = |field| Err(SetupError::Empty { name: name(), field });
@@ -225,7 +225,7 @@ fn check(settings: &IssuerSettings) -> Result<(), SetupError> {
 
 fn check_attributes(attributes: &BTreeMap<String, String>) -> Result<(), &str> {
     for (attribute, claim) in attributes {
-        if attribute == APP_TOKEN || attribute == ISSUER || (attribute == SUBJECT && claim != SUBJECT) {
+        if RESERVED.contains(&attribute.as_str()) || attribute == ISSUER || (attribute == SUBJECT && claim != SUBJECT) {
             return Err(attribute);
         }
     }

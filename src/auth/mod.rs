@@ -3,6 +3,7 @@
 //! One decision point for every way in, with no "fell through" value: [`Authenticators::authenticate`] gives a caller or
 //! an [`AuthError`]. Knows nothing of rules or upstreams.
 
+pub mod access_keys;
 pub mod app_token;
 pub mod caller;
 pub mod claim;
@@ -12,16 +13,23 @@ pub mod jwks;
 pub mod jwt;
 mod key_fetch;
 mod key_set;
+mod presigned;
 pub mod settings;
+mod sigv4;
 pub mod strict_json;
 
 pub use caller::{Attributes, Caller, Scheme};
 pub use claim::Claim;
-pub use error::{AuthError, ClaimFault, CredentialKind, InvalidReason, JwtFault, KeyMisfit, SetupError, UrlFault};
+pub use error::{
+    AuthError, ClaimFault, CredentialKind, InvalidReason, JwtFault, KeyMisfit, SetupError, SignatureError, UrlFault,
+};
 pub use jwks::CacheTimes;
 pub use key_fetch::KeyFetchError;
 pub use key_set::KeySetFault;
-pub use settings::{IssuerSettings, KeySource, Settings, TokenSettings};
+pub use presigned::PresignedRequest;
+pub use settings::{
+    AccessKeySettings, IssuerSettings, KeySource, Settings, SigningSettings, TokenSettings, UnsignedPayload,
+};
 
 use std::fmt;
 use std::net::IpAddr;
@@ -29,17 +37,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use http::request::Parts;
 use tokio::task::JoinSet;
 
-use crate::base::{Clock, Secret};
+use crate::arrival::ConnectionFacts;
+use crate::base::{Clock, Secret, UtcInstant};
+use crate::sigv4::ChunkSigner;
+use access_keys::AccessKeys;
 use app_token::AppTokens;
 use jwt::Issuers;
+use sigv4::SignatureCheck;
 
 /// Everything that can authenticate a request.
 pub struct Authenticators {
     tokens: AppTokens,
+    keys: AccessKeys,
+    signatures: SignatureCheck,
     issuers: Issuers,
     clock: Arc<dyn Clock>,
+}
+
+/// Who was authenticated, and what the credential says of the rest of the request.
+#[derive(Debug)]
+pub struct Authenticated {
+    /// Who asks.
+    pub caller: Caller,
+    /// Checks the chunks of the body: there if the request was signed in its header, with `x-amz-content-sha256` for signed chunks.
+    pub chunks: Option<ChunkSigner>,
+    /// The request that a presigned URL stands for; later stages read this instead.
+    pub presigned: Option<PresignedRequest>,
 }
 
 /// The tasks that keep key sets fresh. Dropping them ends them.
@@ -61,28 +87,40 @@ impl Authenticators {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_times(settings: Settings, clock: Arc<dyn Clock>, times: CacheTimes) -> Result<Self, SetupError> {
-        let Settings { tokens, issuers } = settings;
-        if tokens.is_empty() && issuers.is_empty() {
+        let Settings { tokens, issuers, access_keys, signing } = settings;
+        if tokens.is_empty() && issuers.is_empty() && access_keys.is_empty() {
             return Err(SetupError::Nothing);
         }
-        Ok(Self { tokens: AppTokens::new(tokens)?, issuers: Issuers::new(issuers, times)?, clock })
+        let (tokens, keys) = (AppTokens::new(tokens)?, AccessKeys::new(access_keys)?);
+        let signatures = SignatureCheck::new(signing);
+        Ok(Self { tokens, keys, signatures, issuers: Issuers::new(issuers, times)?, clock })
     }
 
-    /// Checks a credential; `address` is where the request came from.
+    /// Checks the credential of a request that came in over `connection`.
     ///
     /// Never waits for the network: what is needed from there is kept by [`Self::start`].
     ///
     /// # Errors
-    /// [`AuthError::Invalid`], [`AuthError::Expired`] or [`AuthError::KeysUnavailable`].
-    pub async fn authenticate(&self, claim: Claim, address: IpAddr) -> Result<Caller, AuthError> {
+    /// [`AuthError::Invalid`], [`AuthError::Signature`], [`AuthError::Expired`] or [`AuthError::KeysUnavailable`].
+    pub async fn authenticate(
+        &self,
+        claim: Claim,
+        head: &Parts,
+        connection: ConnectionFacts,
+    ) -> Result<Authenticated, AuthError> {
+        let now = self.clock.now();
         match claim {
-            Claim::Bearer(secret) => self.bearer(&secret, address),
+            Claim::Bearer(secret) => {
+                let caller = self.bearer(&secret, connection.peer.ip(), now)?;
+                Ok(Authenticated { caller, chunks: None, presigned: None })
+            }
+            Claim::SigV4Header(signed) => self.signatures.header(&signed, head, connection, &self.keys, now),
+            Claim::Presigned(query) => self.signatures.presigned(&query, head, connection, &self.keys, now),
         }
     }
 
     /// An app token may look like anything, so it is looked up first. A secret of ours never verifies a JWT, nor the reverse.
-    fn bearer(&self, secret: &Secret, address: IpAddr) -> Result<Caller, AuthError> {
-        let now = self.clock.now();
+    fn bearer(&self, secret: &Secret, address: IpAddr, now: UtcInstant) -> Result<Caller, AuthError> {
         match self.tokens.authenticate(secret, address, now) {
             Err(AuthError::Invalid(InvalidReason::UnknownToken)) if jwt::looks_like_jwt(secret.expose()) => {
                 self.issuers.authenticate(secret.expose(), address, now)

@@ -1,20 +1,85 @@
-//! What authentication is configured with: app tokens by digest and token issuers.
+//! What authentication is configured with: app tokens by digest, access keys, and token issuers.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 
 use crate::auth::Attributes;
-use crate::base::UtcInstant;
+use crate::base::{Secret, UtcInstant};
 
-/// Everything that can authenticate. At least one token or issuer, checked by `config`.
+/// Everything that can authenticate. At least one token, access key or issuer, checked by `config`.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// App tokens.
     pub tokens: Vec<TokenSettings>,
     /// JWT issuers.
     pub issuers: Vec<IssuerSettings>,
+    /// Access keys of the gateway's own.
+    pub access_keys: Vec<AccessKeySettings>,
+    /// What a signed request must keep to.
+    pub signing: SigningSettings,
+}
+
+/// One access key of the gateway's own, for clients that sign with SigV4.
+#[derive(Debug, Clone)]
+pub struct AccessKeySettings {
+    /// Name of the key in rules and audit records.
+    pub name: String,
+    /// Access key id, as clients send it.
+    pub id: String,
+    /// Secret access key. It is needed as it is: signatures are made with it, not with a hash of it.
+    pub secret: Secret,
+    /// The key is refused from this instant on.
+    pub expires: Option<UtcInstant>,
+    /// Attributes of the principal, for rules and prefix templates.
+    pub attributes: Attributes,
+}
+
+/// What a signed request must keep to.
+#[derive(Debug, Clone)]
+pub struct SigningSettings {
+    /// Accepted regions of the credential scope; empty accepts every region. The first is the one that refused clients are told.
+    pub regions: Vec<String>,
+    /// Most that the clock of a client may differ, at most [`SigningSettings::MAX_SKEW`].
+    pub clock_skew: Duration,
+    /// Longest accepted `X-Amz-Expires`, at most [`SigningSettings::MAX_PRESIGNED`].
+    pub presigned_expiry: Duration,
+    /// Where a body may come under no signature of its own.
+    pub unsigned_payload: UnsignedPayload,
+    /// The host that clients sign, if something before the gateway sends another in `Host`.
+    pub host: Option<String>,
+}
+
+impl SigningSettings {
+    /// As in S3.
+    pub const MAX_SKEW: Duration = Duration::from_secs(15 * 60);
+    /// As in S3: seven days.
+    pub const MAX_PRESIGNED: Duration = Duration::from_secs(7 * 24 * 3600);
+}
+
+impl Default for SigningSettings {
+    fn default() -> Self {
+        Self {
+            regions: vec!["us-east-1".to_owned()],
+            clock_skew: Self::MAX_SKEW,
+            presigned_expiry: Self::MAX_PRESIGNED,
+            unsigned_payload: UnsignedPayload::Loopback,
+            host: None,
+        }
+    }
+}
+
+/// Where the body of a request signed in its header may come without a signature that covers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnsignedPayload {
+    /// Over TLS only.
+    Tls,
+    /// Over TLS, and in clear text from a loopback address.
+    Loopback,
+    /// Anywhere.
+    Anywhere,
 }
 
 /// One app token.

@@ -1,6 +1,8 @@
 //! Percent-encoding as SigV4 wants it: upper-case hex, everything encoded but the unreserved characters.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode, utf8_percent_encode};
 
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 const UNRESERVED_AND_SLASH: &AsciiSet = &UNRESERVED.remove(b'/');
@@ -13,6 +15,32 @@ pub fn encode_path(text: &str) -> String {
 /// The canonical form of a query name or value: each byte outside `A-Za-z0-9-_.~` as `%XX`.
 pub fn encode_query(text: &str) -> String {
     utf8_percent_encode(text, UNRESERVED).collect()
+}
+
+/// The canonical form of a path as it was received: decoded once, encoded again. Slashes stay what they are.
+pub fn recode_path(raw: &str) -> Cow<'_, str> {
+    recode(raw, UNRESERVED_AND_SLASH, |byte| is_unreserved(byte) || byte == b'/')
+}
+
+/// The canonical form of a query name or value as it was received. A `+` is a blank, as for everything that reads queries here.
+pub fn recode_query(raw: &str) -> Cow<'_, str> {
+    match raw.contains('+') {
+        true => Cow::Owned(recode(&raw.replace('+', "%20"), UNRESERVED, is_unreserved).into_owned()),
+        false => recode(raw, UNRESERVED, is_unreserved),
+    }
+}
+
+fn recode<'a>(raw: &'a str, set: &'static AsciiSet, is_plain: impl Fn(u8) -> bool) -> Cow<'a, str> {
+    // Nearly every name and most keys are what they should be.
+    if raw.bytes().all(is_plain) {
+        return Cow::Borrowed(raw);
+    }
+    let decoded: Cow<'_, [u8]> = percent_decode(raw.as_bytes()).into();
+    Cow::Owned(percent_encode(&decoded, set).collect())
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~')
 }
 
 /// A SHA-256 in lower-case hex. `hex::encode` goes character by character, and each request has five of these.

@@ -1,4 +1,4 @@
-//! The command line: `serve`, `check`, `explain`, `schema`, `reference`, `token`, `demo`.
+//! The command line: `serve`, `check`, `explain`, `schema`, `reference`, `token`, `access-key`, `demo`.
 
 mod explain;
 
@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::app;
-use crate::auth::app_token;
+use crate::auth::{access_keys, app_token};
 use crate::config::{self, SystemReferences, load_file};
 
 /// A signing gateway for S3.
@@ -88,6 +88,15 @@ enum Command {
     /// Prints the secret, which is shown this once and stored nowhere, and the hash that goes into clients.tokens of the configuration.
     /// The client sends the secret as `Authorization: Bearer SECRET`.
     Token,
+    /// Make a random access key, for S3 clients that sign their requests.
+    ///
+    /// Prints the access key id and the secret, which is shown this once and stored nowhere, and the lines for clients.access_keys of the
+    /// configuration. The client is given both, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in a profile.
+    AccessKey {
+        /// Name of the key in rules and audit records.
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
     /// Run a gateway with an S3 store in the same process, to try it out.
     ///
     /// Uses config/demo.yaml, built in. The store lies in a temporary folder and is gone at the end; its credentials and the demo token are
@@ -155,6 +164,7 @@ impl Cli {
                 print_token();
                 Ok(ExitCode::SUCCESS)
             }
+            Command::AccessKey { name } => print_access_key(&name).map(|()| ExitCode::SUCCESS),
             #[cfg(feature = "demo")]
             Command::Demo { tour, port } => crate::demo::run(tour, port),
         }
@@ -174,4 +184,22 @@ fn print_token() {
     println!("Give the secret to the client; it is not stored anywhere. Put the hash into the configuration:");
     println!();
     println!("clients:\n  tokens:\n    - name: my-app\n      hash: \"{hash}\"");
+}
+
+fn print_access_key(name: &str) -> anyhow::Result<()> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    let good = (1..=64).contains(&name.len()) && name.bytes().all(plain);
+    anyhow::ensure!(good, "a name has 1 to 64 letters, digits, `.`, `_` or `-`");
+    let (id, secret) = access_keys::generate();
+    let variable = format!("COUNTERSIGN_KEY_{}", name.to_ascii_uppercase().replace(['.', '-'], "_"));
+    println!("access key id:     {id}");
+    println!("secret access key: {}", secret.expose());
+    println!();
+    println!(
+        "Give both to the client, and the secret to the gateway, here as a variable of its environment; it is not"
+    );
+    println!("stored anywhere. Put the rest into the configuration:");
+    println!();
+    println!("clients:\n  access_keys:\n    - name: {name}\n      id: {id}\n      secret: env:{variable}");
+    Ok(())
 }

@@ -83,6 +83,10 @@ fn last_width(text: &str, at: usize) -> usize {
 
 fn is_secret_key(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace(['-', '.'], "_");
+    // A list of keys, in which the secret has a key of its own.
+    if key == "access_keys" {
+        return false;
+    }
     let parts = ["secret", "passw", "credent", "access_key", "accesskey", "api_key", "apikey", "private_key"];
     parts.iter().any(|part| key.contains(part)) || key.ends_with("token") || key == "hash" || key == "authorization"
 }

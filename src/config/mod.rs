@@ -13,6 +13,7 @@ mod path;
 mod problem;
 mod raw;
 mod raw_output;
+mod raw_signing;
 mod reference;
 mod resolve;
 mod schema;

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
 use super::raw_output::{RawAudit, RawLog};
+use super::raw_signing::{RawAccessKey, RawSigning};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -30,7 +31,7 @@ pub struct RawConfig {
     /// The buckets that clients see, by the name that clients use. Required, at least one. The name `"*"` puts the gateway before a whole
     /// store: every bucket name that is not listed here is the same name there.
     pub buckets: Option<BTreeMap<String, RawBucket>>,
-    /// Who can authenticate. Required: at least one token or issuer.
+    /// Who can authenticate. Required: at least one token, access key or issuer.
     pub clients: RawClients,
     /// What callers may do. Required: without a rule everything is refused. A deny beats every allow.
     pub rules: Option<Vec<RawRule>>,
@@ -221,8 +222,12 @@ pub enum RawOddKeys {
 pub struct RawClients {
     /// App tokens: long random texts that programs present. `countersign token` makes one.
     pub tokens: Option<Vec<RawToken>>,
+    /// Access keys: for S3 clients that sign with SigV4, in the header or as presigned URLs. `countersign access-key NAME` makes one.
+    pub access_keys: Option<Vec<RawAccessKey>>,
     /// Issuers of JWTs: identity providers, CI systems, Kubernetes.
     pub issuers: Option<Vec<RawIssuer>>,
+    /// What signed requests must keep to. Every key has a default.
+    pub signing: RawSigning,
 }
 
 /// One app token.
@@ -250,7 +255,7 @@ impl fmt::Debug for RawToken {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawIssuer {
-    /// Name in rules and audit records: 1 to 64 letters, digits, `.`, `_`, `-`, but not `token`. Required, unique.
+    /// Name in rules and audit records: 1 to 64 letters, digits, `.`, `_`, `-`, but not `token` or `key`. Required, unique.
     pub name: Option<String>,
     /// The exact `iss` value of its tokens, an `https` URL. Required, unique.
     pub issuer: Option<String>,
@@ -327,12 +332,14 @@ pub enum RawEffect {
     Deny,
 }
 
-/// Conditions on the caller. Every key given must hold; within a list one match is enough. `tokens` and `issuers` are one list.
+/// Conditions on the caller. Every key given must hold; within a list one match is enough. `tokens`, `keys` and `issuers` are one list.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawConditions {
     /// Names of app tokens.
     pub tokens: Option<OneOrMany>,
+    /// Names of access keys.
+    pub keys: Option<OneOrMany>,
     /// Names of issuers: every principal of theirs.
     pub issuers: Option<OneOrMany>,
     /// Values of the attribute `groups`; short for `attributes: { groups: … }`.

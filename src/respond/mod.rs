@@ -6,6 +6,7 @@ pub mod late;
 pub mod local;
 pub mod refusal;
 pub mod relay;
+mod signatures;
 
 pub use body::{AnswerBody, Reply};
 pub use refusal::{Refusal, RefusalKind};

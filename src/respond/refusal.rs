@@ -145,7 +145,7 @@ impl Refusal {
 }
 
 /// Error texts of stages are lower case without full stop; a client reads a sentence.
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}.", characters.as_str())
@@ -181,6 +181,7 @@ impl From<AuthError> for Refusal {
                 "This kind of credential is not accepted; use Authorization: Bearer <token>.",
             ),
             AuthError::Invalid(_) => auth(S3ErrorCode::InvalidToken, "The token was not accepted."),
+            AuthError::Signature(error) => error.clone().into(),
             AuthError::Expired => auth(S3ErrorCode::ExpiredToken, "The token has expired."),
             AuthError::KeysUnavailable { .. } => {
                 auth(S3ErrorCode::ServiceUnavailable, "Tokens cannot be verified at the moment. Try again.")

@@ -37,7 +37,7 @@ pub enum Effect {
 /// Conditions on the caller. Every condition given must hold; within a list one match is enough.
 #[derive(Debug, Clone, Default)]
 pub struct Who {
-    /// Names of app tokens and of issuers; empty means any authenticated caller.
+    /// Names of app tokens, access keys and issuers; empty means any authenticated caller.
     pub clients: Vec<Client>,
     /// Attribute name → accepted values; the caller must have one of them for each name.
     pub attributes: Vec<(String, Vec<String>)>,
@@ -50,6 +50,8 @@ pub struct Who {
 pub enum Client {
     /// The app token of this name.
     Token(String),
+    /// The access key of this name.
+    Key(String),
     /// Any principal of the issuer of this name.
     Issuer(String),
 }

@@ -34,6 +34,10 @@ macro_rules! codes {
 codes! {
     /// Not permitted.
     AccessDenied = 403,
+    /// The `Authorization` header cannot be read.
+    AuthorizationHeaderMalformed = 400,
+    /// The signature of a presigned URL cannot be read.
+    AuthorizationQueryParametersError = 400,
     /// A digest does not fit the body.
     BadDigest = 400,
     /// A bucket of this name belongs to somebody else.
@@ -96,6 +100,8 @@ codes! {
     IncompleteBody = 400,
     /// A fault of the gateway.
     InternalError = 500,
+    /// No key has this access key id.
+    InvalidAccessKeyId = 403,
     /// A parameter or header is not acceptable.
     InvalidArgument = 400,
     /// A bucket name that cannot exist.
@@ -146,6 +152,10 @@ codes! {
     RequestHeaderSectionTooLarge = 431,
     /// The upload was too slow.
     RequestTimeout = 400,
+    /// The clock of the client differs too much.
+    RequestTimeTooSkewed = 403,
+    /// The signature is not that of the request.
+    SignatureDoesNotMatch = 403,
     /// The declared SHA-256 does not fit the body.
     XAmzContentSHA256Mismatch = 400,
     /// Try again, later and slower.

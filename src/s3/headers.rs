@@ -196,6 +196,11 @@ impl SortedHeaders {
         }
         Ok(sorted)
     }
+
+    /// Lets the deciding rule say about these headers too, as far as the operation has them.
+    pub fn need_allow(&mut self, names: &[HeaderName]) {
+        self.needs_allow.extend(names.iter().filter(|name| self.pass.contains_key(*name)).cloned());
+    }
 }
 
 /// The value in the form that is signed for the store: rules read, and the store gets, what the signature covers.

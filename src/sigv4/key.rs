@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aws_lc_rs::hmac;
 use aws_sigv4::sign::v4::generate_signing_key;
 use lru::LruCache;
+use subtle::ConstantTimeEq;
 
 use crate::base::encoding::hex_sha256;
 use crate::base::{Secret, UtcInstant, clock};
@@ -27,6 +28,24 @@ impl AmzDate {
         Self { timestamp: clock::iso8601_basic(instant), instant }
     }
 
+    /// Reads `YYYYMMDD'T'HHMMSS'Z'`, and nothing else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let well_formed = text.len() == 16
+            && text.bytes().enumerate().all(|(position, byte)| match position {
+                8 => byte == b'T',
+                15 => byte == b'Z',
+                _ => byte.is_ascii_digit(),
+            });
+        let date = Self::new(text.parse().ok().filter(|_| well_formed)?);
+        // A second 60 is read as 59, and what was signed is the text.
+        (date.timestamp == text).then_some(date)
+    }
+
+    /// The instant, in whole seconds.
+    pub fn instant(&self) -> UtcInstant {
+        self.instant
+    }
+
     /// `YYYYMMDD`, as in the scope.
     pub fn day(&self) -> &str {
         &self.timestamp[..8]
@@ -38,7 +57,7 @@ impl AmzDate {
     }
 }
 
-/// A derived key, good for one day, one region and the service `s3`.
+/// A derived key, good for one day, one region and one service.
 #[derive(Clone)]
 pub struct SigningKey(Arc<Derived>);
 
@@ -54,18 +73,28 @@ impl std::fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// Derives the key: four HMACs.
+    /// Derives the key for the service `s3`: four HMACs.
     pub fn derive(secret_access_key: &Secret, region: &str, date: &AmzDate) -> Self {
-        let derived = generate_signing_key(secret_access_key.expose(), date.system_time(), region, SERVICE);
+        Self::derive_for(SERVICE, secret_access_key, region, date)
+    }
+
+    /// Derives the key for a service.
+    pub fn derive_for(service: &str, secret_access_key: &Secret, region: &str, date: &AmzDate) -> Self {
+        let derived = generate_signing_key(secret_access_key.expose(), date.system_time(), region, service);
         Self(Arc::new(Derived {
             key: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()),
-            scope: format!("{}/{region}/{SERVICE}/aws4_request", date.day()),
+            scope: format!("{}/{region}/{service}/aws4_request", date.day()),
         }))
     }
 
-    /// `day/region/s3/aws4_request`.
+    /// `day/region/service/aws4_request`.
     pub fn scope(&self) -> &str {
         &self.0.scope
+    }
+
+    /// Whether a text is the signature of a string to sign, in lower-case hex. Takes as long for every text of this length.
+    pub fn verifies(&self, string_to_sign: &str, signature: &str) -> bool {
+        self.sign(string_to_sign).as_bytes().ct_eq(signature.as_bytes()).into()
     }
 
     /// The signature of a string to sign, in hex.
@@ -90,7 +119,7 @@ impl KeyCache {
         Self(Mutex::new(LruCache::new(capacity)))
     }
 
-    /// The key for a credential on the day of `date`, derived if it is not known yet.
+    /// The key of `s3` for a credential on the day of `date`, derived if it is not known yet.
     pub fn get(&self, access_key_id: &str, secret: &str, region: &str, date: &AmzDate) -> SigningKey {
         // One text, because it is made for each request. None of the three can hold a line feed.
         let cache_key = [access_key_id, region, date.day()].join("\n");

@@ -4,10 +4,16 @@
 //! canonical form is our own, because the same form that is signed is what is sent. Oracle in the tests: the crate's whole signer.
 //! Source: AWS reference, "Create a signed AWS API request" and "Signature calculations for the Authorization header".
 
+pub mod authorization;
 pub mod canonical;
 pub mod chunk;
 pub mod key;
+pub mod presign;
+pub mod verify;
 
+pub use authorization::{Credential, FormFault, SignedHead, SignedHeaders};
 pub use canonical::{CanonicalRequest, sign_request};
 pub use chunk::ChunkSigner;
 pub use key::{AmzDate, KeyCache, SigningKey};
+pub use presign::PresignedQuery;
+pub use verify::{Received, string_to_sign};

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::idp::{Answer, Idp, status};
 use super::support::*;
+use crate::arrival::ConnectionFacts;
 use crate::auth::{
     AuthError, Authenticators, CacheTimes, Caller, Claim, InvalidReason, IssuerSettings, KeySource, Settings,
     SetupError, TokenSettings, app_token,
@@ -30,7 +31,7 @@ fn quick() -> CacheTimes {
 }
 
 fn set_up(tokens: Vec<TokenSettings>, issuers: Vec<IssuerSettings>, times: CacheTimes) -> Authenticators {
-    Authenticators::with_times(Settings { tokens, issuers }, Arc::new(TestClock), times).unwrap()
+    Authenticators::with_times(Settings { tokens, issuers, ..Settings::default() }, Arc::new(TestClock), times).unwrap()
 }
 
 fn app_token(name: &str, secret: &str) -> TokenSettings {
@@ -47,7 +48,10 @@ fn from_url(idp: &Idp) -> IssuerSettings {
 }
 
 async fn present(authenticators: &Authenticators, token: &str) -> Result<Caller, AuthError> {
-    authenticators.authenticate(Claim::Bearer(Secret::new(token)), ADDRESS).await
+    let (head, ()) = http::Request::new(()).into_parts();
+    let connection = ConnectionFacts { peer: (ADDRESS, 1).into(), tls: true };
+    let claim = Claim::Bearer(Secret::new(token));
+    authenticators.authenticate(claim, &head, connection).await.map(|authenticated| authenticated.caller)
 }
 
 async fn principal(authenticators: &Authenticators, token: &str) -> Result<String, AuthError> {

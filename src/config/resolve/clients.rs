@@ -1,4 +1,4 @@
-//! `clients.tokens`, and what rules need to know of every client.
+//! `clients.tokens`, and what rules need to know of every client. The other ways in: `access_keys`, `issuers`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,8 +8,8 @@ use super::super::forms::OneOrMany;
 use super::super::path::Path;
 use super::super::raw::{RawConfig, RawToken};
 use super::desk::{Desk, Reference};
-use super::issuers;
 use super::values::check_name;
+use super::{access_keys, issuers};
 use crate::auth::{Attributes, Settings, TokenSettings};
 use crate::rules::settings::Client;
 use crate::rules::template::{PrefixTemplate, is_plain_name};
@@ -34,25 +34,28 @@ pub struct KnownClient {
     pub plain: BTreeSet<String>,
 }
 
-/// Tokens and issuers.
+/// Tokens, access keys and issuers.
 pub fn clients(desk: &mut Desk<'_>, raw: &RawConfig) -> (Settings, KnownClients) {
     let path = Path::top().key("clients");
-    let (token_path, issuer_path) = (path.key("tokens"), path.key("issuers"));
-    let (raw_tokens, raw_issuers) =
-        (raw.clients.tokens.as_deref().unwrap_or_default(), raw.clients.issuers.as_deref().unwrap_or_default());
+    let (token_path, key_path, issuer_path) = (path.key("tokens"), path.key("access_keys"), path.key("issuers"));
+    let raw_tokens = raw.clients.tokens.as_deref().unwrap_or_default();
+    let raw_keys = raw.clients.access_keys.as_deref().unwrap_or_default();
+    let raw_issuers = raw.clients.issuers.as_deref().unwrap_or_default();
     let excused = desk.is_excused(&Path::top(), "clients")
-        || [&path, &token_path, &issuer_path].into_iter().any(|path| desk.is_blurred(path));
-    if raw_tokens.is_empty() && raw_issuers.is_empty() && !excused {
+        || [&path, &token_path, &key_path, &issuer_path].into_iter().any(|path| desk.is_blurred(path));
+    if raw_tokens.is_empty() && raw_keys.is_empty() && raw_issuers.is_empty() && !excused {
         desk.report(
             &path,
             "there is nobody who could authenticate",
-            "add a token or an issuer; `countersign token` makes a token and the text for `hash`",
+            "add a token, an access key or an issuer; `countersign token` makes a token and the text for `hash`",
         );
     }
     let mut known = KnownClients { clients: Vec::new(), complete: !excused };
     let tokens = tokens(desk, &token_path, raw_tokens, &mut known);
+    let access_keys = access_keys::access_keys(desk, &key_path, raw_keys, &mut known);
     let issuers = issuers::issuers(desk, &issuer_path, raw_issuers, &mut known);
-    (Settings { tokens, issuers }, known)
+    let signing = access_keys::signing(desk, &path.key("signing"), raw);
+    (Settings { tokens, issuers, access_keys, signing }, known)
 }
 
 fn tokens(desk: &mut Desk<'_>, path: &Path, raw: &[RawToken], known: &mut KnownClients) -> Vec<TokenSettings> {
@@ -83,22 +86,28 @@ fn tokens(desk: &mut Desk<'_>, path: &Path, raw: &[RawToken], known: &mut KnownC
 }
 
 fn token_client(name: &str, attributes: &Attributes) -> KnownClient {
-    let mut plain: BTreeSet<String> = attributes
-        .iter()
-        .filter(|(_, values)| values.iter().any(|value| is_plain_name(value)))
-        .map(|(name, _)| name.clone())
-        .collect();
+    let mut plain = plain_attributes(attributes);
     let mut attributes: BTreeSet<String> = attributes.keys().cloned().collect();
     attributes.insert("token".to_owned());
     plain.insert("token".to_owned());
     KnownClient { client: Client::Token(name.to_owned()), attributes, plain }
 }
 
+/// The attributes that have a value which can stand in a prefix.
+pub fn plain_attributes(attributes: &Attributes) -> BTreeSet<String> {
+    let plain = attributes.iter().filter(|(_, values)| values.iter().any(|value| is_plain_name(value)));
+    plain.map(|(name, _)| name.clone()).collect()
+}
+
 impl KnownClients {
     /// Adds a client; reports it if there is one of this name.
     pub fn add(&mut self, desk: &mut Desk<'_>, path: &Path, client: KnownClient) {
         if self.clients.iter().any(|other| other.client == client.client) {
-            desk.report(path, "this name is there already", "give every token, and every issuer, a name of its own");
+            desk.report(
+                path,
+                "this name is there already",
+                "give every token, every access key and every issuer a name of its own",
+            );
         }
         self.clients.push(client);
     }
@@ -191,7 +200,8 @@ fn is_published(found: [u8; 32]) -> bool {
     found == [0; 32] || PUBLISHED.iter().any(|word| of(word) || of(&format!("{word}\n")))
 }
 
-fn instant(desk: &mut Desk<'_>, path: &Path, text: &str) -> Option<crate::base::UtcInstant> {
+/// An instant, reported if it is none.
+pub fn instant(desk: &mut Desk<'_>, path: &Path, text: &str) -> Option<crate::base::UtcInstant> {
     let parsed = text.parse().ok();
     if parsed.is_none() {
         desk.report(path, "this is not an instant", "write date, time and zone, such as 2027-01-01T00:00:00Z");
@@ -200,7 +210,7 @@ fn instant(desk: &mut Desk<'_>, path: &Path, text: &str) -> Option<crate::base::
 }
 
 /// Attributes that the gateway sets itself.
-pub const OWN_ATTRIBUTES: &[&str] = &["token", "issuer"];
+pub const OWN_ATTRIBUTES: &[&str] = &["token", "key", "issuer"];
 
 /// Whether a text can be the name of an attribute, reported if not. `own` are names that the gateway sets itself.
 pub fn check_attribute_name(desk: &mut Desk<'_>, path: &Path, name: &str, own: &[&str]) -> bool {
@@ -216,7 +226,8 @@ pub fn check_attribute_name(desk: &mut Desk<'_>, path: &Path, name: &str, own: &
     good
 }
 
-fn attributes(desk: &mut Desk<'_>, path: &Path, raw: &BTreeMap<String, OneOrMany>) -> Attributes {
+/// The attributes of a token or access key.
+pub fn attributes(desk: &mut Desk<'_>, path: &Path, raw: &BTreeMap<String, OneOrMany>) -> Attributes {
     let mut attributes = Attributes::new();
     for (name, values) in raw {
         let path = path.key(name);

@@ -63,7 +63,7 @@ fn keys(desk: &mut Desk<'_>, path: &Path, raw: &RawCredentials) -> Option<Creden
 }
 
 /// The reference, and what it stands for now.
-fn value(desk: &mut Desk<'_>, path: &Path, text: &str) -> Option<(Reference, Secret)> {
+pub fn value(desk: &mut Desk<'_>, path: &Path, text: &str) -> Option<(Reference, Secret)> {
     let reference = desk.secret_reference(path, text)?;
     let value = Secret::new(desk.fetch(path, &reference, true)?);
     check_value(desk, path, value.expose()).then_some((reference, value))

@@ -51,12 +51,12 @@ fn issuer_client(name: &str, raw: &RawIssuer) -> KnownClient {
 fn name(desk: &mut Desk<'_>, path: &Path, raw: &RawIssuer) -> Option<String> {
     let name = desk.required(path, "name", raw.name.as_ref(), "give the issuer a name for rules and audit records")?;
     let path = path.key("name");
-    // The principal of a JWT is `issuer name:subject`, the one of an app token `token:name`.
-    if name == "token" {
+    // The principal of a JWT is `issuer name:subject`, the one of an app token `token:name`, that of an access key `key:name`.
+    if name == "token" || name == "key" {
         desk.report(
             &path,
-            "an issuer cannot be called `token`",
-            "its principals would look like app tokens in audit records; choose another name",
+            format!("an issuer cannot be called `{name}`"),
+            format!("its principals would look like those of a {name} in audit records; choose another name"),
         );
         return None;
     }
@@ -263,7 +263,7 @@ fn check_claims(desk: &mut Desk<'_>, path: &Path, raw: &RawIssuer) {
     }
     for (name, claim) in &raw.attributes {
         let path = path.key("attributes").key(name);
-        check_attribute_name(desk, &path, name, &["token", "issuer", "sub"]);
+        check_attribute_name(desk, &path, name, &["token", "key", "issuer", "sub"]);
         if claim.is_empty() {
             desk.report(&path, "the name of the claim is empty", "write the claim that the attribute comes from");
         }

@@ -3,6 +3,7 @@
 //! Nothing stops at the first problem. A function that finds one reports it and returns `None` or leaves the thing out, and what
 //! depends on it keeps quiet. Only if nothing was reported is there a [`Config`].
 
+mod access_keys;
 mod clients;
 mod credentials;
 mod desk;
@@ -54,6 +55,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         (upstreams.iter().flatten().count(), raw.upstreams.as_ref().map(|all| all.len())),
         (buckets.len() + usize::from(pass_through.is_some()), raw.buckets.as_ref().map(|all| all.len())),
         (auth.tokens.len(), Some(raw.clients.tokens.as_ref().map_or(0, Vec::len))),
+        (auth.access_keys.len(), Some(raw.clients.access_keys.as_ref().map_or(0, Vec::len))),
         (auth.issuers.len(), Some(raw.clients.issuers.as_ref().map_or(0, Vec::len))),
         (rules.len(), raw.rules.as_ref().map(Vec::len)),
     ];

@@ -99,8 +99,7 @@ fn refuse_terms(desk: &mut Desk<'_>, path: &Path, raw: &RawRule) {
 }
 
 fn who(desk: &mut Desk<'_>, path: &Path, raw: &RawRule, world: &World<'_>) -> Option<Who> {
-    const HELP: &str =
-        "name `tokens`, `issuers`, `groups`, `attributes` or `networks`; every authenticated caller is `who: anyone`";
+    const HELP: &str = "name `tokens`, `keys`, `issuers`, `groups`, `attributes` or `networks`; every authenticated caller is `who: anyone`";
     let raw = desk.required(path, "who", raw.who.as_ref(), HELP)?;
     let path = path.key("who");
     let raw = match raw {
@@ -111,8 +110,13 @@ fn who(desk: &mut Desk<'_>, path: &Path, raw: &RawRule, world: &World<'_>) -> Op
         }
         RawWho::Conditions(raw) => raw,
     };
-    let lists =
-        [("tokens", &raw.tokens), ("issuers", &raw.issuers), ("groups", &raw.groups), ("networks", &raw.networks)];
+    let lists = [
+        ("tokens", &raw.tokens),
+        ("keys", &raw.keys),
+        ("issuers", &raw.issuers),
+        ("groups", &raw.groups),
+        ("networks", &raw.networks),
+    ];
     if lists.iter().all(|(_, list)| list.is_none()) && raw.attributes.is_empty() && !desk.is_blurred(&path) {
         desk.report(&path, "there is no condition here", HELP);
     }
@@ -140,13 +144,16 @@ fn who(desk: &mut Desk<'_>, path: &Path, raw: &RawRule, world: &World<'_>) -> Op
 
 fn named_clients(desk: &mut Desk<'_>, path: &Path, raw: &RawConditions, known: &KnownClients) -> Vec<Client> {
     let tokens = raw.tokens.iter().flat_map(|list| positions(list, &path.key("tokens")));
+    let keys = raw.keys.iter().flat_map(|list| positions(list, &path.key("keys")));
     let issuers = raw.issuers.iter().flat_map(|list| positions(list, &path.key("issuers")));
     let tokens = tokens.map(|(path, name)| (path, Client::Token(name)));
+    let keys = keys.map(|(path, name)| (path, Client::Key(name)));
     let issuers = issuers.map(|(path, name)| (path, Client::Issuer(name)));
-    let named: Vec<(Path, Client)> = tokens.chain(issuers).collect();
+    let named: Vec<(Path, Client)> = tokens.chain(keys).chain(issuers).collect();
     for (path, client) in &named {
         let (noun, name) = match client {
             Client::Token(name) => ("token", name),
+            Client::Key(name) => ("access key", name),
             Client::Issuer(name) => ("issuer", name),
         };
         if known.complete && !name.is_empty() && !known.clients.iter().any(|known| known.client == *client) {
@@ -165,7 +172,9 @@ fn positions(list: &OneOrMany, path: &Path) -> Vec<(Path, String)> {
 
 fn same_kind<'a>(known: &'a Client, wanted: &Client) -> Option<&'a str> {
     match (known, wanted) {
-        (Client::Token(name), Client::Token(_)) | (Client::Issuer(name), Client::Issuer(_)) => Some(name),
+        (Client::Token(name), Client::Token(_))
+        | (Client::Key(name), Client::Key(_))
+        | (Client::Issuer(name), Client::Issuer(_)) => Some(name),
         _ => None,
     }
 }

@@ -201,6 +201,7 @@ impl Rule {
         if !client_matches(who, caller) {
             let name = |client: &Client| match client {
                 Client::Token(name) => format!("token {name}"),
+                Client::Key(name) => format!("key {name}"),
                 Client::Issuer(name) => format!("issuer {name}"),
             };
             misses.push(Miss::Client(who.clients.iter().map(name).collect()));

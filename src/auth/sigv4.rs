@@ -1,0 +1,270 @@
+//! Requests signed with SigV4, in the header or in the query of a presigned URL: from a claim to a caller.
+//!
+//! The signature covers what it says it covers, so the rest is about what it does not cover: an `x-amz-*` header that is not signed ends
+//! the request, since it could turn one operation into another (GHSA-xm99-m3gq-83g8), and headers that say how a body is read count only
+//! if they are signed. Forms and canonical requests are those of [`crate::sigv4`].
+
+use std::num::NonZeroUsize;
+
+use http::header::{DATE, HOST};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName};
+
+use crate::arrival::ConnectionFacts;
+use crate::auth::access_keys::{AccessKeys, KeyHolder};
+use crate::auth::error::{AuthError, SignatureError};
+use crate::auth::settings::{SigningSettings, UnsignedPayload};
+use crate::auth::{Authenticated, presigned};
+use crate::base::{Secret, UtcInstant};
+use crate::sigv4::{
+    AmzDate, ChunkSigner, FormFault, KeyCache, PresignedQuery, Received, SignedHead, SigningKey, string_to_sign,
+};
+
+/// Value of `x-amz-content-sha256` for a body that the signature does not cover.
+pub(in crate::auth) const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
+
+const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
+const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
+
+/// `x-amz-*` headers that may come unsigned: the first two stand in the text that is signed anyway, the third means nothing.
+const MAY_BE_UNSIGNED: [&str; 3] = ["x-amz-content-sha256", "x-amz-date", "x-amz-user-agent"];
+
+/// Derived keys that are kept: one for each access key, region and day.
+const CACHED_KEYS: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+
+/// Verifies requests that are signed with SigV4.
+#[derive(Debug)]
+pub(in crate::auth) struct SignatureCheck {
+    settings: SigningSettings,
+    derived: KeyCache,
+    /// What is computed with when there is no such key, so that the work is the same.
+    nobody: Secret,
+}
+
+/// Which key a signature claims to be made with, and when.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::auth) struct Claimed<'a> {
+    pub(in crate::auth) signed: &'a SignedHead,
+    pub(in crate::auth) date: &'a AmzDate,
+    pub(in crate::auth) session_token: Option<&'a str>,
+    /// What stands for the body in the canonical request.
+    pub(in crate::auth) payload: &'a str,
+}
+
+impl SignatureCheck {
+    pub(in crate::auth) fn new(settings: SigningSettings) -> Self {
+        Self { settings, derived: KeyCache::new(CACHED_KEYS), nobody: Secret::new("nobody knows this, nor has to") }
+    }
+
+    /// Checks a request that is signed in its `Authorization` header.
+    ///
+    /// # Errors
+    /// [`AuthError::Signature`], and those of [`AccessKeys::find`].
+    pub(in crate::auth) fn header(
+        &self,
+        signed: &SignedHead,
+        head: &Parts,
+        connection: ConnectionFacts,
+        keys: &AccessKeys,
+        now: UtcInstant,
+    ) -> Result<Authenticated, AuthError> {
+        let payload = content_sha256(&head.headers)?.ok_or(SignatureError::NoPayloadHash)?;
+        let date = request_date(&head.headers)?;
+        self.check_scope(signed, &date, SignatureError::Header)?;
+        self.check_skew(&date, now)?;
+        let session_token = only_text(&head.headers, &SECURITY_TOKEN, SignatureError::Token)?;
+        let (holder, key) = self.verify(Claimed { signed, date: &date, session_token, payload }, head, keys, now)?;
+        check_all_signed(&head.headers, signed)?;
+        self.check_payload(payload, &head.headers, connection)?;
+        let chunks = has_signed_chunks(payload).then(|| ChunkSigner::new(key, &date, signed.signature.clone()));
+        Ok(Authenticated { caller: holder.caller(connection.peer.ip()), chunks, presigned: None })
+    }
+
+    /// Checks a presigned URL.
+    ///
+    /// # Errors
+    /// As [`Self::header`].
+    pub(in crate::auth) fn presigned(
+        &self,
+        query: &PresignedQuery,
+        head: &Parts,
+        connection: ConnectionFacts,
+        keys: &AccessKeys,
+        now: UtcInstant,
+    ) -> Result<Authenticated, AuthError> {
+        let signed = &query.signed;
+        self.check_scope(signed, &query.date, SignatureError::Query)?;
+        self.check_life(query, now)?;
+        let payload = presigned::payload(query, &head.headers)?;
+        let session_token = query.session_token.as_deref();
+        let claimed = Claimed { signed, date: &query.date, session_token, payload };
+        let (holder, _) = self.verify(claimed, head, keys, now)?;
+        check_all_signed(&head.headers, signed)?;
+        let request = presigned::without_credential(query, head)?;
+        Ok(Authenticated { caller: holder.caller(connection.peer.ip()), chunks: None, presigned: Some(request) })
+    }
+
+    /// Finds the key and checks the signature with it. Takes as long for a key that there is not.
+    ///
+    /// # Errors
+    /// Those of [`AccessKeys::find`], [`SignatureError::Mismatch`] and those of a host without one reading.
+    fn verify(
+        &self,
+        claimed: Claimed<'_>,
+        head: &Parts,
+        keys: &AccessKeys,
+        now: UtcInstant,
+    ) -> Result<(KeyHolder, SigningKey), AuthError> {
+        let Claimed { signed, date, session_token, payload } = claimed;
+        let credential = &signed.credential;
+        let holder = keys.find(&credential.access_key_id, session_token, now);
+        let (id, secret) = match &holder {
+            Ok(holder) => (credential.access_key_id.as_str(), &holder.secret),
+            // Not the id that was sent: strangers would push the keys of others out of the cache.
+            Err(_) => ("", &self.nobody),
+        };
+        let region = if holder.is_ok() { credential.region.as_str() } else { "-" };
+        let key = self.derived.get(id, secret.expose(), region, date);
+        let host = match &self.settings.host {
+            Some(host) => host.as_str(),
+            None => host_of(head)?,
+        };
+        let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
+        let received = Received { method: head.method.as_str(), path, query, host, headers: &head.headers };
+        let hash = received.canonical_hash(&signed.signed_headers, payload);
+        let hash = hash.map_err(|gone| SignatureError::HeaderGone(gone.0))?;
+        let fits = key.verifies(&string_to_sign(date, key.scope(), &hash), &signed.signature);
+        // In the words of signed requests, not those of bearer tokens.
+        let holder = holder.map_err(|error| match error {
+            AuthError::Expired => SignatureError::KeyExpired.into(),
+            other => other,
+        })?;
+        if fits { Ok((holder, key)) } else { Err(SignatureError::Mismatch.into()) }
+    }
+
+    /// The scope must be of the day of the request, a region of ours and S3.
+    fn check_scope(
+        &self,
+        signed: &SignedHead,
+        date: &AmzDate,
+        form: impl Fn(FormFault) -> SignatureError,
+    ) -> Result<(), SignatureError> {
+        let credential = &signed.credential;
+        credential.check_service().map_err(form)?;
+        if credential.day != date.day() {
+            return Err(SignatureError::OtherDay);
+        }
+        match self.settings.regions.first() {
+            Some(expected) if !self.settings.regions.contains(&credential.region) => {
+                Err(SignatureError::Region { expected: expected.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_skew(&self, date: &AmzDate, now: UtcInstant) -> Result<(), SignatureError> {
+        let skew = now.duration_since(date.instant());
+        let limit = self.settings.clock_skew;
+        if skew.unsigned_abs() > limit {
+            return Err(SignatureError::Skewed { skew_secs: skew.as_secs(), limit_secs: limit.as_secs() });
+        }
+        Ok(())
+    }
+
+    /// A URL is good from its date, give or take the skew of clocks, to its end.
+    fn check_life(&self, query: &PresignedQuery, now: UtcInstant) -> Result<(), SignatureError> {
+        let limit = self.settings.presigned_expiry;
+        if query.expires > limit {
+            return Err(SignatureError::LivesTooLong { limit_secs: limit.as_secs() });
+        }
+        let age = now.duration_since(query.date.instant());
+        if age.is_negative() && age.unsigned_abs() > self.settings.clock_skew {
+            return Err(SignatureError::NotYet);
+        }
+        // Both are far from any overflow: a duration of a week, and one between two instants.
+        if !age.is_negative() && age.unsigned_abs() >= query.expires { Err(SignatureError::Over) } else { Ok(()) }
+    }
+
+    /// In clear text somebody on the way could put another body under a signature that covers none.
+    fn check_payload(
+        &self,
+        payload: &str,
+        headers: &HeaderMap,
+        connection: ConnectionFacts,
+    ) -> Result<(), SignatureError> {
+        let covered = payload != UNSIGNED && payload != "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
+        let safe = match self.settings.unsigned_payload {
+            UnsignedPayload::Anywhere => true,
+            UnsignedPayload::Loopback => connection.tls || connection.peer.ip().to_canonical().is_loopback(),
+            UnsignedPayload::Tls => connection.tls,
+        };
+        // Where no body is expected, one that somebody adds is refused later.
+        let has_body = headers.contains_key(http::header::TRANSFER_ENCODING)
+            || headers.get(http::header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+        if covered || safe || !has_body { Ok(()) } else { Err(SignatureError::UnsignedPayload) }
+    }
+}
+
+/// Every `x-amz-*` header must be signed but for [`MAY_BE_UNSIGNED`].
+fn check_all_signed(headers: &HeaderMap, signed: &SignedHead) -> Result<(), SignatureError> {
+    let unsigned = headers.keys().find(|name| {
+        let name = name.as_str();
+        name.starts_with("x-amz-") && !MAY_BE_UNSIGNED.contains(&name) && !signed.signed_headers.covers(name)
+    });
+    unsigned.map_or(Ok(()), |name| Err(SignatureError::NotSigned(name.clone())))
+}
+
+fn has_signed_chunks(payload: &str) -> bool {
+    matches!(payload, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" | "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER")
+}
+
+/// The value of `x-amz-content-sha256`, if it is a hash or one of the words for bodies without one.
+pub(in crate::auth) fn content_sha256(headers: &HeaderMap) -> Result<Option<&str>, SignatureError> {
+    let payload = only_text(headers, &CONTENT_SHA256, SignatureError::PayloadHash)?;
+    let known = |payload: &str| {
+        payload == UNSIGNED
+            || payload == "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+            || has_signed_chunks(payload)
+            || (payload.len() == 64 && payload.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    match payload {
+        Some(payload) if !known(payload) => Err(SignatureError::PayloadHash),
+        other => Ok(other),
+    }
+}
+
+/// The one value of a header.
+fn only_text<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+    otherwise: SignatureError,
+) -> Result<Option<&'a str>, SignatureError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| otherwise),
+        (Some(_), Some(_)) => Err(otherwise),
+    }
+}
+
+/// `x-amz-date` if there is one, else `Date`. Whichever it is stands in the text that is signed.
+fn request_date(headers: &HeaderMap) -> Result<AmzDate, SignatureError> {
+    if let Some(text) = only_text(headers, &AMZ_DATE, SignatureError::Date)? {
+        return AmzDate::parse(text).ok_or(SignatureError::Date);
+    }
+    let text = only_text(headers, &DATE, SignatureError::Date)?.ok_or(SignatureError::Date)?;
+    let internet_date = || jiff::fmt::rfc2822::parse(text).ok().map(|date| AmzDate::new(date.timestamp()));
+    AmzDate::parse(text).or_else(internet_date).ok_or(SignatureError::Date)
+}
+
+/// The host as the client sent it. Several, or two that differ, have no single reading.
+fn host_of(head: &Parts) -> Result<&str, SignatureError> {
+    let named = only_text(&head.headers, &HOST, SignatureError::Host)?;
+    let target = head.uri.authority().map(http::uri::Authority::as_str);
+    match (named, target) {
+        (Some(named), Some(target)) if !named.eq_ignore_ascii_case(target) => Err(SignatureError::Host),
+        (Some(host), _) | (None, Some(host)) => Ok(host),
+        (None, None) => Err(SignatureError::Host),
+    }
+}
