@@ -205,9 +205,7 @@ async fn one(program: Program, place: Place, gateway: &Gateway, authority: &Auth
     };
     eprintln!("{} {place:?}: {:.1} s", program.name, begun.elapsed().as_secs_f32());
     let outcome = Outcome::read(&report, program, tap.seen());
-    if outcome.steps.values().any(|result| result != "ok") {
-        eprintln!("{log}");
-    }
+    eprintln!("{log}");
     outcome
 }
 

@@ -115,6 +115,8 @@ where
                 seen.lock().unwrap().offers_h2 = true;
             }
             to_server.write_all(piece).await?;
+            // TLS keeps what the socket did not take at once.
+            to_server.flush().await?;
         }
     };
     let down = async {

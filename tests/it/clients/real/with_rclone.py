@@ -7,6 +7,8 @@ BASE = f"gateway:{BUCKET}/{PREFIX}"
 pathlib.Path("rclone.conf").write_text(
     f"[gateway]\ntype = s3\nprovider = Other\nenv_auth = true\nendpoint = {ENDPOINT}\nregion = {REGION}\n"
     "upload_cutoff = 5Mi\nchunk_size = 5Mi\n"
+    # Otherwise it makes the bucket before the first upload, which needs a right of its own.
+    "no_check_bucket = true\n"
 )
 OPTIONS = ["--config", "rclone.conf", *(["--ca-cert", CA] if CA else [])]
 client = Client("rclone", run(RCLONE, "version").split()[1].removeprefix("v"))

@@ -37,9 +37,13 @@ def listed():
 
 @client.step("delete")
 def delete():
-    fs.rm(BASE.rstrip("/"), recursive=True)
-    # SeaweedFS shows the folder itself for a while.
-    equal([name for name in fs.find(BASE) if name.startswith(BASE)], [])
+    fs.rm(BASE + "pipe")
+    fs.rm([BASE + "put"])
+    equal(fs.find(BASE), [])
+    # A folder; that of the rule itself, without its slash, is not ours to look at.
+    fs.pipe(BASE + "folder/one", b"1")
+    fs.rm(BASE + "folder", recursive=True)
+    equal([name for name in fs.find(BASE) if name.startswith(BASE + "folder/")], [])
 
 
 @client.step("multipart")
