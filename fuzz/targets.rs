@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use countersign::auth::{Claim, strict_json};
 use countersign::base::encoding::{encode_path, encode_query};
-use countersign::base::{RouteId, parse_duration, parse_size};
+use countersign::base::{RouteId, Secret, parse_duration, parse_size};
 use countersign::body::chunk_decode::ChunkDecode;
 use countersign::body::{Fault, Stage};
 use countersign::config::{MapReferences, load_text};
@@ -25,6 +25,8 @@ use countersign::s3::{
     Bucket, Buckets, ChecksumAlgorithm, CopySource, ObjectKey, OddKeys, Operation, UploadHead, complete_upload,
     delete_objects, identify, range, tagging,
 };
+use countersign::sigv4::chunk::EMPTY_SHA256;
+use countersign::sigv4::{AmzDate, ChunkSigner, SigningKey};
 use http::request::Parts;
 
 /// A target by its name.
@@ -48,6 +50,7 @@ pub const TARGETS: &[Fuzzed] = &[
     ("range", ranges),
     ("checksum", checksum),
     ("chunk_decode", chunk_decode),
+    ("trailer", trailer),
     ("media_type", media_type),
     ("template", template),
     ("units", units),
@@ -291,11 +294,21 @@ fn checksum(data: &[u8]) {
     }
 }
 
+/// The signatures of the corpus: `from_request` is the signature of the request itself.
+fn chunk_signer(from_request: &str) -> ChunkSigner {
+    let date = AmzDate::new("2026-01-01T00:00:00Z".parse().expect("a date"));
+    ChunkSigner::new(SigningKey::derive(&Secret::new("secret"), "us-east-1", &date), &date, from_request.repeat(64))
+}
+
 /// What comes out of the decoder, whatever the pieces are.
-fn decode(pieces: &mut dyn Iterator<Item = &[u8]>, announced: bool) -> Result<(Vec<u8>, Option<Vec<u8>>), Fault> {
+fn decode(
+    pieces: &mut dyn Iterator<Item = &[u8]>,
+    announced: bool,
+    signer: Option<ChunkSigner>,
+) -> Result<(Vec<u8>, Option<Vec<u8>>), Fault> {
     let slot = std::sync::Arc::new(std::sync::OnceLock::new());
     let announced = announced.then(|| (ChecksumAlgorithm::Crc32, std::sync::Arc::clone(&slot)));
-    let mut decoder = ChunkDecode::new(announced);
+    let mut decoder = ChunkDecode::new(announced, signer);
     let mut out = Vec::new();
     let mut emit = |bytes: Bytes| {
         out.extend_from_slice(&bytes);
@@ -308,15 +321,44 @@ fn decode(pieces: &mut dyn Iterator<Item = &[u8]>, announced: bool) -> Result<(V
     Ok((out, slot.get().cloned()))
 }
 
+/// The first byte says whether a checksum is announced, whether chunks are signed, and the size of pieces.
 fn chunk_decode(data: &[u8]) {
     let [first, body @ ..] = data else { return };
-    let announced = first & 1 == 1;
-    let whole = decode(&mut std::iter::once(body), announced);
-    assert_eq!(whole, decode(&mut body.chunks(1), announced));
-    assert_eq!(whole, decode(&mut body.chunks(1 + usize::from(*first) / 2), announced));
+    let (announced, signed) = (first & 1 == 1, first & 128 == 128);
+    let signer = || signed.then(|| chunk_signer("0"));
+    let whole = decode(&mut std::iter::once(body), announced, signer());
+    assert_eq!(whole, decode(&mut body.chunks(1), announced, signer()));
+    assert_eq!(whole, decode(&mut body.chunks(1 + usize::from(*first) / 2), announced, signer()));
     if let Ok((object, trailer)) = whole {
         assert!(object.len() < body.len() && trailer.is_some() == announced);
+        // What is signed for one request is not for another.
+        assert!(!signed || decode(&mut std::iter::once(body), announced, Some(chunk_signer("1"))).is_err());
     }
+}
+
+/// What stands behind the last chunk of a body. The first byte is as above.
+fn trailer(data: &[u8]) {
+    let [first, end @ ..] = data else { return };
+    let (announced, signed) = (first & 1 == 1, first & 128 == 128);
+    let mut signer = chunk_signer("0");
+    let signature = signer.sign_chunk(EMPTY_SHA256);
+    let last = if signed { format!("0;chunk-signature={signature}\r\n") } else { "0\r\n".to_owned() };
+    let body = [last.as_bytes(), end].concat();
+    let decoded = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        decode(pieces, announced, signed.then(|| chunk_signer("0"))).map_err(|fault| fault.to_string())
+    };
+    let whole = decoded(&mut std::iter::once(body.as_slice()));
+    assert_eq!(whole, decoded(&mut body.chunks(1)));
+    let Ok((object, value)) = whole else { return };
+    assert!(object.is_empty() && value.is_some() == announced);
+    let Some(value) = value else { return assert!(end.is_empty() || end == b"\r\n") };
+    // Written anew with the value that was read, signed anew if it was signed, it is read the same.
+    let field = format!("x-amz-checksum-crc32:{}", to_base64(&value));
+    let signature = signer.sign_trailer(&format!("{field}\n"));
+    let line = if signed { format!("x-amz-trailer-signature:{signature}\r\n") } else { String::new() };
+    assert!(!signed || end.windows(64).any(|window| window == signature.as_bytes()));
+    let written = [last.as_bytes(), field.as_bytes(), b"\r\n", line.as_bytes(), b"\r\n"].concat();
+    assert_eq!(decoded(&mut std::iter::once(written.as_slice())), Ok((Vec::new(), Some(value))));
 }
 
 fn media_type(data: &[u8]) {

@@ -60,7 +60,6 @@ struct Remains {
     upload: Option<Arc<UploadWatch>>,
     passage: Option<Passage>,
     /// Checks the chunks of the body, if the client signed them.
-    #[allow(dead_code, reason = "branch chunks hands it to the body")]
     chunks: Option<ChunkSigner>,
 }
 

@@ -6,6 +6,7 @@
 
 pub mod chunk_decode;
 pub mod chunk_encode;
+pub mod chunk_verify;
 pub mod digest_check;
 pub mod holdback;
 pub mod length_guard;
@@ -23,7 +24,7 @@ use crate::s3::ChecksumAlgorithm;
 pub use chunk_encode::{ChunkEncode, Framer};
 pub use linger::{LingerLimits, linger};
 pub use throttle::Throttle;
-pub use upload::{BodyLimits, UploadBody};
+pub use upload::{BodyLimits, BodyPlan, UploadBody};
 pub use watch::UploadWatch;
 
 /// Where a stage puts its output.
@@ -82,6 +83,9 @@ pub enum Fault {
     /// The `aws-chunked` framing is broken.
     #[error("aws-chunked framing: {0}")]
     Chunk(&'static str),
+    /// A signature of the `aws-chunked` framing is missing or does not fit.
+    #[error("{0}")]
+    ChunkSignature(&'static str),
     /// The client went away, or broke HTTP framing.
     #[error("the client broke off the upload")]
     ClientGone,
@@ -144,3 +148,7 @@ pub(crate) fn finish_through(stages: &mut [Box<dyn Stage>], out: &mut Emit<'_>) 
 #[cfg(test)]
 #[path = "stage_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "signed_chunk_tests.rs"]
+mod signed_chunk_tests;

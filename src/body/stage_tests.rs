@@ -19,12 +19,12 @@ use crate::s3::{BodyFraming, UploadHead};
 use crate::sigv4::{AmzDate, ChunkSigner, SigningKey};
 
 /// What came out before the end, and what came out in all.
-struct Run {
-    before_end: Vec<u8>,
-    all: Result<Vec<u8>, Fault>,
+pub(super) struct Run {
+    pub(super) before_end: Vec<u8>,
+    pub(super) all: Result<Vec<u8>, Fault>,
 }
 
-fn run(mut stages: Vec<Box<dyn Stage>>, pieces: &[Bytes]) -> Run {
+pub(super) fn run(mut stages: Vec<Box<dyn Stage>>, pieces: &[Bytes]) -> Run {
     let mut out = Vec::new();
     let mut result = Ok(());
     for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
@@ -47,7 +47,7 @@ fn run(mut stages: Vec<Box<dyn Stage>>, pieces: &[Bytes]) -> Run {
 }
 
 /// Cuts a text at the given places.
-fn split(bytes: &[u8], cuts: &[usize]) -> Vec<Bytes> {
+pub(super) fn split(bytes: &[u8], cuts: &[usize]) -> Vec<Bytes> {
     let mut at: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
     at.extend([0, bytes.len()]);
     at.sort_unstable();
@@ -57,13 +57,13 @@ fn split(bytes: &[u8], cuts: &[usize]) -> Vec<Bytes> {
 fn decoder(announced: Option<ChecksumAlgorithm>) -> Vec<Box<dyn Stage>> {
     let announced = announced.map(|algorithm| (algorithm, Trailing::default()));
     let check = announced.as_ref().map(|(algorithm, slot)| DigestCheck::trailing(*algorithm, Arc::clone(slot)));
-    let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(ChunkDecode::new(announced))];
+    let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(ChunkDecode::new(announced, None))];
     stages.extend(check.map(|check| Box::new(check) as Box<dyn Stage>));
     stages.push(Box::new(Holdback::default()));
     stages
 }
 
-fn signer() -> ChunkSigner {
+pub(super) fn signer() -> ChunkSigner {
     let date = AmzDate::new("2026-01-01T00:00:00Z".parse().unwrap());
     ChunkSigner::new(SigningKey::derive(&Secret::new("secret"), "us-east-1", &date), &date, "0".repeat(64))
 }
@@ -142,7 +142,8 @@ fn some_head(object: Vec<u8>) -> impl Strategy<Value = (UploadHead, BodyTerms)> 
             let sha256 = sha256.then(|| digest(RunningDigest::new(Sha256), 32).try_into().unwrap());
             let head = UploadHead {
                 length: declared,
-                framing: framed.map_or(BodyFraming::Plain, |trailer| BodyFraming::AwsChunked { trailer }),
+                framing: framed
+                    .map_or(BodyFraming::Plain, |trailer| BodyFraming::AwsChunked { trailer, signed: false }),
                 sha256,
                 md5: md5.then(|| digest(RunningDigest::md5(), 16)),
                 checksum,
@@ -179,7 +180,7 @@ proptest! {
     fn h09_the_chain_of_an_upload_does_not_depend_on_the_split((object, head, terms, cuts, broken) in some_upload()) {
         let mut body = match head.framing {
             BodyFraming::Plain => object.clone(),
-            BodyFraming::AwsChunked { trailer } => {
+            BodyFraming::AwsChunked { trailer, .. } => {
                 let encode: Vec<Box<dyn Stage>> = vec![Box::new(ChunkEncode::new(None, trailer))];
                 run(encode, &[Bytes::from(object.clone())]).all.unwrap()
             }
@@ -188,7 +189,7 @@ proptest! {
             let at = at % body.len();
             body[at] = byte;
         }
-        let chain = || choose_stages(&head, terms.clone());
+        let chain = || choose_stages(BodyPlan::new(&head, None).unwrap(), terms.clone());
         let whole = run(chain(), &[Bytes::from(body.clone())]);
         for pieces in [split(&body, &cuts), body.chunks(1).map(Bytes::copy_from_slice).collect()] {
             let in_pieces = run(chain(), &pieces);
@@ -265,7 +266,10 @@ fn h05_broken_chunk_framing_is_refused() {
         "5\r\nhello\r\n0\r\n\r\nmore",
         "5\r\nhello\r\n",
         "5\r\nhel",
-        "5\r\nhello\r\n0\r\n",
+        "5\r\nhello\r\n0\r",
+        "5\r\nhello\r\n0\r\n\r",
+        "5\r\nhello\r\n0\n\r\n",
+        "5\r\nhello\r\n0\r\n\n",
         "5\r\nhello\r\n0\r\n\r\n0\r\n\r\n",
         "5\r\rhello\r\n0\r\n\r\n",
         "",
@@ -297,10 +301,30 @@ fn h06_only_the_announced_trailer_is_read() {
         (crc32, "no colon\r\n".to_owned()),
         (crc32, format!("{good}x-amz-meta-a:1\r\n")),
         (crc32, format!("x-amz-checksum-crc32:{}\r\n", "A".repeat(2000))),
+        (crc32, format!("{good}x-amz-trailer-signature:{}\r\n", "0".repeat(64))),
+        (crc32, good.replace("\r\n", "\n\n")),
+        (crc32, good.replace("\r\n", "\u{c}\n")),
+        (crc32, good.replace("\r\n", "\nx")),
     ] {
         let run = run(decoder(announced), &[framed(&trailer)]);
         assert!(matches!(run.all, Err(Fault::Chunk(_))), "{trailer:?}");
         assert!(run.before_end.is_empty(), "{trailer:?}");
+    }
+}
+
+/// What minio-go and the JavaScript SDK send; the neighbours are refused above.
+#[test]
+fn other_ends_of_the_framing_that_real_clients_make_are_understood() {
+    let crc32 = Some(ChecksumAlgorithm::Crc32);
+    for (announced, end) in [
+        (crc32, "x-amz-checksum-crc32:NhCmhg==\n\r\n\r\n"),
+        (crc32, "x-amz-checksum-crc32:NhCmhg==\n\r\n"),
+        (crc32, "x-amz-checksum-crc32:NhCmhg==\r\n"),
+        (crc32, "X-Amz-Checksum-CRC32 : NhCmhg== \r\n\r\n"),
+        (None, ""),
+    ] {
+        let framed = format!("5;x=y\r\nhello\r\n0\r\n{end}");
+        assert_eq!(run(decoder(announced), &[Bytes::from(framed)]).all.unwrap(), b"hello", "{end:?}");
     }
 }
 

@@ -23,7 +23,9 @@ use crate::body::{
     ChunkEncode, Fault, LingerLimits, Stage, Throttle, UploadWatch, finish_through, linger, push_through,
 };
 use crate::limits::BodyTerms;
-use crate::s3::{BodyFraming, UploadHead};
+use crate::s3::upload::UploadError;
+use crate::s3::{BodyFraming, ChecksumAlgorithm, UploadHead};
+use crate::sigv4::ChunkSigner;
 
 /// Limits on how a client sends a body.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +38,27 @@ pub struct BodyLimits {
     pub rate_window: Duration,
     /// What is still read after a refusal.
     pub linger: LingerLimits,
+}
+
+/// What the head of an upload says of its bytes, and what the signatures of its chunks must fit: exactly if it says that they are signed.
+#[derive(Debug)]
+pub struct BodyPlan<'a> {
+    head: &'a UploadHead,
+    chunks: Option<ChunkSigner>,
+}
+
+impl<'a> BodyPlan<'a> {
+    /// Pairs a head with the chain of signatures that the signature of its request began, if there is one.
+    ///
+    /// # Errors
+    /// [`UploadError`] if one is there without the other: nobody could tell whether the chunks are the caller's.
+    pub fn new(head: &'a UploadHead, chunks: Option<ChunkSigner>) -> Result<Self, UploadError> {
+        match (head.has_signed_chunks(), &chunks) {
+            (true, None) => Err(UploadError::SignedChunks),
+            (false, Some(_)) => Err(UploadError::FramingContradiction),
+            (true, Some(_)) | (false, None) => Ok(Self { head, chunks }),
+        }
+    }
 }
 
 /// The body of an upload towards the store.
@@ -60,9 +83,9 @@ pub struct UploadBody {
 
 impl UploadBody {
     /// Chooses the stages for an upload and what it must keep to. Nothing is read yet.
-    pub fn attach(upload: &UploadHead, terms: BodyTerms, source: Incoming, limits: BodyLimits) -> Self {
-        let length = upload.length;
-        let stages = choose_stages(upload, terms);
+    pub fn attach(plan: BodyPlan<'_>, terms: BodyTerms, source: Incoming, limits: BodyLimits) -> Self {
+        let length = plan.head.length;
+        let stages = choose_stages(plan, terms);
         Self {
             source: Some(source),
             stages,
@@ -237,24 +260,28 @@ impl UploadBody {
     }
 }
 
-pub(in crate::body) fn choose_stages(upload: &UploadHead, terms: BodyTerms) -> Vec<Box<dyn Stage>> {
+pub(in crate::body) fn choose_stages(plan: BodyPlan<'_>, terms: BodyTerms) -> Vec<Box<dyn Stage>> {
+    let BodyPlan { head, chunks } = plan;
     let mut stages: Vec<Box<dyn Stage>> = Vec::with_capacity(8);
     let mut digests: Vec<Box<dyn Stage>> = Vec::new();
-    if let BodyFraming::AwsChunked { trailer } = upload.framing {
+    if let BodyFraming::AwsChunked { trailer, .. } = head.framing {
         let announced = trailer.map(|algorithm| (algorithm, Trailing::default()));
         digests.extend(
             announced.iter().map(|(algorithm, slot)| boxed(DigestCheck::trailing(*algorithm, Arc::clone(slot)))),
         );
-        stages.push(Box::new(ChunkDecode::new(announced)));
+        stages.push(Box::new(ChunkDecode::new(announced, chunks)));
     }
-    stages.push(Box::new(LengthGuard::new(upload.length, terms.min_size, terms.max_size)));
-    if let Some((algorithm, value)) = &upload.checksum {
-        digests.push(boxed(DigestCheck::checksum(*algorithm, value.clone())));
+    stages.push(Box::new(LengthGuard::new(head.length, terms.min_size, terms.max_size)));
+    if let Some((algorithm, value)) = &head.checksum {
+        // Declared as x-amz-content-sha256 too, it is checked once.
+        if head.sha256.is_none_or(|sha256| *algorithm != ChecksumAlgorithm::Sha256 || *value != sha256) {
+            digests.push(boxed(DigestCheck::checksum(*algorithm, value.clone())));
+        }
     }
-    if let Some(value) = &upload.md5 {
+    if let Some(value) = &head.md5 {
         digests.push(boxed(DigestCheck::content_md5(value.clone())));
     }
-    if let Some(value) = upload.sha256 {
+    if let Some(value) = head.sha256 {
         digests.push(boxed(DigestCheck::content_sha256(value)));
     }
     stages.append(&mut digests);

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::Instant;
 
 use super::{Gateway, Remains, internal};
 use crate::administration::{forward, list_buckets};
 use crate::audit::Ticket;
-use crate::body::{Fault, Throttle, UploadBody};
-use crate::bounded::{self, CollectError};
+use crate::body::{BodyPlan, Fault, Throttle, UploadBody};
 use crate::documents::{Errand, attributes, tagging};
 use crate::limits::{Admission, BodyTerms};
 use crate::multipart::{Carrier, calls, copy, unknown_length};
@@ -18,7 +16,7 @@ use crate::respond::{Refusal, RefusalKind, Reply, local, relay};
 use crate::rules::Permit;
 use crate::s3::administration::MAX_REQUEST_BYTES;
 use crate::s3::complete_upload::MAX_DOCUMENT_BYTES;
-use crate::s3::{self, Bucket, Operation, PassThrough, S3Call, S3ErrorCode, UploadHead};
+use crate::s3::{self, Bucket, IdentifyError, Operation, PassThrough, S3Call, S3ErrorCode, UploadHead};
 
 impl Gateway {
     /// Lists the configured buckets that are visible, and those of the store behind the pass-through mapping.
@@ -88,7 +86,7 @@ impl Gateway {
         match call.operation {
             Operation::CreateMultipartUpload => calls::create(&carrier, ticket).await,
             Operation::CompleteMultipartUpload => {
-                let body = self.collect(remains, MAX_DOCUMENT_BYTES, ticket).await?;
+                let body = self.read_document(call.document.as_ref(), MAX_DOCUMENT_BYTES, remains, ticket).await?;
                 calls::complete(&carrier, &body, resource, ticket).await
             }
             Operation::AbortMultipartUpload => calls::abort(&carrier, ticket).await,
@@ -140,33 +138,6 @@ impl Gateway {
         relay::relay(reply, call, &self.signer.route(bucket.route).region).await
     }
 
-    /// Collects the document of a caller who is already known and permitted, never past a limit.
-    async fn collect(&self, remains: &mut Remains, limit: usize, ticket: &mut Ticket) -> Result<Bytes, Refusal> {
-        let body = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
-        let collected = tokio::time::timeout(self.body_limits.idle, bounded::collect(body, limit)).await;
-        match collected {
-            Err(_) => Err(Fault::ClientIdle { seconds: self.body_limits.idle.as_secs() }.into()),
-            Ok(Ok(document)) => {
-                let length = document.len() as u64;
-                ticket.note_upload(Arc::new(move || length));
-                if let Some(meter) = remains.upload_meter() {
-                    meter.charge(document.len(), Instant::now().into_std());
-                }
-                Ok(document)
-            }
-            Ok(Err(CollectError::TooLong(limit))) => {
-                let message = "The document is longer than any of its kind.";
-                Err(Refusal::new(
-                    S3ErrorCode::MalformedXML,
-                    RefusalKind::Client,
-                    message,
-                    format!("over {limit} bytes"),
-                ))
-            }
-            Ok(Err(CollectError::Body(_))) => Err(Fault::ClientGone.into()),
-        }
-    }
-
     /// Reads the document of a call with the checks of an upload: digests, framing, pace, and never past a limit.
     pub(super) async fn read_document(
         &self,
@@ -179,15 +150,8 @@ impl Gateway {
         if head.length.is_some_and(|length| length > limit) {
             return Err(too_long(limit));
         }
-        let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
         let terms = BodyTerms { min_size: 0, max_size: Some(limit), check_type: None };
-        let mut body = UploadBody::attach(head, terms, source, self.body_limits);
-        if let Some(meter) = remains.upload_meter() {
-            body.throttle(Throttle::new(meter));
-        }
-        let watch = Arc::clone(body.watch());
-        remains.upload = Some(Arc::clone(&watch));
-        ticket.note_upload(Arc::new(move || watch.client_bytes()));
+        let mut body = self.open_body(head, terms, remains, ticket)?;
         let mut document = BytesMut::new();
         loop {
             match body.next_checked().await {
@@ -199,7 +163,7 @@ impl Gateway {
         }
     }
 
-    /// Puts the stages on the body of an upload. This is the first moment at which the body is polled.
+    /// Puts the stages on the body of an upload, and reads its beginning.
     async fn attach(
         &self,
         admission: &Admission,
@@ -207,15 +171,29 @@ impl Gateway {
         remains: &mut Remains,
         ticket: &mut Ticket,
     ) -> Result<UploadBody, Refusal> {
+        let mut body = self.open_body(admission.upload(), terms, remains, ticket)?;
+        body.prime().await?;
+        Ok(body)
+    }
+
+    /// Puts the stages on a body. Nothing of it is read yet, nor is `100 Continue` sent.
+    fn open_body(
+        &self,
+        head: &UploadHead,
+        terms: BodyTerms,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<UploadBody, Refusal> {
+        // Before the body is taken: who cannot sign chunks is refused like for any other part of the head.
+        let plan = BodyPlan::new(head, remains.chunks.take()).map_err(IdentifyError::from)?;
         let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
-        let mut body = UploadBody::attach(admission.upload(), terms, source, self.body_limits);
+        let mut body = UploadBody::attach(plan, terms, source, self.body_limits);
         if let Some(meter) = remains.upload_meter() {
             body.throttle(Throttle::new(meter));
         }
         let watch = Arc::clone(body.watch());
         remains.upload = Some(Arc::clone(&watch));
         ticket.note_upload(Arc::new(move || watch.client_bytes()));
-        body.prime().await?;
         Ok(body)
     }
 }

@@ -385,6 +385,7 @@ impl From<Fault> for Refusal {
             Fault::BadDigest(_) => refuse(S3ErrorCode::BadDigest, RefusalKind::Client),
             Fault::Type(_) => refuse(S3ErrorCode::AccessDenied, RefusalKind::Blocked),
             Fault::Chunk(_) => refuse(S3ErrorCode::InvalidRequest, RefusalKind::Client),
+            Fault::ChunkSignature(_) => refuse(S3ErrorCode::SignatureDoesNotMatch, RefusalKind::Auth),
             Fault::ClientIdle { .. } | Fault::ClientSlow { .. } => {
                 refuse(S3ErrorCode::RequestTimeout, RefusalKind::Client)
             }

@@ -5,7 +5,7 @@
 use crate::s3::xml::{Element, XmlError, XmlWriter};
 
 /// Largest body read. 10,000 parts with a checksum each take about 2.5 MB.
-pub const MAX_DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
+pub const MAX_DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Most parts of an upload, as S3 has it.
 pub const MAX_PARTS: u32 = 10_000;

@@ -158,6 +158,8 @@ codes! {
     SignatureDoesNotMatch = 403,
     /// The declared SHA-256 does not fit the body.
     XAmzContentSHA256Mismatch = 400,
+    /// The signature of the request, or of a chunk of it, does not fit.
+    SignatureDoesNotMatch = 403,
     /// Try again, later and slower.
     SlowDown = 503,
     /// Try again later.

@@ -219,7 +219,7 @@ fn understand(
         Body::Object => upload = Some(UploadHead::parse(&head.headers, head.version)?),
         Body::Xml if carries_document(spec) => document = Some(plain_document_head(head)?),
         Body::Xml if spec.has_checked_document() => document = Some(document_head(head, spec)?),
-        Body::Xml => {}
+        Body::Xml => document = Some(part_list_head(head)?),
         Body::None => check_no_body(head, spec)?,
     }
     match spec.operation {
@@ -239,7 +239,7 @@ fn understand(
 /// What the head says of a document: a digest of it at least, as S3 wants it for everything that deletes or configures.
 fn document_head(head: &Parts, spec: &OperationSpec) -> Result<UploadHead, IdentifyError> {
     let document = UploadHead::parse(&head.headers, head.version)?;
-    let trailing = matches!(document.framing, BodyFraming::AwsChunked { trailer: Some(_) });
+    let trailing = matches!(document.framing, BodyFraming::AwsChunked { trailer: Some(_), .. });
     if document.sha256.is_none() && document.md5.is_none() && document.checksum.is_none() && !trailing {
         return Err(IdentifyError::NoDigest(spec.name));
     }
@@ -247,6 +247,12 @@ fn document_head(head: &Parts, spec: &OperationSpec) -> Result<UploadHead, Ident
         return Err(IdentifyError::EncodedDocument(spec.name));
     }
     Ok(document)
+}
+
+/// What the head says of a list of parts. A checksum beside it is that of the object, not of these bytes.
+fn part_list_head(head: &Parts) -> Result<UploadHead, UploadError> {
+    let list = UploadHead::parse(&head.headers, head.version)?;
+    Ok(UploadHead { checksum: None, ..list })
 }
 
 /// The digests of a document, which is checked against them. Its bytes are the document: nothing frames or packs so little.

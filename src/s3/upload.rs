@@ -31,10 +31,12 @@ pub struct UploadHead {
 pub enum BodyFraming {
     /// The body is the object.
     Plain,
-    /// `STREAMING-UNSIGNED-PAYLOAD-TRAILER`: unsigned chunks, then perhaps the checksum that `x-amz-trailer` announced.
+    /// `STREAMING-…`: chunks, then perhaps the checksum that `x-amz-trailer` announced.
     AwsChunked {
         /// The announced checksum.
         trailer: Option<ChecksumAlgorithm>,
+        /// Whether every chunk, and the trailer, has a signature (`STREAMING-AWS4-HMAC-SHA256-PAYLOAD`, `…-TRAILER`).
+        signed: bool,
     },
 }
 
@@ -114,6 +116,8 @@ enum Payload {
     Unsigned,
     Sha256([u8; 32]),
     UnsignedTrailer,
+    SignedChunks,
+    SignedTrailer,
 }
 
 impl UploadHead {
@@ -125,10 +129,15 @@ impl UploadHead {
         check_transfer_encoding(headers)?;
         let payload = parse_payload(headers)?;
         let trailer = parse_trailer(headers)?;
-        let (framing, sha256) = match payload {
-            Payload::Unsigned => (BodyFraming::Plain, None),
-            Payload::Sha256(digest) => (BodyFraming::Plain, Some(digest)),
-            Payload::UnsignedTrailer => (BodyFraming::AwsChunked { trailer }, None),
+        let (framing, sha256) = match (payload, trailer) {
+            (Payload::Unsigned, None) => (BodyFraming::Plain, None),
+            (Payload::Sha256(digest), None) => (BodyFraming::Plain, Some(digest)),
+            (Payload::UnsignedTrailer, trailer) => (BodyFraming::AwsChunked { trailer, signed: false }, None),
+            (Payload::SignedChunks, None) | (Payload::SignedTrailer, Some(_)) => {
+                (BodyFraming::AwsChunked { trailer, signed: true }, None)
+            }
+            (Payload::Unsigned | Payload::Sha256(_) | Payload::SignedChunks, Some(_))
+            | (Payload::SignedTrailer, None) => return Err(UploadError::BadTrailer),
         };
         let plain = framing == BodyFraming::Plain;
         let decoded = parse_length(headers, &HeaderName::from_static("x-amz-decoded-content-length"))?;
@@ -139,15 +148,26 @@ impl UploadHead {
             (false, Some(length)) => Some(length),
         };
         let checksum = parse_checksum(headers)?;
-        if plain && trailer.is_some() {
-            return Err(UploadError::BadTrailer);
-        }
         if checksum.is_some() && trailer.is_some() {
             return Err(UploadError::SeveralChecksums);
         }
         let md5 = parse_header(headers, &HeaderName::from_static("content-md5"), parse_md5)?;
         let content_encoding = parse_content_encoding(headers, plain)?;
         Ok(Self { length, framing, sha256, md5, checksum, media_type: parse_media_type(headers)?, content_encoding })
+    }
+
+    /// Whether every chunk of the body has a signature.
+    pub fn has_signed_chunks(&self) -> bool {
+        matches!(self.framing, BodyFraming::AwsChunked { signed: true, .. })
+    }
+
+    /// The SHA-256 of the object, if the head tells it, as `x-amz-content-sha256` or as `x-amz-checksum-sha256`.
+    pub fn declared_sha256(&self) -> Option<[u8; 32]> {
+        let checksum = || match &self.checksum {
+            Some((ChecksumAlgorithm::Sha256, value)) => value.as_slice().try_into().ok(),
+            _ => None,
+        };
+        self.sha256.or_else(checksum)
     }
 }
 
@@ -201,9 +221,8 @@ fn parse_payload(headers: &HeaderMap) -> Result<Payload, UploadError> {
     match value {
         "UNSIGNED-PAYLOAD" => Ok(Payload::Unsigned),
         "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Ok(Payload::UnsignedTrailer),
-        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" | "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => {
-            Err(UploadError::SignedChunks)
-        }
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => Ok(Payload::SignedChunks),
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => Ok(Payload::SignedTrailer),
         _ => {
             let mut digest = [0; 32];
             hex::decode_to_slice(value, &mut digest).map_err(|_| UploadError::BadContentSha256)?;
@@ -303,7 +322,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(head.length, Some(5));
-        assert_eq!(head.framing, BodyFraming::AwsChunked { trailer: Some(ChecksumAlgorithm::Crc32) });
+        assert_eq!(head.framing, BodyFraming::AwsChunked { trailer: Some(ChecksumAlgorithm::Crc32), signed: false });
         assert_eq!(head.content_encoding.as_deref(), Some("gzip"));
     }
 
@@ -322,12 +341,31 @@ mod tests {
             parse(&[("x-amz-content-sha256", sha), ("x-amz-trailer", "x-amz-checksum-crc32")]),
             Err(UploadError::BadTrailer)
         );
-        assert_eq!(
-            parse(&[("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD")]),
-            Err(UploadError::SignedChunks)
-        );
-        for bad in ["", "abc", "e3b0", "unsigned-payload", "STREAMING-UNSIGNED-PAYLOAD"] {
+        for bad in ["", "abc", "e3b0", "unsigned-payload", "STREAMING-UNSIGNED-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256"] {
             assert_eq!(parse(&[("x-amz-content-sha256", bad)]), Err(UploadError::BadContentSha256), "{bad}");
+        }
+    }
+
+    #[test]
+    fn signed_chunks_come_with_a_trailer_or_without_as_the_word_says() {
+        let (plain, trailer) = ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER");
+        let length = ("x-amz-decoded-content-length", "5");
+        let announced = ("x-amz-trailer", "x-amz-checksum-sha1");
+        let framing = |headers: &[(&str, &str)]| parse(headers).map(|head| head.framing);
+        assert_eq!(
+            framing(&[("x-amz-content-sha256", plain), length]),
+            Ok(BodyFraming::AwsChunked { trailer: None, signed: true })
+        );
+        assert_eq!(
+            framing(&[("x-amz-content-sha256", trailer), length, announced]),
+            Ok(BodyFraming::AwsChunked { trailer: Some(ChecksumAlgorithm::Sha1), signed: true })
+        );
+        assert_eq!(framing(&[("x-amz-content-sha256", plain), length, announced]), Err(UploadError::BadTrailer));
+        assert_eq!(framing(&[("x-amz-content-sha256", trailer), length]), Err(UploadError::BadTrailer));
+        for word in [plain, trailer] {
+            let trailer = (word == trailer).then_some(announced);
+            let without_length: Vec<_> = [("x-amz-content-sha256", word)].into_iter().chain(trailer).collect();
+            assert_eq!(framing(&without_length), Err(UploadError::NoDecodedLength), "{word}");
         }
     }
 

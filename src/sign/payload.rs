@@ -26,11 +26,12 @@ impl PayloadPlan {
         if length == 0 {
             return Self::Empty;
         }
-        if let Some(sha256) = upload.sha256 {
+        // However the client names it: the store checks it too, and the gateway hashes the bytes once.
+        if let Some(sha256) = upload.declared_sha256() {
             return Self::Sha256(sha256);
         }
         let declared_trailer = match upload.framing {
-            BodyFraming::AwsChunked { trailer } => trailer,
+            BodyFraming::AwsChunked { trailer, .. } => trailer,
             BodyFraming::Plain => None,
         };
         let wants_trailer = route.trailers && upload.checksum.is_none();
@@ -95,8 +96,11 @@ mod tests {
     fn the_clients_own_digests_are_carried_on_and_missing_ones_are_added() {
         let with_sha = UploadHead { sha256: Some([7; 32]), ..upload() };
         let with_checksum = UploadHead { checksum: Some((ChecksumAlgorithm::Crc32, vec![0; 4])), ..upload() };
-        let with_trailer =
-            UploadHead { framing: BodyFraming::AwsChunked { trailer: Some(ChecksumAlgorithm::Crc32c) }, ..upload() };
+        let with_sha_checksum = UploadHead { checksum: Some((ChecksumAlgorithm::Sha256, vec![7; 32])), ..upload() };
+        let with = |trailer, signed| UploadHead { framing: BodyFraming::AwsChunked { trailer, signed }, ..upload() };
+        let with_trailer = with(Some(ChecksumAlgorithm::Crc32c), false);
+        let with_signed_trailer = with(Some(ChecksumAlgorithm::Sha1), true);
+        let with_signed_chunks = with(None, true);
         let framed = |signed, trailer| PayloadPlan::Framed(Framer { signed, trailer });
         let cases = [
             (route(false, true), upload(), framed(false, Some(ChecksumAlgorithm::Crc64Nvme))),
@@ -107,6 +111,11 @@ mod tests {
             (route(true, false), with_checksum, framed(true, None)),
             (route(true, true), with_trailer, framed(true, Some(ChecksumAlgorithm::Crc32c))),
             (route(true, true), with_sha, PayloadPlan::Sha256([7; 32])),
+            (route(true, false), with_sha_checksum, PayloadPlan::Sha256([7; 32])),
+            (route(false, true), with_signed_trailer.clone(), framed(false, Some(ChecksumAlgorithm::Sha1))),
+            (route(false, false), with_signed_trailer, PayloadPlan::Unsigned),
+            (route(true, false), with_signed_chunks.clone(), framed(true, None)),
+            (route(false, true), with_signed_chunks, framed(false, Some(ChecksumAlgorithm::Crc64Nvme))),
         ];
         for (route, upload, expected) in cases {
             assert_eq!(PayloadPlan::choose(&route, &upload, 5), expected);

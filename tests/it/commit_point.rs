@@ -146,7 +146,8 @@ fn forms(object: &[u8]) -> Vec<Form> {
 
     let whole = || Upload::framed(object, size, "0\r\n\r\n");
     add("no-last-chunk", Some(whole()), Upload::framed(object, size, ""), Some((400, "InvalidRequest")));
-    add("no-end-of-trailer", None, Upload::framed(object, size, "0\r\n"), Some((400, "InvalidRequest")));
+    let end_cut = Upload::framed(object, size, "0\r\n\r");
+    add("no-end-of-trailer", Some(Upload::framed(object, size, "0\r\n")), end_cut, Some((400, "InvalidRequest")));
     add("bytes-behind-the-end", None, Upload::framed(object, size, "0\r\n\r\nx"), Some((400, "InvalidRequest")));
     let incomplete = Some((400, "IncompleteBody"));
     add("declared-one-more", None, Upload::framed(object, size + 1, "0\r\n\r\n"), incomplete);

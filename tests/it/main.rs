@@ -33,6 +33,7 @@ mod multipart;
 mod objects;
 mod oidc;
 mod paginators;
+mod payload_forms;
 mod properties;
 mod rate_limits;
 mod reads;

@@ -196,21 +196,57 @@ async fn l06_part_numbers_and_documents_are_read_strictly() {
         let put = gateway.a.put(&format!("/bkt/a/x?partNumber={number}&uploadId={id}"), &[], "part").await;
         assert_eq!(put.outcome(), (400, "InvalidArgument".into()), "{number}");
     }
-    for document in [
-        "",
-        "<a/>",
-        "<!DOCTYPE a><CompleteMultipartUpload/>",
-        "<CompleteMultipartUpload/>",
-        &"<a>".repeat(1000),
-        &" ".repeat(5 << 20),
-    ] {
+    for document in
+        ["", "<a/>", "<!DOCTYPE a><CompleteMultipartUpload/>", "<CompleteMultipartUpload/>", &"<a>".repeat(1000)]
+    {
         let done = gateway.a.send("POST", &format!("/bkt/a/x?uploadId={id}"), &[], document.to_owned()).await;
         assert_eq!(done.outcome(), (400, "MalformedXML".into()), "{:.40}", document);
     }
+    let done = gateway.a.send("POST", &format!("/bkt/a/x?uploadId={id}"), &[], " ".repeat(5 << 20)).await;
+    assert_eq!(done.outcome(), (400, "MaxMessageLengthExceeded".into()));
     let unordered = list_of_parts(&[(2, "e".into()), (1, "e".into())]);
     let done = gateway.a.send("POST", &format!("/bkt/a/x?uploadId={id}"), &[], unordered).await;
     assert_eq!(done.outcome(), (400, "InvalidPartOrder".into()));
     assert_eq!(recorder.requests().len(), 1, "only the creation reached the store");
+}
+
+#[tokio::test]
+async fn b18_h09_a_list_of_parts_is_held_to_its_digest_and_its_framing() {
+    let recorder = Recorder::start(Answer::status(
+        200,
+        "",
+        "<InitiateMultipartUploadResult><UploadId>up-1</UploadId></InitiateMultipartUploadResult>",
+    ))
+    .await;
+    let gateway = Setup::before(&recorder).start().await;
+    let target = format!("/bkt/a/x?uploadId={}", create(&gateway.a, "a/x", &[]).await);
+    let list = list_of_parts(&[(1, "e".into())]);
+    let framed = format!("{:x}\r\n{list}\r\n0\r\n\r\n", list.len());
+    let length = list.len().to_string();
+    let streaming = [
+        ("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"),
+        ("x-amz-decoded-content-length", length.as_str()),
+    ];
+    let wrong_hash = [("x-amz-content-sha256", "0000000000000000000000000000000000000000000000000000000000000000")];
+    let refused = gateway.a.send("POST", &target, &wrong_hash, list.clone()).await;
+    assert_eq!(refused.outcome(), (400, "XAmzContentSHA256Mismatch".into()));
+    let refused = gateway.a.send("POST", &target, &[("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==")], list.clone()).await;
+    assert_eq!(refused.outcome(), (400, "BadDigest".into()));
+    let refused = gateway.a.send("POST", &target, &streaming, framed.replacen("0\r\n\r\n", "", 1)).await;
+    assert_eq!(refused.outcome(), (400, "InvalidRequest".into()));
+    assert_eq!(recorder.requests().len(), 1, "only the creation reached the store");
+
+    // A checksum beside the list is that of the object.
+    recorder.answer(Answer::status(
+        200,
+        "",
+        "<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>",
+    ));
+    let of_the_object = gateway.a.send("POST", &target, &[("x-amz-checksum-crc32", "AAAAAA==")], list).await;
+    let unframed = gateway.a.send("POST", &target, &streaming, framed).await;
+    for done in [of_the_object, unframed] {
+        assert_eq!(done.status, 200, "{}", done.text());
+    }
 }
 
 #[tokio::test]

@@ -9,12 +9,14 @@ pub mod oidc;
 pub mod process;
 pub mod raw;
 pub mod recorder;
+pub mod signed;
 pub mod store;
 
 pub use client::{Client, Response};
 pub use gateway::{Gateway, Setup};
 pub use oidc::Oidc;
 pub use recorder::{Answer, Recorder};
+pub use signed::{Form, KeyClient, Transfer};
 pub use store::{Store, StoreKind};
 
 /// Bytes that repeat late and compress badly, the same for the same length.
