@@ -6,4 +6,5 @@ mod idp;
 mod jwt_claims;
 mod jwt_form;
 mod jwt_keys;
+mod signed;
 mod support;

@@ -178,6 +178,7 @@ fn required_keys(root: &Json, schema: &Json, value: &Json, path: &str) -> Vec<St
 const NOT_ALONE: &[&str] = &[
     "/upstreams/store/credentials/profile",
     "/upstreams/store/credentials/file",
+    "/rules/0/who/keys",
     "/rules/0/who/issuers",
     "/rules/0/who/groups",
     "/rules/0/who/attributes",
