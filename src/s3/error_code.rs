@@ -154,8 +154,6 @@ codes! {
     RequestTimeout = 400,
     /// The clock of the client differs too much.
     RequestTimeTooSkewed = 403,
-    /// The signature is not that of the request.
-    SignatureDoesNotMatch = 403,
     /// The declared SHA-256 does not fit the body.
     XAmzContentSHA256Mismatch = 400,
     /// The signature of the request, or of a chunk of it, does not fit.

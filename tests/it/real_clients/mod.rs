@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use self::tap::{Seen, Tap, Way};
-use super::support::certs::Authority;
+use super::support::certs::{Authority, Identity};
 use super::support::store::{missing, tools};
 use super::support::{Gateway, Store, StoreKind};
 
@@ -82,6 +82,10 @@ const PLACES: [(Place, StoreKind); 4] = [
     (Place { store: "RGW", tls: true }, StoreKind::Rgw),
 ];
 
+/// The storage class is what s3cmd always sends.
+const RULES: &str = "
+  - { name: own, who: anyone, where: \"bkt/{key}/\", what: [read, write, delete], headers: { allow: [x-amz-storage-class] } }";
+
 /// As the gateway makes them: `+` and `/` are where clients that write secrets into URLs go wrong, so there are some here.
 const SECRET: &str = "real/clients+secret0123456789abcdefghij+";
 
@@ -113,6 +117,20 @@ pub struct World {
     prefix: String,
     forbidden: String,
     authority: Option<PathBuf>,
+}
+
+/// Whom clients trust over TLS, and the certificate of the gateways and of the taps.
+struct Trust {
+    authority: Authority,
+    identity: Identity,
+}
+
+impl Trust {
+    fn new() -> Self {
+        let authority = Authority::new();
+        let identity = authority.vouch_for(&["127.0.0.1"]);
+        Self { authority, identity }
+    }
 }
 
 /// All clients, and what came out everywhere.
@@ -147,17 +165,17 @@ fn failures(outcomes: &Outcomes) -> Vec<String> {
 }
 
 async fn outcomes(programs: &[Program]) -> Outcomes {
-    let authority = Arc::new(Authority::new());
+    let trust = Arc::new(Trust::new());
     let places = Arc::new(Semaphore::new(AT_A_TIME));
     let mut jobs = JoinSet::new();
     for (place, kind) in PLACES {
         let Some(store) = Store::get(kind).await else { continue };
-        let gateway = Arc::new(gateway(&store, place, &authority).await);
+        let gateway = Arc::new(gateway(&store, place, &trust.identity).await);
         for &program in programs {
-            let (gateway, authority, places) = (Arc::clone(&gateway), Arc::clone(&authority), Arc::clone(&places));
+            let (gateway, trust, places) = (Arc::clone(&gateway), Arc::clone(&trust), Arc::clone(&places));
             jobs.spawn(async move {
                 let _turn = places.acquire_owned().await.unwrap();
-                (program.name, place, one(program, place, &gateway, &authority).await)
+                (program.name, place, one(program, place, &gateway, &trust).await)
             });
         }
     }
@@ -170,10 +188,10 @@ async fn outcomes(programs: &[Program]) -> Outcomes {
 }
 
 /// A gateway with a key for each client, good for its own prefix.
-async fn gateway(store: &Store, place: Place, authority: &Authority) -> Gateway {
-    let mut setup = store.setup().rules("\n  - { name: own, who: anyone, where: \"bkt/{key}/\", what: [read, write, delete] }");
+async fn gateway(store: &Store, place: Place, identity: &Identity) -> Gateway {
+    let mut setup = store.setup().rules(RULES);
     if place.tls {
-        setup = setup.tls(&authority.vouch_for(&["127.0.0.1"]));
+        setup = setup.tls(identity);
     }
     for program in PROGRAMS {
         setup = setup.access_key(program.name, &key_of(program), SECRET);
@@ -181,11 +199,11 @@ async fn gateway(store: &Store, place: Place, authority: &Authority) -> Gateway 
     setup.start().await
 }
 
-async fn one(program: Program, place: Place, gateway: &Gateway, authority: &Authority) -> Outcome {
+async fn one(program: Program, place: Place, gateway: &Gateway, trust: &Trust) -> Outcome {
     // TLS is opened before one store, so that forms of uploads are seen, and passes sealed before the other, so that HTTP/2 is used.
     let way = match (place.tls, place.store) {
         (false, _) => Way::Clear,
-        (true, "SeaweedFS") => Way::opened(authority, &authority.vouch_for(&["127.0.0.1"])),
+        (true, "SeaweedFS") => Way::opened(&trust.authority, &trust.identity),
         (true, _) => Way::Sealed,
     };
     let tap = Tap::start(gateway.address, way).await;
@@ -196,7 +214,7 @@ async fn one(program: Program, place: Place, gateway: &Gateway, authority: &Auth
         bucket: "bkt".to_owned(),
         prefix: format!("{}/", program.name),
         forbidden: "elsewhere/x".to_owned(),
-        authority: place.tls.then(|| authority.file()),
+        authority: place.tls.then(|| trust.authority.file()),
     };
     let begun = std::time::Instant::now();
     let (report, log) = match program.runtime {
@@ -205,7 +223,7 @@ async fn one(program: Program, place: Place, gateway: &Gateway, authority: &Auth
     };
     eprintln!("{} {place:?}: {:.1} s", program.name, begun.elapsed().as_secs_f32());
     let outcome = Outcome::read(&report, program, tap.seen());
-    eprintln!("{log}");
+    eprintln!("{log}{} is told: {}", program.name, outcome.told);
     outcome
 }
 

@@ -4,7 +4,8 @@ import s3fs
 
 from world import *
 
-BASE = f"{BUCKET}/{PREFIX}"
+# A folder inside of what the rule allows: s3fs also asks for the folder itself, without its slash.
+BASE = f"{BUCKET}/{PREFIX}data/"
 fs = s3fs.S3FileSystem(
     endpoint_url=ENDPOINT,
     client_kwargs={"verify": CA},
@@ -39,8 +40,8 @@ def listed():
 def delete():
     fs.rm(BASE + "pipe")
     fs.rm([BASE + "put"])
-    equal(fs.find(BASE), [])
-    # A folder; that of the rule itself, without its slash, is not ours to look at.
+    # SeaweedFS shows the empty folder itself for a while.
+    equal([name for name in fs.find(BASE) if name.startswith(BASE)], [])
     fs.pipe(BASE + "folder/one", b"1")
     fs.rm(BASE + "folder", recursive=True)
     equal([name for name in fs.find(BASE) if name.startswith(BASE + "folder/")], [])
