@@ -8,6 +8,7 @@ pub mod chunk_decode;
 pub mod chunk_encode;
 pub mod chunk_verify;
 pub mod digest_check;
+pub mod form_decode;
 pub mod holdback;
 pub mod length_guard;
 pub mod linger;
@@ -83,6 +84,9 @@ pub enum Fault {
     /// The `aws-chunked` framing is broken.
     #[error("aws-chunked framing: {0}")]
     Chunk(&'static str),
+    /// A browser form does not end as it should.
+    #[error("the form is not well-formed: {0}")]
+    Form(&'static str),
     /// A signature of the `aws-chunked` framing is missing or does not fit.
     #[error("{0}")]
     ChunkSignature(&'static str),

@@ -6,6 +6,7 @@ pub mod field;
 pub mod gateway;
 pub mod h2_wire;
 pub mod oidc;
+pub mod post;
 pub mod process;
 pub mod raw;
 pub mod recorder;

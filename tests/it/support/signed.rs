@@ -243,7 +243,7 @@ impl KeyClient {
         let response = if http2 {
             let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
             tokio::spawn(connection);
-            let request = request.uri(format!("http://{}{}", self.address, signed.target)).body(body).unwrap();
+            let request = request.uri(format!("https://{}{}", self.address, signed.target)).body(body).unwrap();
             sender.send_request(request).await
         } else {
             let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
