@@ -65,6 +65,7 @@ const PROGRAMS: &[Program] = &[
     python("polars", "venv-data", "with_polars.py"),
     python("minio", "venv", "with_minio.py"),
     python("obstore", "venv-data", "with_obstore.py"),
+    Program { name: "chromium", runtime: Runtime::Node, file: "browser.mjs" },
     Program { name: "aws-sdk-rust", runtime: Runtime::Rust, file: "" },
 ];
 
@@ -193,6 +194,8 @@ async fn gateway(store: &Store, place: Place, identity: &Identity) -> Gateway {
     if place.tls {
         setup = setup.tls(identity);
     }
+    // The origin of the page; it also comes from 127.0.0.1, which is another.
+    setup.bucket_settings = ", cors: [{ origins: [\"http://localhost:*\"], methods: [GET, PUT, POST, DELETE] }]".to_owned();
     for program in PROGRAMS {
         setup = setup.access_key(program.name, &key_of(program), SECRET);
     }

@@ -12,7 +12,7 @@ const END: &str = "<!-- end of what is made -->\n";
 
 const STEPS: [&str; 8] = ["put", "get", "list", "delete", "multipart", "odd keys", "presign", "refusal"];
 /// What the distribution updates under us.
-const OF_DEBIAN: [&str; 2] = ["restic", "s3cmd"];
+const OF_DEBIAN: [&str; 3] = ["chromium", "restic", "s3cmd"];
 
 /// Panics if the committed table is another one; with `UPDATE` in the environment it is written instead.
 pub fn compare(outcomes: &Outcomes) {

@@ -206,13 +206,17 @@ fn header(head: &str, name: &str) -> Option<String> {
     })
 }
 
-/// How an upload is framed and covered; `None` for other requests, and for URLs that were signed in advance.
+/// How an upload is framed and covered; `None` for other requests, and for what a program other than a browser does with a URL that was
+/// signed in advance.
 fn upload_form(head: &str) -> Option<String> {
+    if header(head, "content-type").is_some_and(|media_type| media_type.starts_with("multipart/form-data")) {
+        return Some("POST form".to_owned());
+    }
     let target = head.strip_prefix("PUT ")?.lines().next()?;
     let framed = header(head, "transfer-encoding").is_some();
     let empty = !framed && header(head, "content-length").is_none_or(|length| length == "0");
     if empty || target.contains("X-Amz-Signature=") {
-        return None;
+        return (!empty && header(head, "origin").is_some()).then(|| "signed URL".to_owned());
     }
     let hash = header(head, "x-amz-content-sha256").unwrap_or_else(|| "no hash".to_owned());
     let mut words = vec![if hash.len() == 64 { "SHA-256".to_owned() } else { hash }];
