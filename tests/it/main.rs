@@ -21,6 +21,7 @@ mod confused_deputy;
 mod copies;
 mod cors;
 mod demo;
+mod differential;
 mod explain;
 mod floods;
 mod forged_tokens;

@@ -143,8 +143,11 @@ async fn every_client_works_and_is_told_why_it_is_refused() {
         return missing("venv-data");
     }
     let only = std::env::var("CLIENTS").unwrap_or_default();
-    let programs: Vec<Program> =
-        PROGRAMS.iter().copied().filter(|program| only.is_empty() || only.split(' ').any(|name| name == program.name)).collect();
+    let programs: Vec<Program> = PROGRAMS
+        .iter()
+        .copied()
+        .filter(|program| only.is_empty() || only.split(' ').any(|name| name == program.name))
+        .collect();
     let outcomes = outcomes(&programs).await;
     let failures = failures(&outcomes);
     assert!(failures.is_empty(), "{}", failures.join("\n"));
@@ -195,7 +198,8 @@ async fn gateway(store: &Store, place: Place, identity: &Identity) -> Gateway {
         setup = setup.tls(identity);
     }
     // The origin of the page; it also comes from 127.0.0.1, which is another.
-    setup.bucket_settings = ", cors: [{ origins: [\"http://localhost:*\"], methods: [GET, PUT, POST, DELETE] }]".to_owned();
+    setup.bucket_settings =
+        ", cors: [{ origins: [\"http://localhost:*\"], methods: [GET, PUT, POST, DELETE] }]".to_owned();
     for program in PROGRAMS {
         setup = setup.access_key(program.name, &key_of(program), SECRET);
     }
@@ -233,9 +237,10 @@ async fn one(program: Program, place: Place, gateway: &Gateway, trust: &Trust) -
 impl Outcome {
     fn read(report: &Value, program: Program, seen: Seen) -> Self {
         let text = |name: &str| report[name].as_str().unwrap_or_default().to_owned();
-        let steps = report["steps"].as_object().cloned().unwrap_or_else(|| {
-            Map::from_iter([("start".to_owned(), Value::from("did not report"))])
-        });
+        let steps = report["steps"]
+            .as_object()
+            .cloned()
+            .unwrap_or_else(|| Map::from_iter([("start".to_owned(), Value::from("did not report"))]));
         let steps = steps.into_iter().map(|(step, result)| (step, result.as_str().unwrap_or_default().to_owned()));
         let client = if report.is_null() { program.name.to_owned() } else { text("client") };
         Self { client, version: text("version"), steps: steps.collect(), told: text("told"), seen }

@@ -17,7 +17,18 @@ use super::World;
 use crate::support::pattern;
 
 const ODD: [&str; 12] = [
-    "with blank", "+plus+", "100%", "%2F", "~!'()", "@:$,;=&", "ü/日本", "deep/a/b/c/d/e/f", "h#f", "[x]{y}", "*", "q?x=y",
+    "with blank",
+    "+plus+",
+    "100%",
+    "%2F",
+    "~!'()",
+    "@:$,;=&",
+    "ü/日本",
+    "deep/a/b/c/d/e/f",
+    "h#f",
+    "[x]{y}",
+    "*",
+    "q?x=y",
 ];
 const PART: usize = 5 << 20;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,12 +61,17 @@ pub async fn run(world: &World) -> Value {
 /// The version in `Cargo.lock`.
 fn locked_version(name: &str) -> String {
     let lock = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).unwrap();
-    let package = lock.split("[[package]]").find(|package| package.contains(&format!("\nname = \"{name}\"\n"))).unwrap();
+    let package =
+        lock.split("[[package]]").find(|package| package.contains(&format!("\nname = \"{name}\"\n"))).unwrap();
     package.split("version = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned()
 }
 
 fn same(got: &[u8], wanted: &[u8], what: &str) -> Step {
-    if got == wanted { Ok(()) } else { Err(format!("{what}: {} bytes, other than the {} sent", got.len(), wanted.len()).into()) }
+    if got == wanted {
+        Ok(())
+    } else {
+        Err(format!("{what}: {} bytes, other than the {} sent", got.len(), wanted.len()).into())
+    }
 }
 
 struct Sdk<'a> {
@@ -97,8 +113,7 @@ impl<'a> Sdk<'a> {
     }
 
     async fn names(&self, folder: &str) -> Result<Vec<String>, Failure> {
-        let listed =
-            self.client.list_objects_v2().bucket(&self.world.bucket).prefix(self.key(folder)).send().await?;
+        let listed = self.client.list_objects_v2().bucket(&self.world.bucket).prefix(self.key(folder)).send().await?;
         let names = listed.contents().iter().filter_map(|entry| entry.key()?.strip_prefix(&self.world.prefix));
         Ok(names.map(str::to_owned).collect())
     }
@@ -142,7 +157,10 @@ impl<'a> Sdk<'a> {
         for (number, part) in (1..).zip(content.chunks(PART)) {
             let sent = self.client.upload_part().bucket(bucket).key(&key).upload_id(id).part_number(number);
             let sent = sent.body(part.to_vec().into()).send().await?;
-            let part = CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag).set_checksum_crc32(sent.checksum_crc32);
+            let part = CompletedPart::builder()
+                .part_number(number)
+                .set_e_tag(sent.e_tag)
+                .set_checksum_crc32(sent.checksum_crc32);
             parts = parts.parts(part.build());
         }
         let complete = self.client.complete_multipart_upload().bucket(bucket).key(&key).upload_id(id);

@@ -7,7 +7,8 @@ use std::path::Path;
 use super::{Outcome, Outcomes, PLACES, Place};
 
 /// What stands between these lines is made by the test.
-const BEGIN: &str = "<!-- made by tests/it/real_clients: UPDATE=1 cargo test --features demo --test it real_clients -->\n";
+const BEGIN: &str =
+    "<!-- made by tests/it/real_clients: UPDATE=1 cargo test --features demo --test it real_clients -->\n";
 const END: &str = "<!-- end of what is made -->\n";
 
 const STEPS: [&str; 8] = ["put", "get", "list", "delete", "multipart", "odd keys", "presign", "refusal"];
@@ -24,12 +25,17 @@ pub fn compare(outcomes: &Outcomes) {
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, format!("{head}{BEGIN}{made}{END}{tail}")).unwrap();
     } else {
-        assert!(committed == made, "docs/CLIENTS.md is not what was seen; with UPDATE=1 this is written there:\n{made}");
+        assert!(
+            committed == made,
+            "docs/CLIENTS.md is not what was seen; with UPDATE=1 this is written there:\n{made}"
+        );
     }
 }
 
 fn tables(outcomes: &Outcomes) -> String {
-    let mut text = "\n| client | version | uploads in clear text | uploads over TLS | TLS with |\n|---|---|---|---|---|\n".to_owned();
+    let mut text =
+        "\n| client | version | uploads in clear text | uploads over TLS | TLS with |\n|---|---|---|---|---|\n"
+            .to_owned();
     for (name, places) in outcomes {
         let forms = |tls: bool| {
             let seen = places.iter().filter(|(place, _)| place.tls == tls);
@@ -47,7 +53,8 @@ fn tables(outcomes: &Outcomes) -> String {
     writeln!(text, "|---|{}", "---|".repeat(STEPS.len() + places.len())).unwrap();
     for places in outcomes.values() {
         let any = places.values().next().expect("a client was somewhere");
-        let steps = STEPS.map(|step| if places.values().all(|outcome| outcome.steps.contains_key(step)) { "yes" } else { "–" });
+        let steps =
+            STEPS.map(|step| if places.values().all(|outcome| outcome.steps.contains_key(step)) { "yes" } else { "–" });
         let results = PLACES.map(|(place, _)| places.get(&place).map_or("–".to_owned(), result));
         writeln!(text, "| {} | {} | {} |", any.client, steps.join(" | "), results.join(" | ")).unwrap();
     }

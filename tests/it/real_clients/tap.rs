@@ -158,7 +158,8 @@ impl Heads {
                 *left -= passed;
                 piece = &piece[passed..];
                 if *left == 0 {
-                    let next = if matches!(self.reading, Reading::Body(_)) { Reading::Head } else { Reading::ChunkSize };
+                    let next =
+                        if matches!(self.reading, Reading::Body(_)) { Reading::Head } else { Reading::ChunkSize };
                     self.reading = next;
                 }
                 continue;
@@ -223,7 +224,9 @@ fn upload_form(head: &str) -> Option<String> {
     let named = |header: &str| header.trim_start_matches("x-amz-checksum-").to_owned();
     words.extend(header(head, "x-amz-trailer").map(|trailer| format!("{} trailer", named(&trailer))));
     let checksums = head.lines().filter_map(|line| Some(line.split_once(':')?.0.to_ascii_lowercase()));
-    words.extend(checksums.filter(|name| name.starts_with("x-amz-checksum-")).map(|name| format!("{} header", named(&name))));
+    words.extend(
+        checksums.filter(|name| name.starts_with("x-amz-checksum-")).map(|name| format!("{} header", named(&name))),
+    );
     words.extend(header(head, "content-md5").map(|_| "Content-MD5".to_owned()));
     words.extend(framed.then(|| "chunked".to_owned()));
     words.extend(header(head, "expect").map(|_| "Expect".to_owned()));
