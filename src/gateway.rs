@@ -67,7 +67,7 @@ struct Remains {
     upload: Option<Arc<UploadWatch>>,
     passage: Option<Passage>,
     /// The file of a browser form, whose fields were read.
-    form: Option<FormFile>,
+    form: Option<Box<FormFile>>,
     /// Whether something of the body was read although nobody was permitted yet.
     polled: bool,
     /// Checks the chunks of the body, if the client signed them.

@@ -230,11 +230,13 @@ impl Condition {
         }
     }
 
-    /// As S3 shows it to the client, who has sent it.
+    /// As S3 shows it to the client, who has sent it. It also gets into the audit record, so a session token does not.
     fn describe(&self) -> String {
+        let shown =
+            |name: &str, value: &str| if name == "x-amz-security-token" { "…".to_owned() } else { value.to_owned() };
         match self {
-            Self::Equal(name, value) => format!("[\"eq\", \"${name}\", \"{value}\"]"),
-            Self::StartsWith(name, value) => format!("[\"starts-with\", \"${name}\", \"{value}\"]"),
+            Self::Equal(name, value) => format!("[\"eq\", \"${name}\", \"{}\"]", shown(name, value)),
+            Self::StartsWith(name, value) => format!("[\"starts-with\", \"${name}\", \"{}\"]", shown(name, value)),
             Self::Length(_) => "[\"content-length-range\"]".to_owned(),
         }
     }

@@ -294,6 +294,16 @@ fn f01_every_condition_holds_and_every_field_is_in_one() {
 }
 
 #[test]
+fn l01_a_session_token_is_not_told_in_an_error() {
+    for condition in
+        [r#"{"x-amz-security-token": "s3cret-token"}"#, r#"["starts-with", "$X-Amz-Security-Token", "s3cret"]"#]
+    {
+        let refused = policy(&format!("[{condition}]")).unwrap().check(&[], "bkt").unwrap_err();
+        assert!(matches!(refused, PolicyError::Condition(_)) && !refused.to_string().contains("s3cret"), "{refused}");
+    }
+}
+
+#[test]
 fn f02_of_two_conditions_on_a_field_both_must_hold() {
     let policy = policy(r#"[{"bucket": "bkt"}, ["eq", "$key", "a/1"], ["eq", "$key", "b/1"]]"#).unwrap();
     for key in ["a/1", "b/1"] {

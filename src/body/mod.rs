@@ -19,6 +19,7 @@ pub mod watch;
 
 use bytes::Bytes;
 
+use self::digest_check::Trailing;
 use crate::inspect::file_type::TypeMismatch;
 use crate::s3::ChecksumAlgorithm;
 
@@ -44,6 +45,11 @@ pub trait Stage: Send {
     /// # Errors
     /// [`Fault`] as above; this is where late checks fail.
     fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), Fault>;
+
+    /// Where the value of a checksum stands from the end on, if this stage verifies it over all bytes.
+    fn verifies(&self, _: ChecksumAlgorithm) -> Option<Trailing> {
+        None
+    }
 }
 
 /// Why an upload was broken off.

@@ -128,8 +128,9 @@ impl UploadBody {
         self.throttle = Some(throttle);
     }
 
-    /// Puts the store's framing around the object.
-    pub fn frame(&mut self, encode: ChunkEncode) {
+    /// Puts the store's framing around the object. A checksum for its trailer that is verified here anyway is not computed again.
+    pub fn frame(&mut self, mut encode: ChunkEncode) {
+        encode.share_checksum(|algorithm| self.stages.iter().find_map(|stage| stage.verifies(algorithm)));
         self.encode = Some(encode);
     }
 

@@ -137,7 +137,7 @@ impl Gateway {
         remains.passage = Some(self.limiter.enter(&permit, self.store_of(&permit), Instant::now().into_std())?);
         let admission = Admission::admit(permit)?;
         file.check_length()?;
-        remains.form = Some(file);
+        remains.form = Some(Box::new(file));
         let stored = self.answer(admission, head.uri.path(), remains, ticket).await?;
         Ok(posted.answer(&stored))
     }
