@@ -63,6 +63,7 @@ impl App {
         let gateway = Gateway {
             authenticators: Authenticators::new(config.auth, Arc::clone(&clock)).context("clients")?,
             buckets: config.buckets,
+            cors: config.cors,
             rules: RuleSet::new(config.rules),
             limiter: Arc::new(limiter),
             signer: Arc::new(Signer::new(routes, Arc::clone(&clock))),

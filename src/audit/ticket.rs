@@ -129,6 +129,11 @@ impl Ticket {
         });
     }
 
+    /// A name for what is asked for other than that of the operation that it becomes.
+    pub fn note_operation(&mut self, name: &'static str) {
+        self.record.operation = Some(name);
+    }
+
     /// What of a request that was not understood can be named all the same. Bucket and key are the client's words, decoded once.
     pub fn note_unidentified(&mut self, operation: Option<&'static str>, bucket: Option<&str>, key: Option<&str>) {
         let cut = |name: &str| name[..name.floor_char_boundary(MAX_NAME_BYTES)].to_owned();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::auth::key_fetch::KeyFetchError;
+use crate::auth::post_policy::PolicyError;
 use crate::dial::DialError;
 use crate::sigv4::FormFault;
 
@@ -37,6 +38,9 @@ pub enum AuthError {
     /// A signed request was not accepted.
     #[error("the signed request was refused: {0}")]
     Signature(#[from] SignatureError),
+    /// The policy of a browser form was not accepted.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// A token cannot be checked now, because its issuer's keys are missing or too old.
     #[error("there are no usable keys of issuer `{issuer}`")]
     KeysUnavailable {
@@ -54,6 +58,8 @@ pub enum CredentialKind {
     SigV2Header,
     /// `Signature` and `AWSAccessKeyId` in the query.
     PresignedV2,
+    /// `Signature` and `AWSAccessKeyId` in a browser form.
+    FormV2,
     /// `Authorization: Basic …`.
     Basic,
     /// Another authentication scheme.
@@ -66,6 +72,7 @@ impl std::fmt::Display for CredentialKind {
             Self::SigV4aHeader => "SigV4A header",
             Self::SigV2Header => "SigV2 header",
             Self::PresignedV2 => "SigV2 query",
+            Self::FormV2 => "SigV2 form",
             Self::Basic => "basic",
             Self::Other => "other",
         })

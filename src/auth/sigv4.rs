@@ -13,11 +13,13 @@ use http::{HeaderMap, HeaderName};
 use crate::arrival::ConnectionFacts;
 use crate::auth::access_keys::{AccessKeys, KeyHolder};
 use crate::auth::error::{AuthError, SignatureError};
+use crate::auth::post_policy::SignedPolicy;
 use crate::auth::settings::{SigningSettings, UnsignedPayload};
 use crate::auth::{Authenticated, presigned};
 use crate::base::{Secret, UtcInstant};
 use crate::sigv4::{
-    AmzDate, ChunkSigner, FormFault, KeyCache, PresignedQuery, Received, SignedHead, SigningKey, string_to_sign,
+    AmzDate, ChunkSigner, Credential, FormFault, KeyCache, PresignedQuery, Received, SignedHead, SigningKey,
+    string_to_sign,
 };
 
 /// Value of `x-amz-content-sha256` for a body that the signature does not cover.
@@ -71,7 +73,7 @@ impl SignatureCheck {
     ) -> Result<Authenticated, AuthError> {
         let payload = content_sha256(&head.headers)?.ok_or(SignatureError::NoPayloadHash)?;
         let date = request_date(&head.headers)?;
-        self.check_scope(signed, &date, SignatureError::Header)?;
+        self.check_scope(&signed.credential, &date, SignatureError::Header)?;
         self.check_skew(&date, now)?;
         let session_token = only_text(&head.headers, &SECURITY_TOKEN, SignatureError::Token)?;
         let (holder, key) = self.verify(Claimed { signed, date: &date, session_token, payload }, head, keys, now)?;
@@ -95,7 +97,7 @@ impl SignatureCheck {
         now: UtcInstant,
     ) -> Result<Authenticated, AuthError> {
         let signed = &query.signed;
-        self.check_scope(signed, &query.date, SignatureError::Query)?;
+        self.check_scope(&signed.credential, &query.date, SignatureError::Query)?;
         self.check_life(query, now)?;
         let payload = presigned::payload(query, &head.headers)?;
         let session_token = query.session_token.as_deref();
@@ -119,15 +121,7 @@ impl SignatureCheck {
         now: UtcInstant,
     ) -> Result<(KeyHolder, SigningKey), AuthError> {
         let Claimed { signed, date, session_token, payload } = claimed;
-        let credential = &signed.credential;
-        let holder = keys.find(&credential.access_key_id, session_token, now);
-        let (id, secret) = match &holder {
-            Ok(holder) => (credential.access_key_id.as_str(), &holder.secret),
-            // Not the id that was sent: strangers would push the keys of others out of the cache.
-            Err(_) => ("", &self.nobody),
-        };
-        let region = if holder.is_ok() { credential.region.as_str() } else { "-" };
-        let key = self.derived.get(id, secret.expose(), region, date);
+        let (holder, key) = self.key(&signed.credential, date, session_token, keys, now);
         let host = match &self.settings.host {
             Some(host) => host.as_str(),
             None => host_of(head)?,
@@ -137,22 +131,65 @@ impl SignatureCheck {
         let hash = received.canonical_hash(&signed.signed_headers, payload);
         let hash = hash.map_err(|gone| SignatureError::HeaderGone(gone.0))?;
         let fits = key.verifies(&string_to_sign(date, key.scope(), &hash), &signed.signature);
+        let holder = holder?;
+        if fits { Ok((holder, key)) } else { Err(SignatureError::Mismatch.into()) }
+    }
+
+    /// Checks who has signed the policy of a browser form, as its text came. The form is good for as long as a presigned URL may be.
+    ///
+    /// # Errors
+    /// As [`Self::presigned`].
+    pub(in crate::auth) fn policy(
+        &self,
+        signed: &SignedPolicy<'_>,
+        keys: &AccessKeys,
+        now: UtcInstant,
+    ) -> Result<KeyHolder, AuthError> {
+        self.check_scope(&signed.credential, &signed.date, SignatureError::Query)?;
+        let age = now.duration_since(signed.date.instant());
+        if age.is_negative() {
+            self.check_skew(&signed.date, now)?;
+        } else if age.unsigned_abs() > self.settings.presigned_expiry {
+            return Err(SignatureError::Over.into());
+        }
+        let (holder, key) = self.key(&signed.credential, &signed.date, signed.session_token, keys, now);
+        let fits = key.verifies(signed.policy, signed.signature);
+        let holder = holder?;
+        if fits { Ok(holder) } else { Err(SignatureError::Mismatch.into()) }
+    }
+
+    /// Whose key a credential claims to be, and the derived key to compare with. Without such a key it is nobody's.
+    fn key(
+        &self,
+        credential: &Credential,
+        date: &AmzDate,
+        session_token: Option<&str>,
+        keys: &AccessKeys,
+        now: UtcInstant,
+    ) -> (Result<KeyHolder, AuthError>, SigningKey) {
+        let holder = keys.find(&credential.access_key_id, session_token, now);
+        let (id, secret) = match &holder {
+            Ok(holder) => (credential.access_key_id.as_str(), &holder.secret),
+            // Not the id that was sent: strangers would push the keys of others out of the cache.
+            Err(_) => ("", &self.nobody),
+        };
+        let region = if holder.is_ok() { credential.region.as_str() } else { "-" };
+        let key = self.derived.get(id, secret.expose(), region, date);
         // In the words of signed requests, not those of bearer tokens.
         let holder = holder.map_err(|error| match error {
             AuthError::Expired => SignatureError::KeyExpired.into(),
             other => other,
-        })?;
-        if fits { Ok((holder, key)) } else { Err(SignatureError::Mismatch.into()) }
+        });
+        (holder, key)
     }
 
     /// The scope must be of the day of the request, a region of ours and S3.
     fn check_scope(
         &self,
-        signed: &SignedHead,
+        credential: &Credential,
         date: &AmzDate,
         form: impl Fn(FormFault) -> SignatureError,
     ) -> Result<(), SignatureError> {
-        let credential = &signed.credential;
         credential.check_service().map_err(form)?;
         if credential.day != date.day() {
             return Err(SignatureError::OtherDay);

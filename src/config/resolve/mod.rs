@@ -5,6 +5,7 @@
 
 mod access_keys;
 mod clients;
+mod cors;
 mod credentials;
 mod desk;
 mod issuers;
@@ -34,6 +35,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
     let buckets = upstreams::buckets(desk, raw, &upstreams);
     let domains = listen::domains(desk, raw);
     let pass_through = upstreams::pass_through(desk, raw, &upstreams, &buckets);
+    let cors = cors::cors(desk, raw);
     let (auth, known) = clients::clients(desk, raw);
     access_keys::check_loops(desk, &auth.access_keys, upstreams.iter().flatten());
     let bucket_path = Path::top().key("buckets");
@@ -72,6 +74,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         edge,
         auth,
         buckets: Buckets::new(buckets).with_pass_through(pass_through).with_domains(domains),
+        cors,
         rules,
         upstreams: upstreams.into_iter().flatten().collect(),
         limits,

@@ -144,7 +144,7 @@ upstreams:
 buckets:
   public: { upstream: aws, bucket: corp-data, prefix: "a/b/" }
   other: { upstream: aws, bucket: corp-data, prefix: "a/c/" }
-  rack-data: { upstream: rack, odd_keys: pass }
+  rack-data: { upstream: rack, odd_keys: pass, cors: [{ origins: "*", methods: [GET], headers: [x-a], expose: [x-b], max_age: 1h }] }
 clients:
   tokens:
     - name: ci
