@@ -87,7 +87,8 @@ impl SignatureCheck {
         check_all_signed(&head.headers, signed)?;
         self.check_payload(payload, &head.headers, connection)?;
         let chunks = has_signed_chunks(payload).then(|| ChunkSigner::new(key, &date, signed.signature.clone()));
-        Ok(Authenticated { caller: holder.caller(connection.peer.ip()), chunks, presigned: None })
+        let caller = holder.caller(connection.peer.ip()).signing_body(covers_body(payload));
+        Ok(Authenticated { caller, chunks, presigned: None })
     }
 
     /// Checks a presigned URL.
@@ -112,7 +113,8 @@ impl SignatureCheck {
         let (holder, _) = self.verify(claimed, head, keys, now)?;
         check_all_signed(&head.headers, signed)?;
         let request = presigned::without_credential(query, head)?;
-        Ok(Authenticated { caller: holder.caller(connection.peer.ip()), chunks: None, presigned: Some(request) })
+        let caller = holder.caller(connection.peer.ip()).signing_body(covers_body(payload));
+        Ok(Authenticated { caller, chunks: None, presigned: Some(request) })
     }
 
     /// Checks a request for another service than S3, signed in its header, whose whole body is here.
@@ -279,7 +281,6 @@ impl SignatureCheck {
         headers: &HeaderMap,
         connection: ConnectionFacts,
     ) -> Result<(), SignatureError> {
-        let covered = payload != UNSIGNED && payload != "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
         let safe = match self.settings.unsigned_payload {
             UnsignedPayload::Anywhere => true,
             UnsignedPayload::Loopback => connection.tls || connection.peer.ip().to_canonical().is_loopback(),
@@ -288,7 +289,7 @@ impl SignatureCheck {
         // Where no body is expected, one that somebody adds is refused later.
         let has_body = headers.contains_key(http::header::TRANSFER_ENCODING)
             || headers.get(http::header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-        if covered || safe || !has_body { Ok(()) } else { Err(SignatureError::UnsignedPayload) }
+        if covers_body(payload) || safe || !has_body { Ok(()) } else { Err(SignatureError::UnsignedPayload) }
     }
 }
 
@@ -304,6 +305,11 @@ fn check_all_signed(headers: &HeaderMap, signed: &SignedHead) -> Result<(), Sign
         name.starts_with("x-amz-") && !MAY_BE_UNSIGNED.contains(&name) && !signed.signed_headers.covers(name)
     });
     unsigned.map_or(Ok(()), |name| Err(SignatureError::NotSigned(name.clone())))
+}
+
+/// Whether a known value of `x-amz-content-sha256` puts the body under the signature.
+fn covers_body(payload: &str) -> bool {
+    payload != UNSIGNED && payload != "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 }
 
 fn has_signed_chunks(payload: &str) -> bool {

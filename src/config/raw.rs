@@ -429,6 +429,9 @@ pub struct RawContent {
     pub extensions: Option<OneOrMany>,
     /// Whether the first bytes must fit the declared media type; default false.
     pub check_bytes: Option<bool>,
+    /// Whether the signature of an upload must cover its bytes, by a hash or chunk by chunk; default false. App tokens, JWTs and presigned
+    /// URLs without a hash cannot write then.
+    pub signed_payload: Option<bool>,
 }
 
 /// Headers of writes.

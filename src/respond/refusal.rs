@@ -299,7 +299,9 @@ impl From<LimitError> for Refusal {
             | LimitError::ContentTypeMissing
             | LimitError::ContentEncoding(_)
             | LimitError::Extension => refuse(S3ErrorCode::AccessDenied, RefusalKind::Blocked),
-            LimitError::HeaderMissing(_) => refuse(S3ErrorCode::AccessDenied, RefusalKind::Denied),
+            LimitError::PayloadNotSigned | LimitError::HeaderMissing(_) => {
+                refuse(S3ErrorCode::AccessDenied, RefusalKind::Denied)
+            }
         }
     }
 }
