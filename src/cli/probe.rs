@@ -86,7 +86,7 @@ fn report(upstream: &UpstreamSettings, findings: &Findings, fitting: Option<Fitt
     text.push_str(if findings.has(Ability::OddKeys) {
         "# This store keeps odd keys byte for byte: a bucket may have `odd_keys: pass`.\n"
     } else {
-        "# This store changes odd keys: leave `odd_keys: refuse`.\n"
+        "# This store does not keep odd keys as they are: leave `odd_keys: refuse`.\n"
     });
     text
 }

@@ -24,6 +24,10 @@ async fn every_command_explains_itself() {
         (&["schema", "--help"], &["2020-12", "countersign check"]),
         (&["reference", "--help"], &["config/reference.yaml", "default"]),
         (&["token", "--help"], &["secret", "hash", "Authorization: Bearer"]),
+        (
+            &["probe-upstream", "--help"],
+            &["--upstream <NAME>", "--bucket <BUCKET>", "countersign-probe/", "EXIT STATUS"],
+        ),
         #[cfg(feature = "demo")]
         (&["demo", "--help"], &["--tour", "--port <PORT>", "EXIT STATUS"]),
     ] {
