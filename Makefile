@@ -26,6 +26,10 @@ SOAK_SECONDS ?= 150
 soak: tools ## thousands of random operations under faults, about 3 minutes; SOAK_SECONDS, SOAK_SEED
 	SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked --features demo --test it soak::random_operations -- --nocapture
 
+.PHONY: clients
+clients: tools ## the real S3 clients alone, writing docs/CLIENTS.md; CLIENTS="rclone boto3" for some of them
+	UPDATE=1 cargo test --locked --features demo --test it real_clients -- --nocapture
+
 .PHONY: check
 check: fmt lint operations-check ## everything `test` checks except the tests
 

@@ -6,10 +6,11 @@
 
 use bytes::Bytes;
 use countersign::auth::session_token::KeyRing;
-use countersign::auth::{Claim, RingKey, strict_json};
+use countersign::auth::{Claim, PostPolicy, RingKey, strict_json};
 use countersign::base::encoding::{encode_path, encode_query};
 use countersign::base::{RouteId, Secret, parse_duration, parse_size};
 use countersign::body::chunk_decode::ChunkDecode;
+use countersign::body::form_decode::FormDecode;
 use countersign::body::{Fault, Stage};
 use countersign::config::{MapReferences, load_text};
 use countersign::edge::framing::Scanner;
@@ -19,6 +20,8 @@ use countersign::s3::checksum::{parse_md5, to_base64};
 use countersign::s3::headers::SortedHeaders;
 use countersign::s3::listing::{ListKind, ListPage, ListRequest};
 use countersign::s3::names::MAX_KEY_BYTES;
+use countersign::s3::post_form::{Delimiter, FormFields, FormPreamble, MAX_PREAMBLE_BYTES};
+use countersign::s3::post_object::PostObject;
 use countersign::s3::target::{Target, parse_query};
 use countersign::s3::upload::MediaType;
 use countersign::s3::xml::Element;
@@ -58,6 +61,8 @@ pub const TARGETS: &[Fuzzed] = &[
     ("range", ranges),
     ("checksum", checksum),
     ("chunk_decode", chunk_decode),
+    ("post_form", post_form),
+    ("post_policy", post_policy),
     ("trailer", trailer),
     ("media_type", media_type),
     ("template", template),
@@ -420,6 +425,67 @@ fn decode(
 }
 
 /// The first byte says whether a checksum is announced, whether chunks are signed, and the size of pieces.
+/// The fields, how many bytes they took, and the file, in pieces of a size.
+fn read_form(form: &[u8], size: usize) -> Option<(FormFields, usize, Vec<u8>)> {
+    let content_type = http::HeaderValue::from_static("multipart/form-data; boundary=XX");
+    let delimiter = Delimiter::of(&content_type)?.ok()?;
+    let (mut preamble, mut file) = (FormPreamble::new(delimiter.clone()), Vec::new());
+    let mut decode = FormDecode::new(&delimiter, None);
+    let mut emit = |bytes: Bytes| {
+        file.extend_from_slice(&bytes);
+        Ok(())
+    };
+    let mut found = false;
+    for piece in form.chunks(size) {
+        let rest = match found {
+            true => piece,
+            false => match preamble.push(piece).ok()? {
+                None => continue,
+                Some(used) => &piece[used..],
+            },
+        };
+        found = true;
+        if !rest.is_empty() {
+            decode.push(Bytes::copy_from_slice(rest), &mut emit).ok()?;
+        }
+    }
+    decode.finish(&mut emit).ok()?;
+    let taken = preamble.taken();
+    Some((preamble.finish().ok()?, taken, file))
+}
+
+fn post_form(data: &[u8]) {
+    let [first, form @ ..] = data else { return };
+    let whole = read_form(form, form.len().max(1));
+    assert_eq!(whole, read_form(form, 1));
+    assert_eq!(whole, read_form(form, 1 + usize::from(*first)));
+    let Some((fields, taken, file)) = whole else { return };
+    assert!(taken <= MAX_PREAMBLE_BYTES && taken + file.len() < form.len());
+    assert_eq!(&form[taken..taken + file.len()], file);
+    let mut names: Vec<&str> = fields.all().iter().map(|(name, _)| name.as_str()).collect();
+    assert!(names.iter().all(|name| !name.bytes().any(|byte| byte.is_ascii_uppercase())));
+    names.sort_unstable();
+    assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+    assert!(!fields.filename().contains(['/', '\\']));
+    let mut named = fields.clone();
+    if PostObject::name_file(&mut named).is_ok()
+        && let Ok(object) = PostObject::read(&named, "bkt")
+    {
+        let framing = ["content-length", "transfer-encoding", "host", "authorization", "x-amz-content-sha256"];
+        assert!(framing.iter().all(|name| !object.headers.contains_key(*name)));
+    }
+}
+
+fn post_policy(data: &[u8]) {
+    let Ok(policy) = PostPolicy::parse(&to_base64(data)) else { return };
+    let fields = [("key".to_owned(), "a/x".to_owned()), ("acl".to_owned(), "private".to_owned())];
+    if policy.check(&fields, "bkt").is_err() {
+        return;
+    }
+    let extra = [&fields[..], &[("x-not-in-it".to_owned(), String::new())]].concat();
+    assert!(text(data).is_some_and(|text| text.contains("x-not-in-it")) || policy.check(&extra, "bkt").is_err());
+}
+
 fn chunk_decode(data: &[u8]) {
     let [first, body @ ..] = data else { return };
     let (announced, signed) = (first & 1 == 1, first & 128 == 128);

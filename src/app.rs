@@ -67,6 +67,7 @@ impl App {
             authenticators: Authenticators::new(config.auth, Arc::clone(&clock)).context("clients")?,
             sts: config.sts,
             buckets: config.buckets,
+            cors: config.cors,
             rules: RuleSet::new(config.rules),
             limiter: Arc::new(limiter),
             signer: Arc::new(Signer::new(routes, Arc::clone(&clock))),

@@ -3,9 +3,11 @@
 //! Each stage takes what the stage before produced, so that none can be left out: `Arrival → Claim → Caller → S3Call → Permit → Admission
 //! → Outbound → UpstreamReply → Reply`. Whatever stops it is a [`Refusal`].
 
+mod browsers;
 mod carry_out;
 mod sts;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -13,12 +15,15 @@ use http::request::Parts;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use browsers::{FormFile, form_delimiter};
+
 use crate::arrival::{Arrival, ConnectionFacts, Framing};
 use crate::audit::record::Decision;
 use crate::audit::{Auditor, Ticket};
 use crate::auth::{AuthError, Authenticated, Authenticators, Caller, Claim};
 use crate::base::{RequestId, RouteId, UtcInstant};
 use crate::body::{BodyLimits, Fault, UploadWatch, linger};
+use crate::cors::{CorsRules, Preflight};
 use crate::documents::delete_objects;
 use crate::limits::meter::Direction;
 use crate::limits::{Admission, Limiter, Meter, Passage};
@@ -39,6 +44,8 @@ pub struct Gateway {
     pub authenticators: Authenticators,
     /// The public buckets.
     pub buckets: Buckets,
+    /// Which pages of other origins may talk to them.
+    pub cors: CorsRules,
     /// Who may do what.
     pub rules: RuleSet,
     /// How much a caller may do at a time.
@@ -63,6 +70,10 @@ struct Remains {
     unread: Option<Incoming>,
     upload: Option<Arc<UploadWatch>>,
     passage: Option<Passage>,
+    /// The file of a browser form, whose fields were read.
+    form: Option<Box<FormFile>>,
+    /// Whether something of the body was read although nobody was permitted yet.
+    polled: bool,
     /// Checks the chunks of the body, if the client signed them.
     chunks: Option<ChunkSigner>,
 }
@@ -79,8 +90,12 @@ impl Gateway {
     pub async fn serve(&self, arrival: Arrival) -> Reply {
         let mut ticket = Box::new(self.auditor.open(&arrival));
         let Arrival { request_id, connection, framing, head, body, .. } = arrival;
-        let mut remains = Remains { unread: Some(body), upload: None, passage: None, chunks: None };
-        let outcome = self.carry(&head, framing, connection, &mut remains, &mut ticket).await;
+        let mut remains =
+            Remains { unread: Some(body), upload: None, passage: None, form: None, polled: false, chunks: None };
+        let outcome = match Preflight::of(&head) {
+            Some(asked) => self.preflight(asked, &head, framing, remains.unread.as_ref(), &mut ticket),
+            None => self.carry(&head, framing, connection, &mut remains, &mut ticket).await,
+        };
         self.finish(outcome, &head, &request_id, remains, ticket)
     }
 
@@ -93,6 +108,9 @@ impl Gateway {
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
         check_framing(framing)?;
+        if let Some(delimiter) = form_delimiter(head) {
+            return Box::pin(self.post_form(delimiter, head, connection, remains, ticket)).await;
+        }
         if let Some(asked) = self.asks_sts(head) {
             return Ok(Box::pin(self.answer_sts(asked, head, connection, remains, ticket)).await);
         }
@@ -145,17 +163,18 @@ impl Gateway {
             }
             Err(error) => Err(error),
         };
-        match outcome {
-            Ok(authenticated) => Ok(authenticated),
-            Err(error @ AuthError::KeysUnavailable { .. }) => Err(error.into()),
-            Err(error) => {
-                match self.limiter.note_failed_authentication(connection.peer.ip(), Instant::now().into_std()) {
-                    Ok(()) => Err(error.into()),
-                    Err(limited) => {
-                        let reason = format!("{limited}: {error}");
-                        Err(Refusal { reason, ..limited.into() })
-                    }
-                }
+        outcome.map_err(|error| self.refuse_caller(error, connection.peer.ip()))
+    }
+
+    fn refuse_caller(&self, error: AuthError, peer: IpAddr) -> Refusal {
+        if matches!(error, AuthError::KeysUnavailable { .. }) {
+            return error.into();
+        }
+        match self.limiter.note_failed_authentication(peer, Instant::now().into_std()) {
+            Ok(()) => error.into(),
+            Err(limited) => {
+                let reason = format!("{limited}: {error}");
+                Refusal { reason, ..limited.into() }
             }
         }
     }
@@ -265,6 +284,7 @@ impl Gateway {
         if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
             reply.headers_mut().insert("x-amz-request-id", value);
         }
+        self.cors.decorate(head, &self.buckets, reply.headers_mut());
         ticket.note_status(reply.status().as_u16());
         reply.map(|body| body.with_ticket(ticket).with_passage(passage))
     }
@@ -278,7 +298,7 @@ impl Gateway {
             return false;
         }
         // A client that waits for 100 must not get it now: polling the body would send it.
-        if !head.headers.contains_key(http::header::EXPECT) {
+        if remains.polled || !head.headers.contains_key(http::header::EXPECT) {
             linger(body, self.body_limits.linger);
         }
         true

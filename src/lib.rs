@@ -25,6 +25,8 @@ pub mod audit;
 
 pub mod auth;
 
+pub mod cors;
+
 pub mod rules;
 
 pub mod limits;

@@ -14,6 +14,7 @@ mod load;
 mod signature;
 #[path = "../bench/src/sink.rs"]
 mod sink;
+#[allow(dead_code)]
 #[path = "../bench/src/tls.rs"]
 mod tls;
 #[allow(dead_code)]
@@ -109,7 +110,7 @@ impl Counted {
             .unwrap_or_else(|error| panic!("strace and valgrind are installed by `make tools`: {error}"));
         let target = Target {
             address: "127.0.0.1:1".parse().unwrap(),
-            tls: work.tls.then(|| tls::client(folder.path()).unwrap()),
+            tls: work.tls.then(|| tls::client(folder.path(), tls::Sessions::Resumed).unwrap()),
             method: work.method.to_owned(),
             path: format!("/bkt/team/{}", work.size),
             size: work.size,
@@ -279,8 +280,8 @@ async fn gate_11_system_calls_per_gibibyte() {
 #[allow(clippy::await_holding_lock, reason = "each test has a runtime of its own")]
 async fn gate_12_instructions_of_a_small_request() {
     let _alone = alone();
-    // The goal is 70,000 for the GET (docs/PERFORMANCE.md, G12). This is what is reached, and must not get worse.
-    for (work, budget) in [(GET, 130_000.0), (PUT, 145_000.0)] {
+    // The goal is 70,000 for the GET (docs/PERFORMANCE.md, G12). This is what is reached and 4 %, because jemalloc tidies by the clock.
+    for (work, budget) in [(GET, 116_000.0), (PUT, 132_000.0)] {
         hold("instructions of a small request", Count::Instructions, work, (200, 1200), 1.0, budget).await;
     }
 }

@@ -38,6 +38,8 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// Time of each request, if it was asked for.
     pub latencies: Vec<Duration>,
+    /// How the last of many new connections began.
+    pub beginning: String,
 }
 
 /// When a run ends.
@@ -144,18 +146,21 @@ pub async fn new_connections(target: &Target, at_once: usize, limit: Duration) -
     for _ in 0..at_once {
         let target = target.clone();
         running.spawn(async move {
-            let (head, mut count) = (target.head(), 0);
+            let (head, mut count, mut beginning) = (target.head(), 0, String::new());
             while start.elapsed() < limit {
                 let mut wire = target.connect(false).await?;
                 exchange(&mut wire, &target, &head).await?;
                 count += 1;
+                beginning = wire.beginning();
             }
-            io::Result::Ok(count)
+            io::Result::Ok((count, beginning))
         });
     }
     let mut all = Outcome::default();
     while let Some(done) = running.join_next().await {
-        all.requests += done.map_err(io::Error::other)??;
+        let (count, beginning) = done.map_err(io::Error::other)??;
+        all.requests += count;
+        all.beginning = beginning;
     }
     all.elapsed = start.elapsed();
     Ok(all)

@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use load::{Outcome, Stall, Target, Until};
+use tls::Sessions;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
@@ -50,12 +51,19 @@ async fn peers(folder: &Path) -> Result<()> {
     tokio::spawn(sink::serve(plain, None));
     tokio::spawn(sink::serve(sealed, Some(tls::server(folder)?)));
     let mut driver = Driver::listen();
-    let client = tls::client(folder)?;
+    let client = |sessions| tls::client(folder, sessions);
+    let (resumed, fresh, old) = (client(Sessions::Resumed)?, client(Sessions::Fresh)?, client(Sessions::Tls12)?);
     while let Some(line) = driver.lines.recv().await {
         let options = Options::read(&line);
         let target = Target {
             address: options.get("address")?.parse()?,
-            tls: (options.get("tls")? == "yes").then(|| client.clone()),
+            tls: match options.get("tls")? {
+                "no" => None,
+                "resumed" => Some(resumed.clone()),
+                "fresh" => Some(fresh.clone()),
+                "1.2" => Some(old.clone()),
+                other => return Err(format!("no such TLS: {other}").into()),
+            },
             method: options.get("method")?.to_owned(),
             path: options.get("path")?.to_owned(),
             size: options.number("size")?,
@@ -180,8 +188,9 @@ fn report(mut outcome: Outcome) -> Result<()> {
         outcome.latencies.get(index).map_or(0.0, |latency| latency.as_secs_f64() * 1e6)
     };
     say(&format!(
-        "{{\"requests\": {}, \"seconds\": {:.6}, \"p50\": {:.1}, \"p99\": {:.1}}}",
+        "{{\"requests\": {}, \"beginning\": \"{}\", \"seconds\": {:.6}, \"p50\": {:.1}, \"p99\": {:.1}}}",
         outcome.requests,
+        outcome.beginning,
         outcome.elapsed.as_secs_f64(),
         micros(0.5),
         micros(0.99)

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, IsCa, KeyPair};
+use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
+use rustls::version::TLS12;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -44,14 +46,32 @@ pub fn server(folder: &Path) -> Result<TlsAcceptor, Box<dyn Error>> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
+/// How a client's side begins connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sessions {
+    /// TLS 1.3, or 1.2 if the server does not know that; sessions are resumed.
+    Resumed,
+    /// The same, each with a whole handshake.
+    Fresh,
+    /// TLS 1.2, resumed: without a key exchange of its own.
+    Tls12,
+}
+
 /// The client's side, which trusts the authority of a folder and speaks HTTP/1.1.
-pub fn client(folder: &Path) -> Result<Arc<ClientConfig>, Box<dyn Error>> {
+pub fn client(folder: &Path, sessions: Sessions) -> Result<Arc<ClientConfig>, Box<dyn Error>> {
+    let versions = match sessions {
+        Sessions::Tls12 => &[&TLS12][..],
+        Sessions::Resumed | Sessions::Fresh => rustls::DEFAULT_VERSIONS,
+    };
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(folder.join("ca.pem"))?)?;
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()?
+        .with_protocol_versions(versions)?
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if sessions == Sessions::Fresh {
+        config.resumption = Resumption::disabled();
+    }
     Ok(Arc::new(config))
 }

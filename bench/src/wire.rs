@@ -37,6 +37,16 @@ impl Wire {
         Self::new(Stream::Tls(Box::new(stream)))
     }
 
+    /// How TLS began, `none` in clear text: its version, and whether a session was resumed.
+    pub fn beginning(&self) -> String {
+        let Stream::Tls(stream) = &self.stream else { return "none".into() };
+        let (_, tls) = stream.get_ref();
+        match (tls.protocol_version(), tls.handshake_kind()) {
+            (Some(version), Some(kind)) => format!("{version:?} {kind:?}"),
+            _ => "none".into(),
+        }
+    }
+
     fn new(stream: Stream) -> Self {
         Self { stream, buffer: Vec::with_capacity(4096), scratch: Vec::new() }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::auth::key_fetch::KeyFetchError;
+use crate::auth::post_policy::PolicyError;
 use crate::auth::session_token::SessionFault;
 use crate::dial::DialError;
 use crate::sigv4::FormFault;
@@ -38,6 +39,9 @@ pub enum AuthError {
     /// A signed request was not accepted.
     #[error("the signed request was refused: {0}")]
     Signature(#[from] SignatureError),
+    /// The policy of a browser form was not accepted.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// A token cannot be checked now, because its issuer's keys are missing or too old.
     #[error("there are no usable keys of issuer `{issuer}`")]
     KeysUnavailable {
@@ -55,6 +59,8 @@ pub enum CredentialKind {
     SigV2Header,
     /// `Signature` and `AWSAccessKeyId` in the query.
     PresignedV2,
+    /// `Signature` and `AWSAccessKeyId` in a browser form.
+    FormV2,
     /// `Authorization: Basic …`.
     Basic,
     /// Another authentication scheme.
@@ -67,6 +73,7 @@ impl std::fmt::Display for CredentialKind {
             Self::SigV4aHeader => "SigV4A header",
             Self::SigV2Header => "SigV2 header",
             Self::PresignedV2 => "SigV2 query",
+            Self::FormV2 => "SigV2 form",
             Self::Basic => "basic",
             Self::Other => "other",
         })
@@ -260,9 +267,9 @@ pub enum SignatureError {
     /// The access key has ended.
     #[error("the access key has expired")]
     KeyExpired,
-    /// A presigned URL with a JWT as its session token, which is the secret as well.
-    #[error("a JWT stands in the query as session token")]
-    JwtInQuery,
+    /// A presigned URL or a form with a JWT as its session token, which is the secret as well.
+    #[error("a JWT is the session token of a presigned URL or a form")]
+    JwtHandedOut,
     /// A session token that does not go with the access key.
     #[error("the session token does not go with the access key")]
     Token,

@@ -13,6 +13,7 @@ pub mod jwks;
 pub mod jwt;
 mod key_fetch;
 mod key_set;
+pub mod post_policy;
 mod presigned;
 pub mod session_token;
 mod sessions;
@@ -28,6 +29,7 @@ pub use error::{
 pub use jwks::CacheTimes;
 pub use key_fetch::KeyFetchError;
 pub use key_set::KeySetFault;
+pub use post_policy::{LengthRange, PolicyError, PostPolicy};
 pub use presigned::{PresignedRequest, REPRESENTATION};
 pub use session_token::{RingKey, SessionFault};
 pub use sessions::Session;
@@ -126,6 +128,18 @@ impl Authenticators {
             Claim::SigV4Header(signed) => self.signatures.header(&signed, head, connection, &self.keys, now),
             Claim::Presigned(query) => self.signatures.presigned(&query, head, connection, &self.keys, now),
         }
+    }
+
+    /// Checks who has signed the policy of a browser form. What the policy says of the form is for [`PostPolicy::check`].
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`], or [`AuthError::Policy`].
+    pub fn authenticate_form(
+        &self,
+        fields: post_policy::Fields<'_>,
+        address: IpAddr,
+    ) -> Result<(Caller, PostPolicy), AuthError> {
+        post_policy::authenticate(fields, &self.keys, &self.signatures, self.clock.now(), address)
     }
 
     /// Checks the credential of a request whose body was read already, and that is for `service` instead of S3.

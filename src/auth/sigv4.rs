@@ -15,13 +15,15 @@ use crate::arrival::ConnectionFacts;
 use crate::auth::access_keys::{AccessKeys, KeyHolder};
 use crate::auth::error::{AuthError, SignatureError};
 use crate::auth::jwt::looks_like_jwt;
+use crate::auth::post_policy::SignedPolicy;
 use crate::auth::settings::{SigningSettings, UnsignedPayload};
 use crate::auth::{Authenticated, presigned};
 use crate::base::encoding::hex_sha256;
 use crate::base::{Secret, UtcInstant};
 use crate::sigv4::key::SERVICE;
 use crate::sigv4::{
-    AmzDate, ChunkSigner, FormFault, KeyCache, PresignedQuery, Received, SignedHead, SigningKey, string_to_sign,
+    AmzDate, ChunkSigner, Credential, FormFault, KeyCache, PresignedQuery, Received, SignedHead, SigningKey,
+    string_to_sign,
 };
 
 /// Value of `x-amz-content-sha256` for a body that the signature does not cover.
@@ -77,7 +79,7 @@ impl SignatureCheck {
     ) -> Result<Authenticated, AuthError> {
         let payload = content_sha256(&head.headers)?.ok_or(SignatureError::NoPayloadHash)?;
         let date = request_date(&head.headers)?;
-        self.check_scope(signed, &date, SignatureError::Header)?;
+        self.check_scope(&signed.credential, &date, SignatureError::Header)?;
         self.check_skew(&date, now)?;
         let session_token = only_text(&head.headers, &SECURITY_TOKEN, SignatureError::Token)?;
         let claimed = Claimed { signed, date: &date, session_token, service: SERVICE, payload };
@@ -85,7 +87,8 @@ impl SignatureCheck {
         check_all_signed(&head.headers, signed)?;
         self.check_payload(payload, &head.headers, connection)?;
         let chunks = has_signed_chunks(payload).then(|| ChunkSigner::new(key, &date, signed.signature.clone()));
-        Ok(Authenticated { caller: holder.caller(connection.peer.ip()), chunks, presigned: None })
+        let caller = holder.caller(connection.peer.ip()).signing_body(covers_body(payload));
+        Ok(Authenticated { caller, chunks, presigned: None })
     }
 
     /// Checks a presigned URL.
@@ -101,19 +104,17 @@ impl SignatureCheck {
         now: UtcInstant,
     ) -> Result<Authenticated, AuthError> {
         let signed = &query.signed;
-        self.check_scope(signed, &query.date, SignatureError::Query)?;
+        self.check_scope(&signed.credential, &query.date, SignatureError::Query)?;
         self.check_life(query, now)?;
         let payload = presigned::payload(query, &head.headers)?;
         let session_token = query.session_token.as_deref();
-        // The JWT is the secret as well: whoever is given such a URL could sign anything.
-        if session_token.is_some_and(looks_like_jwt) {
-            return Err(SignatureError::JwtInQuery.into());
-        }
+        check_handed_out(session_token)?;
         let claimed = Claimed { signed, date: &query.date, session_token, service: SERVICE, payload };
         let (holder, _) = self.verify(claimed, head, keys, now)?;
         check_all_signed(&head.headers, signed)?;
         let request = presigned::without_credential(query, head)?;
-        Ok(Authenticated { caller: holder.caller(connection.peer.ip()), chunks: None, presigned: Some(request) })
+        let caller = holder.caller(connection.peer.ip()).signing_body(covers_body(payload));
+        Ok(Authenticated { caller, chunks: None, presigned: Some(request) })
     }
 
     /// Checks a request for another service than S3, signed in its header, whose whole body is here.
@@ -164,7 +165,54 @@ impl SignatureCheck {
         now: UtcInstant,
     ) -> Result<(KeyHolder, SigningKey), AuthError> {
         let Claimed { signed, date, session_token, service, payload } = claimed;
-        let credential = &signed.credential;
+        let (holder, key) = self.key(&signed.credential, service, date, session_token, keys, now);
+        let host = match &self.settings.host {
+            Some(host) => host.as_str(),
+            None => host_of(head)?,
+        };
+        let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
+        let received = Received { method: head.method.as_str(), path, query, host, headers: &head.headers };
+        let hash = received.canonical_hash(&signed.signed_headers, payload);
+        let hash = hash.map_err(|gone| SignatureError::HeaderGone(gone.0))?;
+        let fits = key.verifies(&string_to_sign(date, key.scope(), &hash), &signed.signature);
+        let holder = holder?;
+        if fits { Ok((holder, key)) } else { Err(SignatureError::Mismatch.into()) }
+    }
+
+    /// Checks who has signed the policy of a browser form, as its text came. The form is good for as long as a presigned URL may be.
+    ///
+    /// # Errors
+    /// As [`Self::presigned`].
+    pub(in crate::auth) fn policy(
+        &self,
+        signed: &SignedPolicy<'_>,
+        keys: &AccessKeys,
+        now: UtcInstant,
+    ) -> Result<KeyHolder, AuthError> {
+        self.check_scope(&signed.credential, &signed.date, SignatureError::Query)?;
+        check_handed_out(signed.session_token)?;
+        let age = now.duration_since(signed.date.instant());
+        if age.is_negative() {
+            self.check_skew(&signed.date, now)?;
+        } else if age.unsigned_abs() > self.settings.presigned_expiry {
+            return Err(SignatureError::Over.into());
+        }
+        let (holder, key) = self.key(&signed.credential, SERVICE, &signed.date, signed.session_token, keys, now);
+        let fits = key.verifies(signed.policy, signed.signature);
+        let holder = holder?;
+        if fits { Ok(holder) } else { Err(SignatureError::Mismatch.into()) }
+    }
+
+    /// Whose key a credential claims to be, and the derived key to compare with. Without such a key it is nobody's.
+    fn key(
+        &self,
+        credential: &Credential,
+        service: &'static str,
+        date: &AmzDate,
+        session_token: Option<&str>,
+        keys: &AccessKeys,
+        now: UtcInstant,
+    ) -> (Result<KeyHolder, AuthError>, SigningKey) {
         let holder = keys.find(&credential.access_key_id, session_token, now);
         let (id, secret) = match &holder {
             Ok(holder) => (credential.access_key_id.as_str(), &holder.secret),
@@ -176,31 +224,21 @@ impl SignatureCheck {
             SERVICE => self.derived.get(id, secret.expose(), region, date),
             _ => SigningKey::derive_for(service, secret, region, date),
         };
-        let host = match &self.settings.host {
-            Some(host) => host.as_str(),
-            None => host_of(head)?,
-        };
-        let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
-        let received = Received { method: head.method.as_str(), path, query, host, headers: &head.headers };
-        let hash = received.canonical_hash(&signed.signed_headers, payload);
-        let hash = hash.map_err(|gone| SignatureError::HeaderGone(gone.0))?;
-        let fits = key.verifies(&string_to_sign(date, key.scope(), &hash), &signed.signature);
         // In the words of signed requests, not those of bearer tokens.
         let holder = holder.map_err(|error| match error {
             AuthError::Expired => SignatureError::KeyExpired.into(),
             other => other,
-        })?;
-        if fits { Ok((holder, key)) } else { Err(SignatureError::Mismatch.into()) }
+        });
+        (holder, key)
     }
 
     /// The scope must be of the day of the request, a region of ours and S3.
     fn check_scope(
         &self,
-        signed: &SignedHead,
+        credential: &Credential,
         date: &AmzDate,
         form: impl Fn(FormFault) -> SignatureError,
     ) -> Result<(), SignatureError> {
-        let credential = &signed.credential;
         credential.check_service().map_err(form)?;
         if credential.day != date.day() {
             return Err(SignatureError::OtherDay);
@@ -243,7 +281,6 @@ impl SignatureCheck {
         headers: &HeaderMap,
         connection: ConnectionFacts,
     ) -> Result<(), SignatureError> {
-        let covered = payload != UNSIGNED && payload != "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
         let safe = match self.settings.unsigned_payload {
             UnsignedPayload::Anywhere => true,
             UnsignedPayload::Loopback => connection.tls || connection.peer.ip().to_canonical().is_loopback(),
@@ -252,8 +289,13 @@ impl SignatureCheck {
         // Where no body is expected, one that somebody adds is refused later.
         let has_body = headers.contains_key(http::header::TRANSFER_ENCODING)
             || headers.get(http::header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-        if covered || safe || !has_body { Ok(()) } else { Err(SignatureError::UnsignedPayload) }
+        if covers_body(payload) || safe || !has_body { Ok(()) } else { Err(SignatureError::UnsignedPayload) }
     }
+}
+
+/// A JWT is the secret as well: whoever is given such a URL or form could sign anything.
+fn check_handed_out(session_token: Option<&str>) -> Result<(), SignatureError> {
+    if session_token.is_some_and(looks_like_jwt) { Err(SignatureError::JwtHandedOut) } else { Ok(()) }
 }
 
 /// Every `x-amz-*` header must be signed but for [`MAY_BE_UNSIGNED`].
@@ -263,6 +305,11 @@ fn check_all_signed(headers: &HeaderMap, signed: &SignedHead) -> Result<(), Sign
         name.starts_with("x-amz-") && !MAY_BE_UNSIGNED.contains(&name) && !signed.signed_headers.covers(name)
     });
     unsigned.map_or(Ok(()), |name| Err(SignatureError::NotSigned(name.clone())))
+}
+
+/// Whether a known value of `x-amz-content-sha256` puts the body under the signature.
+fn covers_body(payload: &str) -> bool {
+    payload != UNSIGNED && payload != "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 }
 
 fn has_signed_chunks(payload: &str) -> bool {

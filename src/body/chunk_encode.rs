@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::body::{Emit, Fault, Stage};
+use crate::body::digest_check::Trailing;
+use crate::body::{DigestKind, Emit, Fault, Stage};
 use crate::s3::checksum::{ChecksumAlgorithm, RunningDigest, to_base64};
 use crate::sigv4::ChunkSigner;
 use crate::sigv4::chunk::EMPTY_SHA256;
@@ -59,14 +60,33 @@ fn hex_digits(size: u64) -> u64 {
     u64::from((64 - size.max(1).leading_zeros()).div_ceil(4))
 }
 
+/// Where the value of the trailer comes from.
+#[derive(Debug)]
+enum Checksum {
+    Computed(Option<RunningDigest>),
+    /// By a stage before, over the same bytes. It ends before this one, or the upload fails.
+    Verified(Trailing),
+}
+
+impl Checksum {
+    fn value(&mut self, length: usize) -> Option<Vec<u8>> {
+        match self {
+            Self::Computed(digest) => digest.take().map(|digest| digest.finish(length)),
+            Self::Verified(value) => value.get().cloned(),
+        }
+    }
+}
+
 /// The stage that frames.
 #[derive(Debug)]
 pub struct ChunkEncode {
     signer: Option<ChunkSigner>,
-    trailer: Option<(ChecksumAlgorithm, Option<RunningDigest>)>,
+    trailer: Option<(ChecksumAlgorithm, Checksum)>,
     sha256: RunningDigest,
     pieces: VecDeque<Bytes>,
     gathered: u64,
+    /// Ends the chunk before. It goes out with the line of the next one: fewer pieces, and so fewer writes.
+    line_end: &'static str,
 }
 
 impl ChunkEncode {
@@ -74,15 +94,25 @@ impl ChunkEncode {
     pub fn new(signer: Option<ChunkSigner>, trailer: Option<ChecksumAlgorithm>) -> Self {
         Self {
             signer,
-            trailer: trailer.map(|algorithm| (algorithm, Some(RunningDigest::new(algorithm)))),
+            trailer: trailer.map(|algorithm| (algorithm, Checksum::Computed(Some(RunningDigest::new(algorithm))))),
             sha256: RunningDigest::new(ChecksumAlgorithm::Sha256),
             pieces: VecDeque::new(),
             gathered: 0,
+            line_end: "",
+        }
+    }
+
+    /// Takes the checksum of the trailer from a stage that verifies it, if there is one. To be called before the first byte.
+    pub fn share_checksum(&mut self, verifies: impl FnOnce(ChecksumAlgorithm) -> Option<Trailing>) {
+        if let Some((algorithm, checksum)) = &mut self.trailer
+            && let Some(verified) = verifies(*algorithm)
+        {
+            *checksum = Checksum::Verified(verified);
         }
     }
 
     fn gather(&mut self, piece: Bytes) {
-        if let Some((_, Some(digest))) = &mut self.trailer {
+        if let Some((_, Checksum::Computed(Some(digest)))) = &mut self.trailer {
             digest.update(&piece);
         }
         if self.signer.is_some() {
@@ -106,31 +136,32 @@ impl ChunkEncode {
             }
             None => String::new(),
         };
-        emit(Bytes::from(format!("{:x}{extension}\r\n", self.gathered)))?;
+        emit(Bytes::from(format!("{}{:x}{extension}\r\n", self.line_end, self.gathered)))?;
+        self.line_end = "\r\n";
         self.gathered = 0;
         while let Some(piece) = self.pieces.pop_front() {
             emit(piece)?;
         }
-        emit(Bytes::from_static(b"\r\n"))
+        Ok(())
     }
 
-    fn end(&mut self) -> String {
-        let mut end = "0".to_owned();
+    fn end(&mut self) -> Result<String, Fault> {
+        let mut end = format!("{}0", self.line_end);
         if let Some(signer) = &mut self.signer {
             end.extend([";chunk-signature=", signer.sign_chunk(EMPTY_SHA256)]);
         }
         end.push_str("\r\n");
-        if let Some((algorithm, digest)) = &mut self.trailer {
-            let value =
-                digest.take().map(|digest| to_base64(&digest.finish(algorithm.value_length()))).unwrap_or_default();
-            let line = format!("{}:{value}", algorithm.header());
+        if let Some((algorithm, checksum)) = &mut self.trailer {
+            let missing = Fault::BadDigest(DigestKind::Checksum(*algorithm));
+            let value = checksum.value(algorithm.value_length()).ok_or(missing)?;
+            let line = format!("{}:{}", algorithm.header(), to_base64(&value));
             end.extend([&line, "\r\n"]);
             if let Some(signer) = &mut self.signer {
                 end.extend(["x-amz-trailer-signature:", signer.sign_trailer(&format!("{line}\n")), "\r\n"]);
             }
         }
         end.push_str("\r\n");
-        end
+        Ok(end)
     }
 }
 
@@ -151,6 +182,66 @@ impl Stage for ChunkEncode {
         if self.gathered > 0 {
             self.emit_chunk(emit)?;
         }
-        emit(Bytes::from(self.end()))
+        emit(Bytes::from(self.end()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::digest_check::DigestCheck;
+    use crate::body::{finish_through, push_through};
+
+    const ALGORITHM: ChecksumAlgorithm = ChecksumAlgorithm::Crc32;
+    /// CRC-32 of `hello`.
+    const VALUE: [u8; 4] = [0x36, 0x10, 0xa6, 0x86];
+
+    /// What goes out for `hello` that was declared with a value, through a check and a frame that shares its checksum.
+    fn framed(declared: &[u8]) -> Result<String, Fault> {
+        let declared_there = Trailing::default();
+        declared_there.set(declared.to_vec()).unwrap();
+        let check = DigestCheck::trailing(ALGORITHM, declared_there);
+        let mut encode = ChunkEncode::new(None, Some(ALGORITHM));
+        encode.share_checksum(|algorithm| check.verifies(algorithm));
+        assert!(matches!(encode.trailer, Some((_, Checksum::Verified(_)))), "nothing is computed twice");
+        let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(check), Box::new(encode)];
+        let mut out = Vec::new();
+        let mut emit = |bytes: Bytes| {
+            out.extend_from_slice(&bytes);
+            Ok(())
+        };
+        push_through(&mut stages, Bytes::from_static(b"hello"), &mut emit)?;
+        finish_through(&mut stages, &mut emit)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_checksum_that_was_verified_is_sent_on_and_a_wrong_one_sends_nothing() {
+        let expected = "5\r\nhello\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n";
+        assert_eq!(framed(&VALUE).as_deref(), Ok(expected));
+        let wrong = Fault::BadDigest(DigestKind::Checksum(ALGORITHM));
+        assert_eq!(framed(&[0; 4]), Err(wrong));
+    }
+
+    #[test]
+    fn a_checksum_that_nobody_has_verified_ends_the_upload_before_its_trailer() {
+        let mut encode = ChunkEncode::new(None, Some(ALGORITHM));
+        encode.share_checksum(|_| Some(Trailing::default()));
+        let mut out = 0;
+        let mut emit = |bytes: Bytes| {
+            out += bytes.len();
+            Ok(())
+        };
+        encode.push(Bytes::from_static(b"hello"), &mut emit).unwrap();
+        assert_eq!(encode.finish(&mut emit), Err(Fault::BadDigest(DigestKind::Checksum(ALGORITHM))));
+        assert_eq!(out, "5\r\nhello".len());
+    }
+
+    #[test]
+    fn a_checksum_of_another_algorithm_is_computed() {
+        let check = DigestCheck::checksum(ChecksumAlgorithm::Sha1, vec![0; 20]);
+        let mut encode = ChunkEncode::new(None, Some(ALGORITHM));
+        encode.share_checksum(|algorithm| check.verifies(algorithm));
+        assert!(matches!(encode.trailer, Some((_, Checksum::Computed(Some(_))))));
     }
 }

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 use crate::body::{DigestKind, Emit, Fault, Stage};
 use crate::s3::checksum::{ChecksumAlgorithm, RunningDigest};
 
-/// A value that stands behind the body, filled in by the stage that reads it there.
+/// A value that is known only at the end of the body, filled in by the stage that reads or verifies it there.
 pub type Trailing = Arc<OnceLock<Vec<u8>>>;
 
 /// One declared digest.
@@ -17,6 +17,7 @@ pub struct DigestCheck {
     kind: DigestKind,
     digest: Option<RunningDigest>,
     expected: Expected,
+    verified: Trailing,
 }
 
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl DigestCheck {
     }
 
     fn new(kind: DigestKind, digest: RunningDigest, expected: Expected) -> Self {
-        Self { kind, digest: Some(digest), expected }
+        Self { kind, digest: Some(digest), expected, verified: Trailing::default() }
     }
 }
 
@@ -69,6 +70,13 @@ impl Stage for DigestCheck {
             (Some(expected), Some(digest)) => bool::from(digest.finish(expected.len()).ct_eq(expected)),
             _ => false,
         };
-        if fits { Ok(()) } else { Err(Fault::BadDigest(self.kind)) }
+        match expected.filter(|_| fits) {
+            Some(value) => self.verified.set(value.to_vec()).map_err(|_| Fault::BadDigest(self.kind)),
+            None => Err(Fault::BadDigest(self.kind)),
+        }
+    }
+
+    fn verifies(&self, algorithm: ChecksumAlgorithm) -> Option<Trailing> {
+        (self.kind == DigestKind::Checksum(algorithm)).then(|| Arc::clone(&self.verified))
     }
 }

@@ -8,6 +8,7 @@ pub mod chunk_decode;
 pub mod chunk_encode;
 pub mod chunk_verify;
 pub mod digest_check;
+pub mod form_decode;
 pub mod holdback;
 pub mod length_guard;
 pub mod linger;
@@ -18,6 +19,7 @@ pub mod watch;
 
 use bytes::Bytes;
 
+use self::digest_check::Trailing;
 use crate::inspect::file_type::TypeMismatch;
 use crate::s3::ChecksumAlgorithm;
 
@@ -43,6 +45,11 @@ pub trait Stage: Send {
     /// # Errors
     /// [`Fault`] as above; this is where late checks fail.
     fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), Fault>;
+
+    /// Where the value of a checksum stands from the end on, if this stage verifies it over all bytes.
+    fn verifies(&self, _: ChecksumAlgorithm) -> Option<Trailing> {
+        None
+    }
 }
 
 /// Why an upload was broken off.
@@ -83,6 +90,9 @@ pub enum Fault {
     /// The `aws-chunked` framing is broken.
     #[error("aws-chunked framing: {0}")]
     Chunk(&'static str),
+    /// A browser form does not end as it should.
+    #[error("the form is not well-formed: {0}")]
+    Form(&'static str),
     /// A signature of the `aws-chunked` framing is missing or does not fit.
     #[error("{0}")]
     ChunkSignature(&'static str),

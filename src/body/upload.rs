@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::body::chunk_decode::ChunkDecode;
 use crate::body::digest_check::{DigestCheck, Trailing};
+use crate::body::form_decode::FormDecode;
 use crate::body::holdback::Holdback;
 use crate::body::length_guard::LengthGuard;
 use crate::body::type_check::TypeCheck;
@@ -64,6 +65,8 @@ impl<'a> BodyPlan<'a> {
 /// The body of an upload towards the store.
 pub struct UploadBody {
     source: Option<Incoming>,
+    /// What was read of the body before it was known to be an upload.
+    first: Bytes,
     stages: Vec<Box<dyn Stage>>,
     /// Checked bytes of the object, released by the last stage.
     checked: VecDeque<Bytes>,
@@ -88,6 +91,7 @@ impl UploadBody {
         let stages = choose_stages(plan, terms);
         Self {
             source: Some(source),
+            first: Bytes::new(),
             stages,
             checked: VecDeque::new(),
             ended: false,
@@ -100,6 +104,13 @@ impl UploadBody {
             limits,
             watch: Arc::default(),
         }
+    }
+
+    /// Takes the upload out of a browser form, of which `taken` bytes before the file and the `first` ones of it were read.
+    pub fn begin_in_form(&mut self, decode: FormDecode, first: Bytes, taken: usize) {
+        self.watch.count(taken);
+        self.stages.insert(0, Box::new(decode));
+        self.first = first;
     }
 
     /// Declared length of the object in bytes.
@@ -117,8 +128,9 @@ impl UploadBody {
         self.throttle = Some(throttle);
     }
 
-    /// Puts the store's framing around the object.
-    pub fn frame(&mut self, encode: ChunkEncode) {
+    /// Puts the store's framing around the object. A checksum for its trailer that is verified here anyway is not computed again.
+    pub fn frame(&mut self, mut encode: ChunkEncode) {
+        encode.share_checksum(|algorithm| self.stages.iter().find_map(|stage| stage.verifies(algorithm)));
         self.encode = Some(encode);
     }
 
@@ -170,6 +182,10 @@ impl UploadBody {
     /// Takes one step at the client's end: a piece through the stages, or the end.
     fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         let Some(source) = &mut self.source else { return Poll::Ready(Ok(())) };
+        if !self.first.is_empty() {
+            let first = std::mem::take(&mut self.first);
+            return Poll::Ready(self.take(first).map_err(|fault| self.fail(fault)));
+        }
         self.watch.step(true);
         // Counts as waiting for the client, so the store is not taken for slow; the client's patience has not begun.
         if self.throttle.as_mut().is_some_and(|throttle| throttle.poll_ready(context).is_pending()) {

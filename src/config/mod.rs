@@ -12,6 +12,7 @@ mod node;
 mod path;
 mod problem;
 mod raw;
+mod raw_cors;
 mod raw_output;
 mod raw_signing;
 mod reference;
@@ -29,6 +30,7 @@ pub use problem::{Problem, Problems};
 pub use reference::reference;
 pub use schema::schema;
 
+use crate::cors::CorsRules;
 use crate::limits::LimitSettings;
 use crate::rules::RuleSettings;
 use crate::s3::Buckets;
@@ -47,6 +49,8 @@ pub struct Config {
     pub sts: Option<StsSettings>,
     /// Public buckets; their routes are positions in `upstreams`.
     pub buckets: Buckets,
+    /// Which pages of other origins may talk to them.
+    pub cors: CorsRules,
     /// Rules, in the order of the file.
     pub rules: Vec<RuleSettings>,
     /// Stores, in the order of [`crate::base::RouteId`].

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
+use super::raw_cors::RawCorsRule;
 use super::raw_output::{RawAudit, RawLog};
 use super::raw_signing::{RawAccessKey, RawSigning};
 
@@ -206,6 +207,8 @@ pub struct RawBucket {
     /// Keys with `.` or `..` segments, empty segments, a leading slash or a backslash: `refuse` (default) or `pass`. Stores read such
     /// keys differently; pass them only to a store that keeps keys byte for byte.
     pub odd_keys: Option<RawOddKeys>,
+    /// Which pages of other origins a browser lets talk to the bucket; the first rule that fits counts. Default: none.
+    pub cors: Option<Vec<RawCorsRule>>,
 }
 
 /// What happens to keys that stores read differently.
@@ -426,6 +429,9 @@ pub struct RawContent {
     pub extensions: Option<OneOrMany>,
     /// Whether the first bytes must fit the declared media type; default false.
     pub check_bytes: Option<bool>,
+    /// Whether the signature of an upload must cover its bytes, by a hash or chunk by chunk; default false. App tokens, JWTs and presigned
+    /// URLs without a hash cannot write then.
+    pub signed_payload: Option<bool>,
 }
 
 /// Headers of writes.

@@ -18,8 +18,9 @@ use super::growth::Growth;
 
 /// Frames below this size are not counted: hyper queues 16 at most, and a small request should not pay.
 const UNCOUNTED: usize = 4 * 1024;
-/// What may lie in the queue before the body is asked again. More would only join writes that are large already.
-const ENOUGH: usize = 64 * 1024;
+/// What may lie in the queue before the body is asked again. With 64 KiB each chunk of a framed upload went out by itself, four times the
+/// writes; more than this would only join writes that are large already.
+const ENOUGH: usize = 256 * 1024;
 
 /// A body, paced.
 #[derive(Debug)]

@@ -45,8 +45,10 @@ fn amount(room: usize, step: usize) -> usize {
 impl<IO: AsyncRead + Unpin> AsyncRead for MeteredReads<IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let now = Instant::now();
-        this.growth.taken(|| now);
+        // Asked at most once, and only if something was read or waits: most calls only learn that nothing is there.
+        let mut asked = None;
+        let mut now = || *asked.get_or_insert_with(Instant::now);
+        this.growth.taken(&mut now);
         let room = buf.remaining();
         // What fits into the least buffer is everybody's own.
         this.charge.set(if room > LEAST { room } else { 0 });
@@ -55,7 +57,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for MeteredReads<IO> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
         this.growth.moved(buf.filled().len() - before);
-        this.growth.wait_for_taker(|| now);
+        this.growth.wait_for_taker(&mut now);
         Poll::Ready(Ok(()))
     }
 }

@@ -187,7 +187,15 @@ impl Gateway {
         // Before the body is taken: who cannot sign chunks is refused like for any other part of the head.
         let plan = BodyPlan::new(head, remains.chunks.take()).map_err(IdentifyError::from)?;
         let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
+        let form = remains.form.take();
+        let terms = match &form {
+            Some(form) => form.narrow(terms),
+            None => terms,
+        };
         let mut body = UploadBody::attach(plan, terms, source, self.body_limits);
+        if let Some(form) = form {
+            form.begin(&mut body);
+        }
         if let Some(meter) = remains.upload_meter() {
             body.throttle(Throttle::new(meter));
         }

@@ -92,7 +92,7 @@ impl Refusal {
         Self { code, status, message: message.into(), kind, reason, retry_after: RETRY_AFTER_SECONDS, region: None }
     }
 
-    fn client(code: S3ErrorCode, error: &dyn std::fmt::Display) -> Self {
+    pub(in crate::respond) fn client(code: S3ErrorCode, error: &dyn std::fmt::Display) -> Self {
         Self::new(code, RefusalKind::Client, sentence(&error.to_string()), error)
     }
 
@@ -193,6 +193,7 @@ impl From<AuthError> for Refusal {
             ),
             AuthError::Invalid(_) => auth(S3ErrorCode::InvalidToken, "The token was not accepted."),
             AuthError::Signature(error) => error.clone().into(),
+            AuthError::Policy(error) => error.clone().into(),
             AuthError::Expired => auth(S3ErrorCode::ExpiredToken, "The token has expired."),
             AuthError::KeysUnavailable { .. } => {
                 auth(S3ErrorCode::ServiceUnavailable, "Tokens cannot be verified at the moment. Try again.")
@@ -298,7 +299,9 @@ impl From<LimitError> for Refusal {
             | LimitError::ContentTypeMissing
             | LimitError::ContentEncoding(_)
             | LimitError::Extension => refuse(S3ErrorCode::AccessDenied, RefusalKind::Blocked),
-            LimitError::HeaderMissing(_) => refuse(S3ErrorCode::AccessDenied, RefusalKind::Denied),
+            LimitError::PayloadNotSigned | LimitError::HeaderMissing(_) => {
+                refuse(S3ErrorCode::AccessDenied, RefusalKind::Denied)
+            }
         }
     }
 }
@@ -396,6 +399,7 @@ impl From<Fault> for Refusal {
             Fault::BadDigest(_) => refuse(S3ErrorCode::BadDigest, RefusalKind::Client),
             Fault::Type(_) => refuse(S3ErrorCode::AccessDenied, RefusalKind::Blocked),
             Fault::Chunk(_) => refuse(S3ErrorCode::InvalidRequest, RefusalKind::Client),
+            Fault::Form(_) => refuse(S3ErrorCode::MalformedPOSTRequest, RefusalKind::Client),
             Fault::ChunkSignature(_) => refuse(S3ErrorCode::SignatureDoesNotMatch, RefusalKind::Auth),
             Fault::ClientIdle { .. } | Fault::ClientSlow { .. } => {
                 refuse(S3ErrorCode::RequestTimeout, RefusalKind::Client)

@@ -59,9 +59,9 @@ impl From<SignatureError> for Refusal {
                 status: http::StatusCode::BAD_REQUEST,
                 ..refuse(Code::ExpiredToken, "The provided token has expired.")
             },
-            SignatureError::JwtInQuery => refuse(
+            SignatureError::JwtHandedOut => refuse(
                 Code::AccessDenied,
-                "A JWT must not stand in a URL. Get keys for it with AssumeRoleWithWebIdentity, and presign with these.",
+                "A JWT must not stand in a URL or a form. Get keys for it with AssumeRoleWithWebIdentity, and sign with these.",
             ),
             SignatureError::Token => Self {
                 status: http::StatusCode::FORBIDDEN,

@@ -32,8 +32,20 @@ macro_rules! codes {
 }
 
 codes! {
+    /// A form whose body cannot be read.
+    MalformedPOSTRequest = 400,
+    /// A form without a file, or with several.
+    IncorrectNumberOfFilesInPostRequest = 400,
+    /// More than 20 KB of fields before the file of a form.
+    MaxPostPreDataLengthExceeded = 400,
+    /// A form without a key.
+    UserKeyMustBeSpecified = 400,
+    /// A policy of a form that cannot be read.
+    InvalidPolicyDocument = 400,
     /// Not permitted.
     AccessDenied = 403,
+    /// No page of this origin may do this.
+    AccessForbidden = 403,
     /// The `Authorization` header cannot be read.
     AuthorizationHeaderMalformed = 400,
     /// The signature of a presigned URL cannot be read.

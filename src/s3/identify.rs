@@ -16,6 +16,7 @@ use crate::s3::headers::{HeaderError, SortedHeaders};
 use crate::s3::names::{KeyError, ObjectKey};
 use crate::s3::object_attributes::{self, AttributesError};
 use crate::s3::operation::{Body, Level, Operation, OperationSpec};
+use crate::s3::post_object::PostObject;
 use crate::s3::range::{self, RangeError};
 use crate::s3::serving::{carries_document, serving};
 use crate::s3::target::Target;
@@ -189,6 +190,33 @@ pub fn identify(head: &Parts, buckets: &Buckets) -> Result<S3Call, IdentifyError
         Some(bucket) => IdentifyError::Within(bucket, Box::new(error)),
         None => error,
     })
+}
+
+/// Understands a browser form as the PutObject that it stands for. Of its head only version and expectation count; `length` is that of
+/// the file.
+///
+/// # Errors
+/// [`IdentifyError`] as for a PutObject with this key and these headers.
+pub fn identify_form(
+    head: &Parts,
+    bucket: &str,
+    object: PostObject,
+    length: Option<u64>,
+    buckets: &Buckets,
+) -> Result<S3Call, IdentifyError> {
+    check_expectation(head)?;
+    let mut put = http::Request::new(()).into_parts().0;
+    (put.version, put.headers) = (head.version, object.headers);
+    if let Some(length) = length {
+        put.headers.insert(http::header::CONTENT_LENGTH, length.into());
+    }
+    let bucket = buckets.get(bucket).ok_or_else(|| IdentifyError::UnknownBucket(bucket.to_owned()))?;
+    let (within, spec) = (Arc::clone(&bucket), Operation::PutObject.spec());
+    let mut call = understand(&put, spec, Vec::new(), Some(bucket), Some(object.key), buckets)
+        .map_err(|error| IdentifyError::Within(within, Box::new(error)))?;
+    // Where nothing is declared nothing is empty: the form is framed in chunks.
+    call.upload = call.upload.map(|upload| UploadHead { length, ..upload });
+    Ok(call)
 }
 
 /// Reads what is left once operation and bucket are known.

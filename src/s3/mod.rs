@@ -16,6 +16,8 @@ pub mod names;
 pub mod object_attributes;
 pub mod operation;
 mod operation_table;
+pub mod post_form;
+pub mod post_object;
 pub mod range;
 pub mod serving;
 pub mod tagging;

@@ -72,6 +72,9 @@ pub fn canonical_query<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a st
 /// Signers disagree about tabs: AWS SDKs keep them, stores written in Go read them as blanks. A value that is sent in this form is
 /// read in one way.
 pub fn collapse_blanks(value: &str) -> Cow<'_, str> {
+    if memchr::memchr2(b' ', b'\t', value.as_bytes()).is_none() {
+        return Cow::Borrowed(value);
+    }
     let blank = |byte: u8| byte == b' ' || byte == b'\t';
     let mut before = b' ';
     let single = value.bytes().all(|byte| {

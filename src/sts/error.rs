@@ -145,7 +145,9 @@ fn of_signature(error: &AuthError) -> Told {
     match error {
         AuthError::Missing => auth("MissingAuthenticationToken", "The request is not signed."),
         AuthError::Several => tell("ValidationError", 400, RefusalKind::Auth, "Only one auth mechanism is allowed."),
-        AuthError::Malformed | AuthError::Unsupported(_) => incomplete("Sign the request with SigV4, in its header."),
+        AuthError::Malformed | AuthError::Unsupported(_) | AuthError::Policy(_) => {
+            incomplete("Sign the request with SigV4, in its header.")
+        }
         AuthError::Expired | AuthError::Signature(SignatureError::KeyExpired) => {
             auth("ExpiredToken", "The security token included in the request is expired.")
         }

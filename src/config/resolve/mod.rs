@@ -5,6 +5,7 @@
 
 mod access_keys;
 mod clients;
+mod cors;
 mod credentials;
 mod desk;
 mod issuers;
@@ -35,6 +36,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
     let buckets = upstreams::buckets(desk, raw, &upstreams);
     let domains = listen::domains(desk, raw);
     let pass_through = upstreams::pass_through(desk, raw, &upstreams, &buckets);
+    let cors = cors::cors(desk, raw);
     let (mut auth, known) = clients::clients(desk, raw);
     let (sessions, sts) = sts::sts(desk, raw).unzip();
     auth.sessions = sessions;
@@ -77,6 +79,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         auth,
         sts,
         buckets: Buckets::new(buckets).with_pass_through(pass_through).with_domains(domains),
+        cors,
         rules,
         upstreams: upstreams.into_iter().flatten().collect(),
         limits,

@@ -86,6 +86,7 @@ fn content(desk: &mut Desk<'_>, path: &Path, raw: &RawContent, terms: &mut Terms
         }
     }
     terms.check_bytes = raw.check_bytes.unwrap_or(false);
+    terms.signed_payload = raw.signed_payload.unwrap_or(false);
 }
 
 fn report_text(desk: &mut Desk<'_>, path: &Path, list: &Option<OneOrMany>, position: usize, message: &str, help: &str) {

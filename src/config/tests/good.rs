@@ -109,7 +109,12 @@ fn clients_and_rules_become_settings() {
     assert_eq!((allow.places[0].bucket.as_str(), allow.places[0].prefix.text().as_str()), ("team-data", "builds/"));
     assert!(allow.actions.contains("s3:PutObject") && !allow.actions.contains("s3:DeleteObject"));
     assert!(deny.actions.contains("s3:DeleteObject"));
-    assert!(!allow.terms.check_bytes && allow.terms.max_size.is_none() && !allow.terms.response_overrides);
+    assert!(
+        !allow.terms.check_bytes
+            && !allow.terms.signed_payload
+            && allow.terms.max_size.is_none()
+            && !allow.terms.response_overrides
+    );
 }
 
 /// Every key there is, written once, most with another value than the default.
@@ -139,7 +144,7 @@ upstreams:
 buckets:
   public: { upstream: aws, bucket: corp-data, prefix: "a/b/" }
   other: { upstream: aws, bucket: corp-data, prefix: "a/c/" }
-  rack-data: { upstream: rack, odd_keys: pass }
+  rack-data: { upstream: rack, odd_keys: pass, cors: [{ origins: "*", methods: [GET], headers: [x-a], expose: [x-b], max_age: 1h }] }
 clients:
   tokens:
     - name: ci
@@ -180,7 +185,7 @@ rules:
       max_size: 10MiB
       per_principal: { request_rate: 5, request_burst: 20, upload_rate: 64KiB }
       together: { download_rate: 1TiB, requests_in_flight: 1000000 }
-    content: { types: [IMAGE/png, "text/*"], extensions: [PNG], check_bytes: true }
+    content: { types: [IMAGE/png, "text/*"], extensions: [PNG], check_bytes: true, signed_payload: true }
     headers:
       require: { x-amz-meta-owner: null, content-type: text/plain, Content-MD5: null, x-amz-meta-n: 5 }
       set: { x-amz-server-side-encryption: AES256, Cache-Control: no-store, if-none-match: "*" }
@@ -330,7 +335,7 @@ fn every_key_of_rules_can_be_written() {
     );
     let terms = &rule.terms;
     assert_eq!(
-        (terms.min_size, terms.max_size, terms.check_bytes, terms.response_overrides),
+        (terms.min_size, terms.max_size, terms.check_bytes && terms.signed_payload, terms.response_overrides),
         (1, Some(10 << 20), true, true)
     );
     assert_eq!(

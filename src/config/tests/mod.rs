@@ -1,6 +1,7 @@
 //! Tests of the configuration as a whole: text in, settings or problems out.
 
 mod broken;
+mod cors;
 mod examples;
 mod files;
 mod good;

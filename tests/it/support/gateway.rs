@@ -19,7 +19,7 @@ pub const TWO_TENANTS: &str = "
   - { name: tenant-b, who: { tokens: [b], keys: [b] }, where: bkt/b/, what: [read, write, delete] }";
 
 /// Access key ids of the two tenants.
-const KEY_A: &str = "CSAKTENANTA000000000";
+pub const KEY_A: &str = "CSAKTENANTA000000000";
 const KEY_B: &str = "CSAKTENANTB000000000";
 
 /// Their secrets, under the names that the configuration of a [`Setup`] has for them.
@@ -50,6 +50,8 @@ pub struct Setup {
     pub top: Vec<String>,
     /// The list of rules.
     pub rules: String,
+    /// Access keys besides those of the tenants: name, id and secret.
+    pub access_keys: Vec<[String; 3]>,
     /// Issuers, as a YAML list; empty for none.
     pub issuers: String,
     /// What signed requests must keep to, as a YAML flow mapping.
@@ -75,6 +77,7 @@ impl Setup {
             buckets: Vec::new(),
             top: Vec::new(),
             rules: TWO_TENANTS.to_owned(),
+            access_keys: Vec::new(),
             issuers: String::new(),
             signing: "{}".to_owned(),
             limits: String::new(),
@@ -117,6 +120,12 @@ impl Setup {
         self
     }
 
+    /// With a key for clients that sign.
+    pub fn access_key(mut self, name: &str, id: &str, secret: &str) -> Self {
+        self.access_keys.push([name, id, secret].map(str::to_owned));
+        self
+    }
+
     /// With issuers, as a YAML list.
     pub fn issuers(mut self, issuers: &str) -> Self {
         self.issuers = issuers.to_owned();
@@ -133,11 +142,14 @@ impl Setup {
     pub fn text(&self) -> String {
         let tls = self.tls.as_ref().map(|tls| format!(", tls: {tls}")).unwrap_or_default();
         let upstream: String = self.upstream.iter().map(|setting| format!("    {setting}\n")).collect();
+        let keys = self.access_keys.iter().enumerate();
+        let keys = keys.map(|(n, [name, id, _])| format!("    - {{ name: {name}, id: {id}, secret: env:KEY_{n} }}\n"));
+        let keys: String = keys.collect();
         let issuers = if self.issuers.is_empty() { String::new() } else { format!("  issuers:{}\n", self.issuers) };
         let buckets: String = self.buckets.iter().map(|bucket| format!("  {bucket}\n")).collect();
         let top: String = self.top.iter().map(|line| format!("{line}\n")).collect();
         format!(
-            "{top}listen: [{{ address: 127.0.0.1:0{tls} }}]\nadmin: {{ address: 127.0.0.1:0 }}\nupstreams:\n  store:\n    endpoint: {}\n    region: us-east-1\n    credentials: {}\n{upstream}buckets:\n  bkt: {{ upstream: store, bucket: {}{} }}\n{buckets}clients:\n  tokens:\n    - {{ name: a, hash: env:HASH_A }}\n    - {{ name: b, hash: env:HASH_B }}\n  access_keys:\n    - {{ name: a, id: {KEY_A}, secret: env:KEY_A }}\n    - {{ name: b, id: {KEY_B}, secret: env:KEY_B }}\n  signing: {}\n{issuers}rules:{}\n{}\n",
+            "{top}listen: [{{ address: 127.0.0.1:0{tls} }}]\nadmin: {{ address: 127.0.0.1:0 }}\nupstreams:\n  store:\n    endpoint: {}\n    region: us-east-1\n    credentials: {}\n{upstream}buckets:\n  bkt: {{ upstream: store, bucket: {}{} }}\n{buckets}clients:\n  tokens:\n    - {{ name: a, hash: env:HASH_A }}\n    - {{ name: b, hash: env:HASH_B }}\n  access_keys:\n    - {{ name: a, id: {KEY_A}, secret: env:KEY_A }}\n    - {{ name: b, id: {KEY_B}, secret: env:KEY_B }}\n{keys}  signing: {}\n{issuers}rules:{}\n{}\n",
             self.endpoint, self.credentials, self.bucket, self.bucket_settings, self.signing, self.rules, self.limits
         )
     }
@@ -152,11 +164,13 @@ impl Setup {
             ("HASH_A", hash_a),
             ("HASH_B", hash_b),
         ];
+        let keys = self.access_keys.iter().enumerate().map(|(n, [_, _, secret])| (format!("KEY_{n}"), secret.clone()));
         let references = MapReferences {
             env: env
                 .into_iter()
                 .chain(KEY_SECRETS.map(|(name, secret)| (name, secret.to_owned())))
                 .map(|(name, value)| (name.to_owned(), value))
+                .chain(keys)
                 .collect(),
             files: self.files.iter().map(|path| (path.clone(), content_of(path))).collect(),
         };

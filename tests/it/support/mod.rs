@@ -5,7 +5,9 @@ pub mod client;
 pub mod field;
 pub mod gateway;
 pub mod h2_wire;
+pub mod key_client;
 pub mod oidc;
+pub mod post;
 pub mod process;
 pub mod raw;
 pub mod recorder;
@@ -14,6 +16,7 @@ pub mod store;
 
 pub use client::{Client, Response};
 pub use gateway::{Gateway, Setup};
+pub use key_client::{Form, KeyClient, Transfer};
 pub use oidc::Oidc;
 pub use recorder::{Answer, Recorder};
 pub use signed::SignedClient;

@@ -157,6 +157,11 @@ impl Store {
         panic!("{:?} still has uploads: {:?}", self.kind, self.uploads().await);
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.endpoint.strip_prefix("http://").unwrap().parse().unwrap()
+    }
+
     async fn send(&self, method: &str, key: &str, query: &str, body: &[u8]) -> Response {
         let path = format!(
             "/{}{}{}",
@@ -165,7 +170,6 @@ impl Store {
             countersign::base::encoding::encode_path(key)
         );
         let target = if query.is_empty() { path } else { format!("{path}?{query}") };
-        let address = self.endpoint.strip_prefix("http://").unwrap();
         let uri = format!("{}{target}", self.endpoint);
         let identity = Credentials::new(&self.access_key, &self.secret_key, None, None, "test").into();
         let mut settings = SigningSettings::default();
@@ -186,7 +190,7 @@ impl Store {
         let request = SignableRequest::new(method, &uri, std::iter::empty(), SignableBody::Bytes(body)).unwrap();
         let (instructions, _) = sign(request, &params).unwrap().into_parts();
         let headers: Vec<(&str, &str)> = instructions.headers().collect();
-        let client = Client { address: address.parse().unwrap(), token: String::new() };
+        let client = Client { address: self.address(), token: String::new() };
         client.send_plain(method, &target, &headers, body.to_vec()).await
     }
 }
