@@ -20,6 +20,7 @@ mod commit_point;
 mod confused_deputy;
 mod copies;
 mod demo;
+mod differential;
 mod explain;
 mod floods;
 mod forged_tokens;
