@@ -5,7 +5,8 @@
 //! them over the corpora and some mutations in every test run. The corpora are in `corpus/NAME`.
 
 use bytes::Bytes;
-use countersign::auth::{Claim, PostPolicy, strict_json};
+use countersign::auth::session_token::KeyRing;
+use countersign::auth::{Claim, PostPolicy, RingKey, strict_json};
 use countersign::base::encoding::{encode_path, encode_query};
 use countersign::base::{RouteId, Secret, parse_duration, parse_size};
 use countersign::body::chunk_decode::ChunkDecode;
@@ -29,7 +30,9 @@ use countersign::s3::{
     delete_objects, identify, range, tagging,
 };
 use countersign::sigv4::chunk::EMPTY_SHA256;
-use countersign::sigv4::{AmzDate, ChunkSigner, SigningKey};
+use countersign::sigv4::{AmzDate, ChunkSigner, PresignedQuery, Received, SignedHead, SignedHeaders, SigningKey};
+use countersign::sts::StsAction;
+use countersign::sts::form::Form;
 use http::request::Parts;
 
 /// A target by its name.
@@ -43,7 +46,12 @@ pub const TARGETS: &[Fuzzed] = &[
     ("headers", headers),
     ("framing", framing),
     ("claim", claim),
+    ("authorization", authorization),
+    ("presigned_query", presigned_query),
+    ("canonical_request", canonical_request),
     ("jwt_json", jwt_json),
+    ("session_token", session_token),
+    ("sts_request", sts_request),
     ("xml", xml),
     ("complete_upload", complete),
     ("list_page", list_page),
@@ -200,6 +208,74 @@ fn claim(data: &[u8]) {
     }
 }
 
+fn check_signed(signed: &SignedHead) {
+    let names: Vec<&str> = signed.signed_headers.names().collect();
+    assert!(
+        names.len() <= 100 && names.contains(&"host") && names.windows(2).all(|pair| pair[0] < pair[1]),
+        "{names:?}"
+    );
+    let credential = &signed.credential;
+    let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
+    assert!(plain(&credential.access_key_id) && credential.access_key_id.len() <= 128, "{credential:?}");
+    assert!(plain(&credential.region) && plain(&credential.service) && credential.day.len() == 8, "{credential:?}");
+}
+
+fn authorization(data: &[u8]) {
+    let Some(signed) = text(data).and_then(|text| SignedHead::parse(text).ok()) else { return };
+    check_signed(&signed);
+    let countersign::sigv4::Credential { access_key_id, day, region, service } = &signed.credential;
+    let (names, signature) = (signed.signed_headers.as_str(), &signed.signature);
+    let written = format!(
+        "Signature={signature},SignedHeaders={names},Credential={access_key_id}/{day}/{region}/{service}/aws4_request"
+    );
+    assert_eq!(SignedHead::parse(&written).as_ref(), Ok(&signed), "{written}");
+}
+
+fn presigned_query(data: &[u8]) {
+    let Some(query) = text(data).and_then(|text| PresignedQuery::parse(text).ok()) else { return };
+    check_signed(&query.signed);
+    assert!((1..=604_800).contains(&query.expires.as_secs()));
+    assert!(query.headers.iter().all(|(name, _)| name.starts_with("x-amz-") && *name == name.to_ascii_lowercase()));
+    // Nothing of the credential goes on: not for this reader of queries either.
+    for (name, _) in parse_query(&query.rest).unwrap_or_default() {
+        assert!(!name.to_ascii_lowercase().starts_with("x-amz-"), "{}", query.rest);
+    }
+}
+
+/// What is verified says the same as what the rules read: a target that is read and written anew has the same canonical form.
+fn canonical_request(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let mut lines = text.lines();
+    let target = lines.next().unwrap_or_default();
+    let mut headers = http::HeaderMap::new();
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        let (Ok(name), Ok(value)) = (http::HeaderName::try_from(name), http::HeaderValue::try_from(value)) else {
+            return;
+        };
+        headers.append(name, value);
+    }
+    let mut names: Vec<&str> = headers.keys().map(http::HeaderName::as_str).filter(|name| *name != "host").collect();
+    names.push("host");
+    names.sort_unstable();
+    let Ok(signed) = SignedHeaders::parse(&names.join(";")) else { return };
+    let hash = |path: &str, query: &str| {
+        let request = Received { method: "GET", path, query, host: "gw", headers: &headers };
+        request.canonical_hash(&signed, "UNSIGNED-PAYLOAD").expect("every header is there")
+    };
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let found = hash(path, query);
+    let Ok(read) = Target::parse(path, Some(query)) else { return };
+    let (Some(key), false) = (&read.key, read.bucket.contains('/')) else { return };
+    let path = format!("/{}/{}", encode_query(&read.bucket), encode_path(key));
+    let mut pairs: Vec<String> =
+        read.query.iter().map(|(name, value)| format!("{}={}", encode_query(name), encode_query(value))).collect();
+    pairs.reverse();
+    if !read.query.iter().any(|(name, _)| name == "X-Amz-Signature") {
+        assert_eq!(hash(&path, &pairs.join("&")), found, "{target}");
+        assert_ne!(hash(&format!("{path}/"), &pairs.join("&")), found, "{target}");
+    }
+}
+
 fn jwt_json(data: &[u8]) {
     if let Some(object) = strict_json::object(data) {
         let written = serde_json::to_vec(&object).expect("a map of JSON values");
@@ -211,6 +287,28 @@ fn jwt_json(data: &[u8]) {
     if let Some(bytes) = strict_json::base64url(text) {
         let alphabet = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         assert!(text.bytes().all(alphabet) && bytes.len() == text.len() * 3 / 4);
+    }
+}
+
+/// An access key id and a session token. The corpus has one that this ring has sealed; nothing else may open.
+fn session_token(data: &[u8]) {
+    let Some((id, token)) = text(data).and_then(|text| text.split_once('\n')) else { return };
+    let secret = Secret::new("the secret of the fuzz corpus, which seals nothing else");
+    let ring = KeyRing::new(vec![RingKey { id: "fuzz.1".to_owned(), secret }]);
+    let Ok((claims, secret)) = ring.open(token.trim_end(), id) else { return };
+    assert_eq!((claims.principal.as_str(), secret.expose().len()), ("corp:alice", 40));
+}
+
+fn sts_request(data: &[u8]) {
+    if let Ok(form) = Form::parse(data) {
+        let pairs: Vec<(&str, &str)> = form.names().filter_map(|name| Some((name, form.get(name)?))).collect();
+        let written: Vec<String> =
+            pairs.iter().map(|(name, value)| format!("{}={}", encode_query(name), encode_query(value))).collect();
+        assert_eq!(Form::parse(written.join("&").as_bytes()), Ok(form.clone()), "{written:?}");
+    }
+    if let Ok(StsAction::AssumeRoleWithWebIdentity(asked)) = StsAction::parse(data) {
+        assert!((4..=8192).contains(&asked.token.expose().len()) && (20..=2048).contains(&asked.role.len()));
+        assert!(asked.duration.is_none_or(|duration| (900..=43_200).contains(&duration.as_secs())));
     }
 }
 

@@ -55,6 +55,9 @@ impl App {
             .iter()
             .map(|upstream| Arc::new(CredentialStore::new(&upstream.name, upstream.credentials.clone())))
             .collect();
+        if config.auth.sessions.as_ref().is_some_and(|sessions| sessions.keys.is_empty()) {
+            tracing::warn!("sts.keys is empty: sessions end with this process, and no other replica accepts them");
+        }
         let routes =
             config.upstreams.iter().zip(&credentials).map(|(upstream, store)| route(upstream, store)).collect();
         let shares: Vec<_> = config.upstreams.iter().map(store_shares).collect();
@@ -62,6 +65,7 @@ impl App {
         let budget = Budget::new(config.edge.limits.buffer_bytes);
         let gateway = Gateway {
             authenticators: Authenticators::new(config.auth, Arc::clone(&clock)).context("clients")?,
+            sts: config.sts,
             buckets: config.buckets,
             cors: config.cors,
             rules: RuleSet::new(config.rules),
@@ -123,7 +127,8 @@ impl Drop for Task {
     }
 }
 
-fn route(upstream: &UpstreamSettings, credentials: &Arc<CredentialStore>) -> Route {
+/// An upstream as the signer sees it.
+pub fn route(upstream: &UpstreamSettings, credentials: &Arc<CredentialStore>) -> Route {
     let host = if upstream.host.contains(':') { format!("[{}]", upstream.host) } else { upstream.host.clone() };
     let default_port = if upstream.tls { 443 } else { 80 };
     Route {

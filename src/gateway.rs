@@ -5,6 +5,7 @@
 
 mod browsers;
 mod carry_out;
+mod sts;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::s3::addressing::locate_path;
 use crate::s3::{self, Buckets, IdentifyError, Operation, S3Call, S3ErrorCode, identify};
 use crate::sign::Signer;
 use crate::sigv4::ChunkSigner;
+use crate::sts::StsSettings;
 use crate::upstream::Upstreams;
 
 /// Everything one configuration made, shared by all requests.
@@ -52,6 +54,8 @@ pub struct Gateway {
     pub signer: Arc<Signer>,
     /// The stores.
     pub upstreams: Arc<Upstreams>,
+    /// Which requests for STS are answered; `None` if none is.
+    pub sts: Option<StsSettings>,
     /// Limits on how a client sends a body.
     pub body_limits: BodyLimits,
     /// Writes down what happened.
@@ -106,6 +110,9 @@ impl Gateway {
         check_framing(framing)?;
         if let Some(delimiter) = form_delimiter(head) {
             return Box::pin(self.post_form(delimiter, head, connection, remains, ticket)).await;
+        }
+        if let Some(asked) = self.asks_sts(head) {
+            return Ok(Box::pin(self.answer_sts(asked, head, connection, remains, ticket)).await);
         }
         let Authenticated { caller, chunks, presigned } = self.authenticate(head, connection, ticket).await?;
         remains.chunks = chunks;

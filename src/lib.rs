@@ -49,6 +49,8 @@ pub mod multipart;
 
 pub mod documents;
 
+pub mod sts;
+
 pub mod gateway;
 
 // Around it.
@@ -60,5 +62,7 @@ pub mod app;
 
 #[cfg(feature = "demo")]
 mod demo;
+
+pub mod probe;
 
 pub mod cli;

@@ -20,7 +20,7 @@ const RANKS: &[&[&str]] = &[
     &["sign"],
     &["upstream"],
     &["respond"],
-    &["administration", "documents", "listing", "multipart"],
+    &["administration", "documents", "listing", "multipart", "probe", "sts"],
     &["gateway"],
     &["edge"],
     &["config"],

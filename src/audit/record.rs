@@ -19,7 +19,7 @@ pub struct Record {
     pub method: String,
     /// Who asked; `null` if that was not established.
     pub principal: Option<String>,
-    /// How it was established: `app_token`, `jwt` or `access_key`.
+    /// How it was established: `app_token`, `jwt`, `access_key` or `session`.
     pub scheme: Option<&'static str>,
     /// The access key id of a signed request, whether it was accepted or not; other records do not have the field.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -129,7 +129,7 @@ impl Ticket {
         });
     }
 
-    /// A name for what is asked for other than that of the operation that it becomes.
+    /// What is asked for, if it is no operation of S3 or has another name than the operation that it becomes.
     pub fn note_operation(&mut self, name: &'static str) {
         self.record.operation = Some(name);
     }

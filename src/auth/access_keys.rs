@@ -11,8 +11,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::auth::error::{AuthError, SetupError, SignatureError};
+use crate::auth::jwt::{Issuers, looks_like_jwt};
+use crate::auth::session_token::looks_like_session_token;
+use crate::auth::sessions::{self, Sessions};
 use crate::auth::settings::AccessKeySettings;
-use crate::auth::{Attributes, Caller, Scheme};
+use crate::auth::{Attributes, Caller, Scheme, SessionFault};
 use crate::base::{PrincipalId, Secret, UtcInstant};
 
 /// Attribute with the key's name.
@@ -25,6 +28,8 @@ const ID_PREFIX: &str = "CSAK";
 #[derive(Debug)]
 pub(in crate::auth) struct AccessKeys {
     configured: HashMap<String, KeyHolder>,
+    issuers: Arc<Issuers>,
+    sessions: Option<Arc<Sessions>>,
 }
 
 /// Whom a key belongs to, before anybody has shown that they know its secret.
@@ -78,20 +83,37 @@ impl AccessKeys {
                 return Err(SetupError::DuplicateKeyId { first: earlier.source_name, second: name });
             }
         }
-        Ok(Self { configured })
+        Ok(Self { configured, issuers: Arc::default(), sessions: None })
+    }
+
+    /// With keys that a session token says the secret and the principal of: sealed tokens of sessions, and JWTs of these issuers.
+    pub(in crate::auth) fn with_issuers(self, issuers: Arc<Issuers>, sessions: Option<Arc<Sessions>>) -> Self {
+        Self { issuers, sessions, ..self }
     }
 
     /// Looks up a key that is good at this moment. Whoever sent the id has shown nothing yet.
     ///
     /// # Errors
     /// [`SignatureError::UnknownKey`]; [`SignatureError::Token`] for a session token that does not go with the key;
-    /// [`AuthError::Expired`].
+    /// [`AuthError::Expired`]; of a session token or JWT, those of a bearer token.
     pub(in crate::auth) fn find(
         &self,
         access_key_id: &str,
         session_token: Option<&str>,
         now: UtcInstant,
     ) -> Result<KeyHolder, AuthError> {
+        match session_token {
+            Some(token) if looks_like_session_token(token) => {
+                let disabled = AuthError::Invalid(SessionFault::Disabled.into());
+                let sessions = self.sessions.as_ref().ok_or(disabled)?;
+                return sessions.find(&self.issuers, access_key_id, token, now);
+            }
+            // Beside an id of the configuration it would be unclear whose request it is.
+            Some(token) if looks_like_jwt(token) && !self.configured.contains_key(access_key_id) => {
+                return sessions::holder_of_jwt(&self.issuers, token, now);
+            }
+            _ => {}
+        }
         let holder = self.configured.get(access_key_id).ok_or(SignatureError::UnknownKey)?;
         // A key of the configuration has no session, so a token beside it belongs to something else.
         if session_token.is_some() {

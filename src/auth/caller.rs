@@ -18,6 +18,8 @@ pub enum Scheme {
     Jwt,
     /// A request signed with an access key of the gateway's own.
     AccessKey,
+    /// A request signed with the keys of a session, which STS gave for a JWT of a configured issuer.
+    Session,
 }
 
 impl Scheme {
@@ -27,6 +29,7 @@ impl Scheme {
             Self::AppToken => "app_token",
             Self::Jwt => "jwt",
             Self::AccessKey => "access_key",
+            Self::Session => "session",
         }
     }
 }
@@ -40,6 +43,7 @@ pub struct Caller {
     attributes: Arc<Attributes>,
     address: IpAddr,
     expires: Option<UtcInstant>,
+    signs_body: bool,
 }
 
 impl Caller {
@@ -52,7 +56,17 @@ impl Caller {
         address: IpAddr,
         expires: Option<UtcInstant>,
     ) -> Self {
-        Self { principal, scheme, source_name, attributes: attributes.into(), address, expires }
+        Self { principal, scheme, source_name, attributes: attributes.into(), address, expires, signs_body: false }
+    }
+
+    /// The same caller, with a credential that covers the body of its request.
+    pub(in crate::auth) fn signing_body(self, signs_body: bool) -> Self {
+        Self { signs_body, ..self }
+    }
+
+    /// Whether the signature of the request covers its body: by a hash of it, or chunk by chunk.
+    pub fn signs_body(&self) -> bool {
+        self.signs_body
     }
 
     /// Who it is, as written in audit records.

@@ -208,9 +208,8 @@ mod tests {
         for (value, kind) in cases {
             assert_eq!(parse_header(value), Err(AuthError::Unsupported(kind)), "{value}");
         }
-        for (query, kind) in [("AWSAccessKeyId=AK&Expires=1&Signature=x", CredentialKind::PresignedV2)] {
-            assert_eq!(parse(&format!("/b/k?{query}"), &[]), Err(AuthError::Unsupported(kind)), "{query}");
-        }
+        let query = "/b/k?AWSAccessKeyId=AK&Expires=1&Signature=x";
+        assert_eq!(parse(query, &[]), Err(AuthError::Unsupported(CredentialKind::PresignedV2)));
     }
 
     const SIGNED: &str = "AWS4-HMAC-SHA256 Credential=AK/20260101/eu/s3/aws4_request, SignedHeaders=host, Signature=00";

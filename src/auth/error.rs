@@ -9,6 +9,7 @@ use http::HeaderName;
 
 use crate::auth::key_fetch::KeyFetchError;
 use crate::auth::post_policy::PolicyError;
+use crate::auth::session_token::SessionFault;
 use crate::dial::DialError;
 use crate::sigv4::FormFault;
 
@@ -139,6 +140,9 @@ pub enum InvalidReason {
         /// What is wrong with it.
         fault: ClaimFault,
     },
+    /// A session token does not stand for a session any more, or none could be made.
+    #[error(transparent)]
+    Session(#[from] SessionFault),
 }
 
 /// In what way a text is not a JWT.
@@ -263,6 +267,9 @@ pub enum SignatureError {
     /// The access key has ended.
     #[error("the access key has expired")]
     KeyExpired,
+    /// A presigned URL or a form with a JWT as its session token, which is the secret as well.
+    #[error("a JWT is the session token of a presigned URL or a form")]
+    JwtHandedOut,
     /// A session token that does not go with the access key.
     #[error("the session token does not go with the access key")]
     Token,

@@ -41,12 +41,12 @@ pub fn hypothetical_token(token: &TokenSettings, address: IpAddr) -> Caller {
     Caller::new(principal, Scheme::AppToken, token.name.clone(), attributes, address, token.expires)
 }
 
-/// The caller that would sign with this access key; nobody has.
+/// The caller that would sign with this access key, its body too; nobody has.
 pub fn hypothetical_key(key: &AccessKeySettings, address: IpAddr) -> Caller {
     let mut attributes = key.attributes.clone();
     attributes.insert(KEY_ATTRIBUTE.to_owned(), vec![key.name.clone()]);
     let principal = PrincipalId::new(format!("key:{}", key.name));
-    Caller::new(principal, Scheme::AccessKey, key.name.clone(), attributes, address, key.expires)
+    Caller::new(principal, Scheme::AccessKey, key.name.clone(), attributes, address, key.expires).signing_body(true)
 }
 
 /// The caller that would show a token of this issuer with this subject and these attributes; nobody has shown one.

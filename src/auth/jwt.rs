@@ -13,13 +13,17 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest::SHA256;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
 use crate::auth::error::{AuthError, InvalidReason, JwtFault, KeyMisfit, SetupError};
 use crate::auth::jwks::{CacheTimes, KeyCache};
 use crate::auth::key_fetch::{self, IssuerKeys};
-use crate::auth::key_set::{self, KeySet, MAX_KID_BYTES, NoKey};
+use crate::auth::key_set::{self, KeySet, MAX_KID_BYTES, NoKey, VerifyingKey};
+use crate::auth::session_token::SessionFault;
 use crate::auth::settings::{IssuerSettings, KeySource};
 use crate::auth::{Caller, strict_json};
 use crate::base::UtcInstant;
@@ -39,15 +43,30 @@ pub(in crate::auth) const ISSUER: &str = "issuer";
 const RESERVED: [&str; 2] = ["token", "key"];
 
 /// All configured issuers by their `iss` value.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::auth) struct Issuers(HashMap<String, Arc<Issuer>>);
 
 /// One configured issuer with its keys.
 #[derive(Debug)]
 pub(in crate::auth) struct Issuer {
     settings: IssuerSettings,
+    /// Of those settings that decide which tokens are accepted, and as whom.
+    fingerprint: String,
     keys: KeyCache,
     source: IssuerKeys,
+}
+
+/// What a session goes on depending on: the issuer as it is configured, and the key that signed the JWT.
+#[derive(Debug)]
+pub(in crate::auth) struct Origin {
+    /// The `iss` of the JWT.
+    pub(in crate::auth) provider: String,
+    /// See [`Issuers::still_vouches`].
+    pub(in crate::auth) settings: String,
+    /// As `alg` has it.
+    pub(in crate::auth) algorithm: String,
+    /// As `kid` has it.
+    pub(in crate::auth) kid: Option<String>,
 }
 
 /// Whether a text has the three parts of a signed JWT.
@@ -85,11 +104,52 @@ impl Issuers {
         address: IpAddr,
         now: UtcInstant,
     ) -> Result<Caller, AuthError> {
-        let token = UnverifiedToken::parse(token).map_err(|fault| AuthError::Invalid(InvalidReason::NotAJwt(fault)))?;
-        let issuer = token.issuer().and_then(|name| self.0.get(name));
-        let issuer = issuer.ok_or(AuthError::Invalid(InvalidReason::UnknownIssuer))?;
+        let (issuer, token) = self.find(token)?;
         let claims = issuer.verify(token)?;
         claims.into_caller(&issuer.settings, address, now)
+    }
+
+    /// As [`Self::authenticate`], with what a session that is made of the token goes on depending on.
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`].
+    pub(in crate::auth) fn authenticate_for_session(
+        &self,
+        token: &str,
+        address: IpAddr,
+        now: UtcInstant,
+    ) -> Result<(Caller, Origin), AuthError> {
+        let (issuer, token) = self.find(token)?;
+        let algorithm = format!("{:?}", token.header.algorithm.unwrap_or_default());
+        let kid = token.header.kid.clone();
+        let caller = issuer.verify(token)?.into_caller(&issuer.settings, address, now)?;
+        let (settings, provider) = (issuer.fingerprint.clone(), issuer.settings.issuer.clone());
+        Ok((caller, Origin { provider, settings, algorithm, kid }))
+    }
+
+    /// The issuer that a token without signature claims to be from.
+    fn find<'t>(&self, token: &'t str) -> Result<(&Issuer, UnverifiedToken<'t>), AuthError> {
+        let token = UnverifiedToken::parse(token).map_err(|fault| AuthError::Invalid(InvalidReason::NotAJwt(fault)))?;
+        let issuer = token.issuer().and_then(|name| self.0.get(name));
+        Ok((issuer.ok_or(AuthError::Invalid(InvalidReason::UnknownIssuer))?, token))
+    }
+
+    /// The configured name of the issuer with these settings, if it still has the key: a session ends with what its JWT depended on.
+    ///
+    /// # Errors
+    /// [`SessionFault::IssuerChanged`], [`InvalidReason::UnknownKey`], [`InvalidReason::UnsuitableKey`] or
+    /// [`AuthError::KeysUnavailable`].
+    pub(in crate::auth) fn still_vouches(
+        &self,
+        settings: &str,
+        algorithm: &str,
+        kid: Option<&str>,
+    ) -> Result<&str, AuthError> {
+        let changed = AuthError::Invalid(InvalidReason::Session(SessionFault::IssuerChanged));
+        let issuer = self.0.values().find(|issuer| issuer.fingerprint == settings).ok_or(changed.clone())?;
+        let algorithm = Algorithm::from_str(algorithm).map_err(|_| changed)?;
+        issuer.key_for(algorithm, kid, |_| true)?;
+        Ok(issuer.name())
     }
 
     /// All issuers, in no order.
@@ -118,7 +178,7 @@ impl Issuer {
             keys.store(read.map_err(bad_file)?);
         }
         let source = IssuerKeys::new(&settings, times.fetch_limit)?;
-        Ok(Self { settings, keys, source })
+        Ok(Self { fingerprint: fingerprint(&settings), settings, keys, source })
     }
 
     /// Configured name.
@@ -158,16 +218,25 @@ impl Issuer {
         if !self.accepts_type(token.header.token_type.as_deref()) {
             return Err(AuthError::Invalid(InvalidReason::WrongTokenType { issuer: issuer() }));
         }
-        let Some(held) = self.keys.keys() else {
-            self.keys.wish();
-            return Err(AuthError::KeysUnavailable { issuer: issuer() });
-        };
-        let key =
-            held.keys.select(algorithm, token.header.kid.as_deref()).map_err(|no_key| self.without_key(no_key))?;
-        if !key.verifies(algorithm, token.signed.as_bytes(), token.signature) {
+        let verifies = |key: &VerifyingKey| key.verifies(algorithm, token.signed.as_bytes(), token.signature);
+        if !self.key_for(algorithm, token.header.kid.as_deref(), verifies)? {
             return Err(AuthError::Invalid(InvalidReason::BadSignature { issuer: issuer() }));
         }
         Ok(Claims::from_verified(token.payload))
+    }
+
+    /// Asks the key that is to be used for such a token.
+    fn key_for(
+        &self,
+        algorithm: Algorithm,
+        kid: Option<&str>,
+        ask: impl FnOnce(&VerifyingKey) -> bool,
+    ) -> Result<bool, AuthError> {
+        let Some(held) = self.keys.keys() else {
+            self.keys.wish();
+            return Err(AuthError::KeysUnavailable { issuer: self.settings.name.clone() });
+        };
+        held.keys.select(algorithm, kid).map(ask).map_err(|no_key| self.without_key(no_key))
     }
 
     fn without_key(&self, no_key: NoKey) -> AuthError {
@@ -191,6 +260,44 @@ impl Issuer {
             Some(name) => accepted.iter().any(|one| one == name),
         }
     }
+}
+
+/// A digest of the settings that decide which tokens are accepted and what they say. Where keys are trusted from counts too.
+fn fingerprint(settings: &IssuerSettings) -> String {
+    let IssuerSettings {
+        name,
+        issuer,
+        audiences,
+        algorithms,
+        keys,
+        token_types,
+        required_claims,
+        principal_claim,
+        attributes,
+        jwks_hosts: _,
+        ca_file: _,
+        required: _,
+        leeway: _,
+    } = settings;
+    let algorithms: Vec<String> = algorithms.iter().map(|algorithm| format!("{algorithm:?}")).collect();
+    let keys = match keys {
+        KeySource::Discovery => "discovery".to_owned(),
+        KeySource::Url(url) => format!("url {url}"),
+        KeySource::File(path) => format!("file {}", path.display()),
+    };
+    let all = serde_json::json!([
+        name,
+        issuer,
+        audiences,
+        algorithms,
+        keys,
+        token_types,
+        required_claims,
+        principal_claim,
+        attributes
+    ]);
+    let digest = aws_lc_rs::digest::digest(&SHA256, all.to_string().as_bytes());
+    URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16])
 }
 
 /// Checks what does not need the network.

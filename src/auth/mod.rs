@@ -15,6 +15,8 @@ mod key_fetch;
 mod key_set;
 pub mod post_policy;
 mod presigned;
+pub mod session_token;
+mod sessions;
 pub mod settings;
 mod sigv4;
 pub mod strict_json;
@@ -28,9 +30,12 @@ pub use jwks::CacheTimes;
 pub use key_fetch::KeyFetchError;
 pub use key_set::KeySetFault;
 pub use post_policy::{LengthRange, PolicyError, PostPolicy};
-pub use presigned::PresignedRequest;
+pub use presigned::{PresignedRequest, REPRESENTATION};
+pub use session_token::{RingKey, SessionFault};
+pub use sessions::Session;
 pub use settings::{
-    AccessKeySettings, IssuerSettings, KeySource, Settings, SigningSettings, TokenSettings, UnsignedPayload,
+    AccessKeySettings, IssuerSettings, KeySource, SessionSettings, Settings, SigningSettings, TokenSettings,
+    UnsignedPayload,
 };
 
 use std::fmt;
@@ -44,10 +49,11 @@ use tokio::task::JoinSet;
 
 use crate::arrival::ConnectionFacts;
 use crate::base::{Clock, Secret, UtcInstant};
-use crate::sigv4::ChunkSigner;
+use crate::sigv4::{ChunkSigner, FormFault};
 use access_keys::AccessKeys;
 use app_token::AppTokens;
 use jwt::Issuers;
+use sessions::Sessions;
 use sigv4::SignatureCheck;
 
 /// Everything that can authenticate a request.
@@ -55,7 +61,8 @@ pub struct Authenticators {
     tokens: AppTokens,
     keys: AccessKeys,
     signatures: SignatureCheck,
-    issuers: Issuers,
+    issuers: Arc<Issuers>,
+    sessions: Option<Arc<Sessions>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -89,13 +96,15 @@ impl Authenticators {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_times(settings: Settings, clock: Arc<dyn Clock>, times: CacheTimes) -> Result<Self, SetupError> {
-        let Settings { tokens, issuers, access_keys, signing } = settings;
+        let Settings { tokens, issuers, access_keys, signing, sessions } = settings;
         if tokens.is_empty() && issuers.is_empty() && access_keys.is_empty() {
             return Err(SetupError::Nothing);
         }
         let (tokens, keys) = (AppTokens::new(tokens)?, AccessKeys::new(access_keys)?);
+        let (issuers, sessions) = (Arc::new(Issuers::new(issuers, times)?), sessions.map(Sessions::new).map(Arc::new));
+        let keys = keys.with_issuers(Arc::clone(&issuers), sessions.clone());
         let signatures = SignatureCheck::new(signing);
-        Ok(Self { tokens, keys, signatures, issuers: Issuers::new(issuers, times)?, clock })
+        Ok(Self { tokens, keys, signatures, issuers, sessions, clock })
     }
 
     /// Checks the credential of a request that came in over `connection`.
@@ -131,6 +140,44 @@ impl Authenticators {
         address: IpAddr,
     ) -> Result<(Caller, PostPolicy), AuthError> {
         post_policy::authenticate(fields, &self.keys, &self.signatures, self.clock.now(), address)
+    }
+
+    /// Checks the credential of a request whose body was read already, and that is for `service` instead of S3.
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`].
+    pub fn authenticate_whole(
+        &self,
+        claim: Claim,
+        head: &Parts,
+        body: &[u8],
+        service: &'static str,
+        connection: ConnectionFacts,
+    ) -> Result<Caller, AuthError> {
+        let (address, now) = (connection.peer.ip(), self.clock.now());
+        match claim {
+            Claim::Bearer(secret) => self.bearer(&secret, address, now),
+            Claim::SigV4Header(signed) => self
+                .signatures
+                .whole(&signed, head, (service, body), &self.keys, now)
+                .map(|holder| holder.caller(address)),
+            Claim::Presigned(_) => Err(SignatureError::Header(FormFault::Missing).into()),
+        }
+    }
+
+    /// Begins a session for the principal of a JWT that came from `address`.
+    ///
+    /// # Errors
+    /// Those of a bearer token, and [`InvalidReason::Session`].
+    pub fn begin_session(
+        &self,
+        jwt: &Secret,
+        lifetime: Option<Duration>,
+        address: IpAddr,
+    ) -> Result<Session, AuthError> {
+        let disabled = AuthError::Invalid(SessionFault::Disabled.into());
+        let sessions = self.sessions.as_ref().ok_or(disabled)?;
+        sessions.begin(&self.issuers, jwt, lifetime, address, self.clock.now())
     }
 
     /// An app token may look like anything, so it is looked up first. A secret of ours never verifies a JWT, nor the reverse.

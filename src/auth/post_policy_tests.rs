@@ -127,6 +127,8 @@ fn f05_the_scope_names_day_region_and_service() {
     let unknown = with(&good, "x-amz-credential", "CSAK2/20261122/eu/s3/aws4_request");
     assert_eq!(check(&unknown), Err(SignatureError::UnknownKey.into()));
     assert_eq!(check(&with(&good, "x-amz-security-token", "t")), Err(SignatureError::Token.into()));
+    // It would be the secret of everybody who has the page.
+    assert_eq!(check(&with(&good, "x-amz-security-token", "e30.e30.c2ln")), Err(SignatureError::JwtHandedOut.into()));
 }
 
 #[test]

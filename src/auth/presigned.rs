@@ -14,8 +14,9 @@ use crate::sigv4::{FormFault, PresignedQuery};
 
 const CONTENT_SHA256: &str = "x-amz-content-sha256";
 
-/// What others could make of an object if whoever holds a URL may choose it.
-const REPRESENTATION: [HeaderName; 5] =
+/// Headers that say what others make of an object. Who holds a presigned URL may add them only if the deciding rule lists them under
+/// `headers.allow`; a content type is judged by its own terms.
+pub const REPRESENTATION: [HeaderName; 5] =
     [CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, EXPIRES];
 
 /// A request that came by a presigned URL.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 
 use crate::auth::Attributes;
+use crate::auth::session_token::RingKey;
 use crate::base::{Secret, UtcInstant};
 
 /// Everything that can authenticate. At least one token, access key or issuer, checked by `config`.
@@ -20,6 +21,24 @@ pub struct Settings {
     pub access_keys: Vec<AccessKeySettings>,
     /// What a signed request must keep to.
     pub signing: SigningSettings,
+    /// Sessions that STS gives out; `None` if it is not enabled.
+    pub sessions: Option<SessionSettings>,
+}
+
+/// Sessions: access keys for a while.
+#[derive(Debug, Clone)]
+pub struct SessionSettings {
+    /// The first seals, all open; empty for one that is made at the start and known to this process alone.
+    pub keys: Vec<RingKey>,
+    /// Longest session, and how long one lasts that nobody asked to be shorter. At most [`SessionSettings::LONGEST`].
+    pub lifetime: Duration,
+}
+
+impl SessionSettings {
+    /// As in AWS.
+    pub const SHORTEST: Duration = Duration::from_secs(15 * 60);
+    /// As in AWS.
+    pub const LONGEST: Duration = Duration::from_secs(12 * 3600);
 }
 
 /// One access key of the gateway's own, for clients that sign with SigV4.

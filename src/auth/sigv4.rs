@@ -6,6 +6,7 @@
 
 use std::num::NonZeroUsize;
 
+use aws_lc_rs::digest;
 use http::header::{DATE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
@@ -13,10 +14,13 @@ use http::{HeaderMap, HeaderName};
 use crate::arrival::ConnectionFacts;
 use crate::auth::access_keys::{AccessKeys, KeyHolder};
 use crate::auth::error::{AuthError, SignatureError};
+use crate::auth::jwt::looks_like_jwt;
 use crate::auth::post_policy::SignedPolicy;
 use crate::auth::settings::{SigningSettings, UnsignedPayload};
 use crate::auth::{Authenticated, presigned};
+use crate::base::encoding::hex_sha256;
 use crate::base::{Secret, UtcInstant};
+use crate::sigv4::key::SERVICE;
 use crate::sigv4::{
     AmzDate, ChunkSigner, Credential, FormFault, KeyCache, PresignedQuery, Received, SignedHead, SigningKey,
     string_to_sign,
@@ -50,6 +54,8 @@ pub(in crate::auth) struct Claimed<'a> {
     pub(in crate::auth) signed: &'a SignedHead,
     pub(in crate::auth) date: &'a AmzDate,
     pub(in crate::auth) session_token: Option<&'a str>,
+    /// Service of the scope.
+    pub(in crate::auth) service: &'static str,
     /// What stands for the body in the canonical request.
     pub(in crate::auth) payload: &'a str,
 }
@@ -76,11 +82,13 @@ impl SignatureCheck {
         self.check_scope(&signed.credential, &date, SignatureError::Header)?;
         self.check_skew(&date, now)?;
         let session_token = only_text(&head.headers, &SECURITY_TOKEN, SignatureError::Token)?;
-        let (holder, key) = self.verify(Claimed { signed, date: &date, session_token, payload }, head, keys, now)?;
+        let claimed = Claimed { signed, date: &date, session_token, service: SERVICE, payload };
+        let (holder, key) = self.verify(claimed, head, keys, now)?;
         check_all_signed(&head.headers, signed)?;
         self.check_payload(payload, &head.headers, connection)?;
         let chunks = has_signed_chunks(payload).then(|| ChunkSigner::new(key, &date, signed.signature.clone()));
-        Ok(Authenticated { caller: holder.caller(connection.peer.ip()), chunks, presigned: None })
+        let caller = holder.caller(connection.peer.ip()).signing_body(covers_body(payload));
+        Ok(Authenticated { caller, chunks, presigned: None })
     }
 
     /// Checks a presigned URL.
@@ -100,11 +108,49 @@ impl SignatureCheck {
         self.check_life(query, now)?;
         let payload = presigned::payload(query, &head.headers)?;
         let session_token = query.session_token.as_deref();
-        let claimed = Claimed { signed, date: &query.date, session_token, payload };
+        check_handed_out(session_token)?;
+        let claimed = Claimed { signed, date: &query.date, session_token, service: SERVICE, payload };
         let (holder, _) = self.verify(claimed, head, keys, now)?;
         check_all_signed(&head.headers, signed)?;
         let request = presigned::without_credential(query, head)?;
-        Ok(Authenticated { caller: holder.caller(connection.peer.ip()), chunks: None, presigned: Some(request) })
+        let caller = holder.caller(connection.peer.ip()).signing_body(covers_body(payload));
+        Ok(Authenticated { caller, chunks: None, presigned: Some(request) })
+    }
+
+    /// Checks a request for another service than S3, signed in its header, whose whole body is here.
+    ///
+    /// Any region will do: SDKs have one of their own for such services, and what is signed is for this gateway by its host.
+    ///
+    /// # Errors
+    /// As [`Self::header`].
+    pub(in crate::auth) fn whole(
+        &self,
+        signed: &SignedHead,
+        head: &Parts,
+        (service, body): (&'static str, &[u8]),
+        keys: &AccessKeys,
+        now: UtcInstant,
+    ) -> Result<KeyHolder, AuthError> {
+        let digest = digest::digest(&digest::SHA256, body);
+        let payload = hex_sha256(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"));
+        // SDKs send the header to S3 only; what it says has to be true all the same.
+        let named = only_text(&head.headers, &CONTENT_SHA256, SignatureError::PayloadHash)?;
+        if named.is_some_and(|named| !named.eq_ignore_ascii_case(&payload)) {
+            return Err(SignatureError::PayloadHash.into());
+        }
+        let date = request_date(&head.headers)?;
+        if signed.credential.service != service {
+            return Err(SignatureError::Header(FormFault::Service).into());
+        }
+        if signed.credential.day != date.day() {
+            return Err(SignatureError::OtherDay.into());
+        }
+        self.check_skew(&date, now)?;
+        let session_token = only_text(&head.headers, &SECURITY_TOKEN, SignatureError::Token)?;
+        let claimed = Claimed { signed, date: &date, session_token, service, payload: &payload };
+        let (holder, _) = self.verify(claimed, head, keys, now)?;
+        check_all_signed(&head.headers, signed)?;
+        Ok(holder)
     }
 
     /// Finds the key and checks the signature with it. Takes as long for a key that there is not.
@@ -118,8 +164,8 @@ impl SignatureCheck {
         keys: &AccessKeys,
         now: UtcInstant,
     ) -> Result<(KeyHolder, SigningKey), AuthError> {
-        let Claimed { signed, date, session_token, payload } = claimed;
-        let (holder, key) = self.key(&signed.credential, date, session_token, keys, now);
+        let Claimed { signed, date, session_token, service, payload } = claimed;
+        let (holder, key) = self.key(&signed.credential, service, date, session_token, keys, now);
         let host = match &self.settings.host {
             Some(host) => host.as_str(),
             None => host_of(head)?,
@@ -144,13 +190,14 @@ impl SignatureCheck {
         now: UtcInstant,
     ) -> Result<KeyHolder, AuthError> {
         self.check_scope(&signed.credential, &signed.date, SignatureError::Query)?;
+        check_handed_out(signed.session_token)?;
         let age = now.duration_since(signed.date.instant());
         if age.is_negative() {
             self.check_skew(&signed.date, now)?;
         } else if age.unsigned_abs() > self.settings.presigned_expiry {
             return Err(SignatureError::Over.into());
         }
-        let (holder, key) = self.key(&signed.credential, &signed.date, signed.session_token, keys, now);
+        let (holder, key) = self.key(&signed.credential, SERVICE, &signed.date, signed.session_token, keys, now);
         let fits = key.verifies(signed.policy, signed.signature);
         let holder = holder?;
         if fits { Ok(holder) } else { Err(SignatureError::Mismatch.into()) }
@@ -160,6 +207,7 @@ impl SignatureCheck {
     fn key(
         &self,
         credential: &Credential,
+        service: &'static str,
         date: &AmzDate,
         session_token: Option<&str>,
         keys: &AccessKeys,
@@ -172,7 +220,10 @@ impl SignatureCheck {
             Err(_) => ("", &self.nobody),
         };
         let region = if holder.is_ok() { credential.region.as_str() } else { "-" };
-        let key = self.derived.get(id, secret.expose(), region, date);
+        let key = match service {
+            SERVICE => self.derived.get(id, secret.expose(), region, date),
+            _ => SigningKey::derive_for(service, secret, region, date),
+        };
         // In the words of signed requests, not those of bearer tokens.
         let holder = holder.map_err(|error| match error {
             AuthError::Expired => SignatureError::KeyExpired.into(),
@@ -230,7 +281,6 @@ impl SignatureCheck {
         headers: &HeaderMap,
         connection: ConnectionFacts,
     ) -> Result<(), SignatureError> {
-        let covered = payload != UNSIGNED && payload != "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
         let safe = match self.settings.unsigned_payload {
             UnsignedPayload::Anywhere => true,
             UnsignedPayload::Loopback => connection.tls || connection.peer.ip().to_canonical().is_loopback(),
@@ -239,8 +289,13 @@ impl SignatureCheck {
         // Where no body is expected, one that somebody adds is refused later.
         let has_body = headers.contains_key(http::header::TRANSFER_ENCODING)
             || headers.get(http::header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-        if covered || safe || !has_body { Ok(()) } else { Err(SignatureError::UnsignedPayload) }
+        if covers_body(payload) || safe || !has_body { Ok(()) } else { Err(SignatureError::UnsignedPayload) }
     }
+}
+
+/// A JWT is the secret as well: whoever is given such a URL or form could sign anything.
+fn check_handed_out(session_token: Option<&str>) -> Result<(), SignatureError> {
+    if session_token.is_some_and(looks_like_jwt) { Err(SignatureError::JwtHandedOut) } else { Ok(()) }
 }
 
 /// Every `x-amz-*` header must be signed but for [`MAY_BE_UNSIGNED`].
@@ -250,6 +305,11 @@ fn check_all_signed(headers: &HeaderMap, signed: &SignedHead) -> Result<(), Sign
         name.starts_with("x-amz-") && !MAY_BE_UNSIGNED.contains(&name) && !signed.signed_headers.covers(name)
     });
     unsigned.map_or(Ok(()), |name| Err(SignatureError::NotSigned(name.clone())))
+}
+
+/// Whether a known value of `x-amz-content-sha256` puts the body under the signature.
+fn covers_body(payload: &str) -> bool {
+    payload != UNSIGNED && payload != "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 }
 
 fn has_signed_chunks(payload: &str) -> bool {

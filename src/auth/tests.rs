@@ -6,5 +6,6 @@ mod idp;
 mod jwt_claims;
 mod jwt_form;
 mod jwt_keys;
+mod sessions;
 mod signed;
 mod support;

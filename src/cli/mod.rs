@@ -1,6 +1,7 @@
-//! The command line: `serve`, `check`, `explain`, `schema`, `reference`, `token`, `access-key`, `demo`.
+//! The command line: `serve`, `check`, `explain`, `schema`, `reference`, `token`, `access-key`, `probe-upstream`, `demo`.
 
 mod explain;
+mod probe;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -97,6 +98,16 @@ enum Command {
         #[arg(value_name = "NAME")]
         name: String,
     },
+    /// Find out what a live store can do, and print the settings that fit it.
+    ///
+    /// Uploads a few small objects below countersign-probe/ in the bucket, in every form the gateway knows and with values that a store
+    /// must refuse, looks at what became of them, and removes them again. In a bucket with versions, versions of them stay.
+    ///
+    /// Prints a table: `yes`, `no` with the answer of the store, or `NO` if the store takes a request and does not do what it says. Behind it
+    /// stand the lines for the configuration.
+    ///
+    /// EXIT STATUS: 0 if settings were found; 1 if the store cannot be probed, no setting fits, or an object stays.
+    ProbeUpstream(probe::Arguments),
     /// Run a gateway with an S3 store in the same process, to try it out.
     ///
     /// Uses config/demo.yaml, built in. The store lies in a temporary folder and is gone at the end; its credentials and the demo token are
@@ -165,6 +176,7 @@ impl Cli {
                 Ok(ExitCode::SUCCESS)
             }
             Command::AccessKey { name } => print_access_key(&name).map(|()| ExitCode::SUCCESS),
+            Command::ProbeUpstream(arguments) => probe::run(&arguments),
             #[cfg(feature = "demo")]
             Command::Demo { tour, port } => crate::demo::run(tour, port),
         }

@@ -34,6 +34,7 @@ use crate::cors::CorsRules;
 use crate::limits::LimitSettings;
 use crate::rules::RuleSettings;
 use crate::s3::Buckets;
+use crate::sts::StsSettings;
 use crate::upstream::UpstreamSettings;
 use crate::{auth, edge};
 
@@ -44,6 +45,8 @@ pub struct Config {
     pub edge: edge::Settings,
     /// App tokens and issuers.
     pub auth: auth::Settings,
+    /// Which requests for STS are answered; `None` if none is.
+    pub sts: Option<StsSettings>,
     /// Public buckets; their routes are positions in `upstreams`.
     pub buckets: Buckets,
     /// Which pages of other origins may talk to them.

@@ -59,6 +59,9 @@ pub enum LimitError {
     /// The name's extension is not one the rule accepts.
     #[error("the file name extension is not one of those the rule allows")]
     Extension,
+    /// The rule wants a signature that covers the bytes.
+    #[error("the rule wants a signature that covers the payload")]
+    PayloadNotSigned,
     /// A header that the rule requires is missing or has another value.
     #[error("the rule wants the header {0}, with its value if it names one")]
     HeaderMissing(HeaderName),
@@ -71,6 +74,9 @@ impl Admission {
     /// [`LimitError`] with the first term that is not kept.
     pub fn admit(permit: Permit) -> Result<Self, LimitError> {
         let (call, terms) = (permit.call(), permit.terms());
+        if call.upload.is_some() && terms.signed_payload && !permit.caller().signs_body() {
+            return Err(LimitError::PayloadNotSigned);
+        }
         // An undeclared length is held to the same limits while the bytes pass.
         if let Some(length) = call.upload.as_ref().and_then(|upload| upload.length) {
             check_length(length, &body_terms(&permit))?;

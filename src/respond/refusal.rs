@@ -44,6 +44,8 @@ pub struct Refusal {
     pub reason: String,
     /// Seconds after which a 503 says to try again.
     pub retry_after: u64,
+    /// The region that the client should have signed for. SDKs read it and sign again.
+    pub region: Option<String>,
 }
 
 /// What a 503 says if nothing better is known.
@@ -87,7 +89,7 @@ impl Refusal {
     /// A refusal with the code's own status.
     pub fn new(code: S3ErrorCode, kind: RefusalKind, message: impl Into<String>, reason: impl ToString) -> Self {
         let (status, reason) = (code.status(), reason.to_string());
-        Self { code, status, message: message.into(), kind, reason, retry_after: RETRY_AFTER_SECONDS }
+        Self { code, status, message: message.into(), kind, reason, retry_after: RETRY_AFTER_SECONDS, region: None }
     }
 
     pub(in crate::respond) fn client(code: S3ErrorCode, error: &dyn std::fmt::Display) -> Self {
@@ -118,6 +120,9 @@ impl Refusal {
             .text("Message", &self.message)
             .text("Resource", resource)
             .text("RequestId", request_id);
+        if let Some(region) = &self.region {
+            xml.text("Region", region);
+        }
         xml.finish()
     }
 
@@ -134,6 +139,9 @@ impl Refusal {
                 _ => "Bearer realm=\"countersign\"",
             };
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if let Some(region) = self.region.as_deref().and_then(|region| HeaderValue::from_str(region).ok()) {
+            headers.insert("x-amz-bucket-region", region);
         }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from(self.retry_after));
@@ -172,13 +180,16 @@ impl From<AuthError> for Refusal {
         match &error {
             AuthError::Missing => Self {
                 status: StatusCode::UNAUTHORIZED,
-                ..auth(S3ErrorCode::AccessDenied, "A credential is needed: Authorization: Bearer <token>.")
+                ..auth(
+                    S3ErrorCode::AccessDenied,
+                    "A credential is needed: Authorization: Bearer <token>, or a SigV4 signature.",
+                )
             },
             AuthError::Several => auth(S3ErrorCode::InvalidArgument, "Only one auth mechanism is allowed."),
             AuthError::Malformed => auth(S3ErrorCode::InvalidToken, "The credential could not be read."),
             AuthError::Unsupported(_) => auth(
                 S3ErrorCode::NotImplemented,
-                "This kind of credential is not accepted; use Authorization: Bearer <token>.",
+                "This kind of credential is not accepted; use Authorization: Bearer <token>, or SigV4.",
             ),
             AuthError::Invalid(_) => auth(S3ErrorCode::InvalidToken, "The token was not accepted."),
             AuthError::Signature(error) => error.clone().into(),
@@ -288,7 +299,9 @@ impl From<LimitError> for Refusal {
             | LimitError::ContentTypeMissing
             | LimitError::ContentEncoding(_)
             | LimitError::Extension => refuse(S3ErrorCode::AccessDenied, RefusalKind::Blocked),
-            LimitError::HeaderMissing(_) => refuse(S3ErrorCode::AccessDenied, RefusalKind::Denied),
+            LimitError::PayloadNotSigned | LimitError::HeaderMissing(_) => {
+                refuse(S3ErrorCode::AccessDenied, RefusalKind::Denied)
+            }
         }
     }
 }

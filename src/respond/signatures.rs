@@ -23,7 +23,7 @@ impl From<SignatureError> for Refusal {
             SignatureError::Region { expected } => {
                 let message =
                     format!("The authorization header is malformed; the region is wrong; expecting '{expected}'.");
-                refuse(Code::AuthorizationHeaderMalformed, &message)
+                Self { region: Some(expected.clone()), ..refuse(Code::AuthorizationHeaderMalformed, &message) }
             }
             SignatureError::Date => {
                 refuse(Code::AccessDenied, "AWS authentication requires a valid Date or x-amz-date header.")
@@ -59,6 +59,10 @@ impl From<SignatureError> for Refusal {
                 status: http::StatusCode::BAD_REQUEST,
                 ..refuse(Code::ExpiredToken, "The provided token has expired.")
             },
+            SignatureError::JwtHandedOut => refuse(
+                Code::AccessDenied,
+                "A JWT must not stand in a URL or a form. Get keys for it with AssumeRoleWithWebIdentity, and sign with these.",
+            ),
             SignatureError::Token => Self {
                 status: http::StatusCode::FORBIDDEN,
                 ..refuse(Code::InvalidToken, "The session token does not go with the access key.")

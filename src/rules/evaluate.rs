@@ -390,7 +390,9 @@ fn client_matches(who: &Who, caller: &Caller) -> bool {
     let is_caller = |client: &Client| match client {
         Client::Token(name) => caller.scheme() == Scheme::AppToken && caller.source_name() == name,
         Client::Key(name) => caller.scheme() == Scheme::AccessKey && caller.source_name() == name,
-        Client::Issuer(name) => caller.scheme() == Scheme::Jwt && caller.source_name() == name,
+        Client::Issuer(name) => {
+            matches!(caller.scheme(), Scheme::Jwt | Scheme::Session) && caller.source_name() == name
+        }
     };
     who.clients.is_empty() || who.clients.iter().any(is_caller)
 }

@@ -78,6 +78,8 @@ pub struct Terms {
     pub extensions: Vec<String>,
     /// Whether the first bytes must fit the declared media type.
     pub check_bytes: bool,
+    /// Whether the signature of an upload must cover its bytes.
+    pub signed_payload: bool,
     /// Headers that a write must carry, with the exact value if one is given.
     pub require_headers: Vec<(HeaderName, Option<HeaderValue>)>,
     /// Headers that replace whatever the client sent on a write.

@@ -177,6 +177,12 @@ impl XmlWriter {
         Self { out, open: vec![root] }
     }
 
+    /// Starts a document of another API than S3, with its own namespace.
+    pub fn with_namespace(root: &'static str, namespace: &'static str) -> Self {
+        let out = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root} xmlns=\"{namespace}\">");
+        Self { out, open: vec![root] }
+    }
+
     /// Opens an element inside the current one.
     pub fn open(&mut self, name: &'static str) -> &mut Self {
         self.out.extend(["<", name, ">"]);

@@ -248,6 +248,9 @@ fn b11_a_signed_header_that_is_not_there_is_named() {
     assert_eq!(gone.to_string(), "the signed header `x-amz-meta-a` is not in the request");
 }
 
+/// Method, path, query, headers, `SignedHeaders`, payload, signature.
+type Example<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, &'a str, &'a str);
+
 /// The worked examples of the S3 API reference, 24 May 2013: GET with a range, PUT, and a list, signed in the header; a presigned GET.
 #[test]
 fn b01_the_worked_examples_of_the_s3_reference_verify() {
@@ -258,7 +261,7 @@ fn b01_the_worked_examples_of_the_s3_reference_verify() {
     let put = "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072";
     let presigned = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request&\
                      X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404";
-    let cases: [(&str, &str, &str, &[(&str, &str)], &str, &str, &str); 4] = [
+    let cases: [Example<'_>; 4] = [
         (
             "GET",
             "/test.txt",

@@ -24,6 +24,10 @@ async fn every_command_explains_itself() {
         (&["schema", "--help"], &["2020-12", "countersign check"]),
         (&["reference", "--help"], &["config/reference.yaml", "default"]),
         (&["token", "--help"], &["secret", "hash", "Authorization: Bearer"]),
+        (
+            &["probe-upstream", "--help"],
+            &["--upstream <NAME>", "--bucket <BUCKET>", "countersign-probe/", "EXIT STATUS"],
+        ),
         #[cfg(feature = "demo")]
         (&["demo", "--help"], &["--tour", "--port <PORT>", "EXIT STATUS"]),
     ] {
@@ -46,6 +50,20 @@ async fn every_command_explains_itself() {
 
 fn hash_of(secret: &str) -> String {
     format!("sha256:{}", hex::encode(digest(&SHA256, secret.as_bytes())))
+}
+
+#[tokio::test]
+async fn access_key_prints_an_id_a_secret_and_the_lines_for_them() {
+    let done = run(&["access-key", "etl-2.x"], &[]).await;
+    let out = text(&done.stdout);
+    assert_eq!((done.status.code(), done.stderr.len()), (Some(0), 0));
+    let after = |label: &str| out.lines().find_map(|line| line.strip_prefix(label)).unwrap().trim().to_owned();
+    let (id, secret) = (after("access key id:"), after("secret access key:"));
+    assert_eq!((id.len(), secret.len()), (20, 40), "{out}");
+    assert_eq!(out.matches(&secret).count(), 1, "the secret does not stand in the configuration:\n{out}");
+    let lines = format!("    - name: etl-2.x\n      id: {id}\n      secret: env:COUNTERSIGN_KEY_ETL_2_X");
+    assert!(out.contains(&lines), "{out}");
+    assert_eq!(run(&["access-key", "no name"], &[]).await.status.code(), Some(1));
 }
 
 #[tokio::test]

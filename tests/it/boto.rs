@@ -1,4 +1,4 @@
-//! boto3 with a bearer token, in clear text and over TLS, where it frames its uploads with a trailing checksum.
+//! boto3 with a bearer token and with an access key of the gateway, in clear text and over TLS, where it frames its uploads with a trailing checksum.
 
 use std::io::Write;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::support::store::{missing, tools};
 use super::support::{Answer, Gateway, Recorder, Setup, Store, StoreKind};
 
 const RULES: &str = "
-  - { name: own, who: { tokens: [a] }, where: bkt/a/, what: [read, write, delete], limits: { max_size: 32MiB } }";
+  - { name: own, who: { tokens: [a], keys: [a] }, where: bkt/a/, what: [read, write, delete], limits: { max_size: 32MiB } }";
 
 async fn boto(scenario: &'static str, world: Value) -> bool {
     python("boto.py", scenario, world).await
@@ -45,7 +45,7 @@ pub async fn python(program: &'static str, scenario: &'static str, world: Value)
     true
 }
 
-fn world(gateway: &Gateway, authority: Option<&Authority>) -> Value {
+pub fn world(gateway: &Gateway, authority: Option<&Authority>) -> Value {
     let scheme = if authority.is_some() { "https" } else { "http" };
     let mut world = json!({
         "endpoint": format!("{scheme}://{}", gateway.address), "token": gateway.a.token, "bucket": "bkt", "prefix": "a/",

@@ -260,8 +260,9 @@ async fn a05_a06_two_credentials_are_one_too_many() {
     ] {
         let reply = wire.with_credential(&format!("GET /bkt/a/x?{query}"), &good).await;
         assert!(reply.status == 400 && has_code(&reply, "InvalidArgument"), "{query}: {reply:?}");
-        // D29: and alone they are none of ours.
-        assert_eq!(wire.with_credential(&format!("GET /bkt/a/x?{query}"), "").await.status, 501, "{query}");
+        // D29: and alone they are no signature of ours.
+        let status = if query.to_lowercase().starts_with("x-amz-") { 400 } else { 501 };
+        assert_eq!(wire.with_credential(&format!("GET /bkt/a/x?{query}"), "").await.status, status, "{query}");
     }
     assert!(wire.recorder.is_silent());
     assert_eq!(wire.with_credential("GET /bkt/a/x", &good).await.status, 200);
@@ -289,7 +290,7 @@ async fn a07_only_one_whole_bearer_token_is_a_credential() {
         ("Bearer csn_", 401),
         ("Basic dTpw", 501),
         ("AWS AK:sig", 501),
-        ("AWS4-HMAC-SHA256 Credential=AK", 501),
+        ("AWS4-HMAC-SHA256 Credential=AK", 400),
         ("AWS4-ECDSA-P256-SHA256 Credential=AK", 501),
         ("Negotiate YII", 501),
     ] {

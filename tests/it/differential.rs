@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use countersign::base::encoding::{encode_path, encode_query};
 use countersign::s3::checksum::{ChecksumAlgorithm, to_base64};
 
-use super::support::signed::digest;
+use super::support::key_client::digest;
 use super::support::{Form, Gateway, KeyClient, Response, Store, StoreKind, Transfer, pattern};
 
 const RULES: &str = "

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::support::gateway::KEY_SECRETS;
 use super::support::process::{Served, run};
 use super::support::{Answer, Recorder, Setup};
 
@@ -19,6 +20,8 @@ clients:
   tokens:
     - { name: ci, hash: env:HASH_CI, attributes: { team: red } }
     - { name: old, hash: env:HASH_OLD, expires: 2020-01-01T00:00:00Z }
+  access_keys:
+    - { name: etl, id: CSAKFORTESTS, secret: env:KEY_ETL, attributes: { team: red } }
   issuers:
     - { name: corp, issuer: https://idp.example.com/, audience: s3, algorithms: [RS256], attributes: { groups: groups } }
 rules:
@@ -49,12 +52,15 @@ async fn explain(arguments: &[&str]) -> (i32, String, String) {
         ("SECRET", "store-secret-of-the-test"),
         ("HASH_CI", ci.as_str()),
         ("HASH_OLD", old.as_str()),
+        ("KEY_ETL", "access-key-of-the-test"),
     ];
     let config = path.display().to_string();
     let done = run(&[&["explain", "--config", config.as_str()], arguments].concat(), &env).await;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (text(&done.stdout), text(&done.stderr));
-    assert!(!out.contains("store-secret-of-the-test") && !err.contains("store-secret-of-the-test"));
+    for secret in ["store-secret-of-the-test", "access-key-of-the-test"] {
+        assert!(!out.contains(secret) && !err.contains(secret));
+    }
     (done.status.code().unwrap(), out, err)
 }
 
@@ -62,6 +68,17 @@ async fn json(arguments: &[&str]) -> (i32, Value) {
     let (code, out, err) = explain(&[arguments, &["--json"]].concat()).await;
     assert_eq!(err, "");
     (code, serde_json::from_str(&out).unwrap())
+}
+
+#[tokio::test]
+async fn explain_knows_the_callers_of_access_keys() {
+    let asked = ["--as", "key:etl", "--do", "s3:PutObject", "--on", "data/red/pictures/a.png"];
+    let (code, out, _) = explain(&asked).await;
+    assert_eq!(code, 2, "no rule names the key: {out}");
+    assert!(out.contains("caller:  key:etl (access_key: key=etl team=red), from 127.0.0.1"), "{out}");
+    let unknown = ["--as", "key:other", "--do", "s3:PutObject", "--on", "data/red/pictures/a.png"];
+    let (code, _, err) = explain(&unknown).await;
+    assert!(code == 1 && err.contains("there is no access key `other`; there are: etl"), "{err}");
 }
 
 const PUT: [&str; 6] = ["--as", "token:ci", "--do", "s3:PutObject", "--on", "data/red/pictures/a.png"];
@@ -212,6 +229,8 @@ async fn the_gateway_does_what_explain_said() {
         ("SECRET", setup.secret_key.as_str()),
         ("HASH_A", hash_a.as_str()),
         ("HASH_B", hash_b.as_str()),
+        KEY_SECRETS[0],
+        KEY_SECRETS[1],
     ];
     for (client, name) in [(&served.a, "a"), (&served.b, "b")] {
         for key in ["a/x", "b/x", "x"] {

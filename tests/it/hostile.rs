@@ -495,7 +495,7 @@ async fn k17_a_gateway_before_itself_ends_at_the_second_hop() {
     let outer = Setup::new(&format!("http://{}", inner.address), "A", "S", "bkt").start().await;
     for method in ["GET", "PUT", "HEAD", "DELETE"] {
         let answer = outer.a.send(method, "/bkt/a/x", &[], "").await;
-        assert_eq!(answer.status, 501, "{method}: {}", answer.text());
+        assert_eq!(answer.status, 502, "{method}: {}", answer.text());
     }
     assert_eq!((inner.records().len(), recorder.requests().len()), (4, 0));
 }

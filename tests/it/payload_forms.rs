@@ -8,13 +8,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::support::certs::Authority;
-use super::support::signed::{Signed, digest};
+use super::support::key_client::{Signed, digest};
 use super::support::{Answer, Form, Gateway, KeyClient, Recorder, Setup, Store, StoreKind, Transfer, pattern, raw};
 
 const ID: &str = "CSAKTENANTA";
 const SECRET: &str = "the-secret-of-the-access-key-of-tenant-a";
 const RULES: &str = "
-  - { name: tenant-a, who: { keys: [a] }, where: bkt/a/, what: [read, write, delete] }";
+  - { name: tenant-a, who: { keys: [forms] }, where: bkt/a/, what: [read, write, delete] }";
 
 /// Around what SDKs make chunks of, and one that takes several pieces of every buffer on the way.
 const SIZES: [usize; 6] = [0, 1, (64 << 10) - 1, 64 << 10, 200_000, 5 << 20];
@@ -30,7 +30,7 @@ const ROUTES: [(StoreKind, &[&str]); 5] = [
 
 async fn start(setup: Setup, upstream: &[&str]) -> (Gateway, KeyClient) {
     let setup = upstream.iter().fold(setup, |setup, setting| setup.upstream(setting));
-    let gateway = setup.rules(RULES).access_key("a", ID, SECRET).start().await;
+    let gateway = setup.rules(RULES).access_key("forms", ID, SECRET).start().await;
     let client = KeyClient::new(gateway.address, ID, SECRET);
     (gateway, client)
 }

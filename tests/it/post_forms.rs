@@ -339,7 +339,7 @@ async fn a_page_of_another_origin_can_read_why_its_form_was_refused() {
 #[tokio::test]
 async fn a_client_that_waits_for_100_gets_it_and_hears_of_its_refusal() {
     let (recorder, gateway) = before_recorder(RULES).await;
-    let form = PostForm::to("b/x").file(&pattern(MIB));
+    let form = PostForm::to("b/x").file(&pattern(3 * MIB));
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     let (body, content_type) = (form.body(), form.content_type());
     let head = format!(

@@ -4,9 +4,10 @@
 use serde_json::json;
 
 use super::support::certs::{Authority, write};
+use super::support::gateway::KEY_SECRETS;
 use super::support::oidc::OwnIssuer;
 use super::support::process::Served;
-use super::support::{Answer, Client, Recorder, Response, Setup};
+use super::support::{Answer, Client, Recorder, Response, Setup, SignedClient};
 
 /// Secrets of the configuration.
 const STORE_SECRET: &str = "marker-store-secret-access-key";
@@ -24,6 +25,8 @@ struct Talk {
     jwt: String,
     forged: String,
     answers: Vec<Response>,
+    /// Signatures of requests and URLs, genuine ones too: for their time they are as good as a credential.
+    signatures: Vec<String>,
 }
 
 impl Talk {
@@ -44,8 +47,32 @@ impl Talk {
         self.answers.push(client.send_plain(method, target, &all, body).await);
     }
 
+    /// Signed requests and URLs: genuine, of an unknown key, with a wrong secret, with a session token that belongs to nobody.
+    async fn sign_everything(&mut self) {
+        let good = self.served.key_a.clone();
+        let unknown = SignedClient { id: "CSAKNOBODY".to_owned(), ..good.clone() };
+        let wrong = SignedClient { secret: "marker-wrong-secret".to_owned(), ..good.clone() };
+        let stranger = SignedClient { session_token: Some(SESSION_TOKEN.to_owned()), ..good.clone() };
+        for client in [good, unknown, wrong, stranger] {
+            let headers = [("x-amz-acl", "private"), ("content-type", "text/plain")];
+            for request in [
+                client.sign("GET", "/bkt/a/x", &[], b""),
+                client.sign("PUT", "/bkt/a/x", &headers, b"body"),
+                client.presign("GET", "/bkt/a/x", &[], 60),
+                client.presign("PUT", "/bkt/a/x?acl", &[], 60),
+                client.presign("GET", "/bkt/a/x", &[], 60).with("x-amz-acl", "private"),
+            ] {
+                let text = format!("{request:?}");
+                let signature = text.rsplit("Signature=").next().unwrap().chars().take(64).collect();
+                self.signatures.push(signature);
+                self.answers.push(client.send(&request, "body").await);
+            }
+        }
+    }
+
     /// Every way to show a credential, right, wrong, and in the wrong place.
     async fn say_everything(&mut self) {
+        self.sign_everything().await;
         let (good, jwt, forged) = (
             format!("Bearer {}", self.served.a.token),
             format!("Bearer {}", self.jwt),
@@ -107,7 +134,7 @@ async fn l01_no_secret_is_written_anywhere() {
     let served = Served::start_with(&setup, &format!("{text}log: {{ level: trace }}\n"), &env).await;
     let jwt = own.token(OwnIssuer::claims().to_string());
     let forged = own.token_of(r#"{"alg":"ES256","kid":"other"}"#, json!({ "iss": OwnIssuer::NAME }).to_string());
-    let mut talk = Talk { served, jwt, forged, answers: Vec::new() };
+    let mut talk = Talk { served, jwt, forged, answers: Vec::new(), signatures: Vec::new() };
     talk.say_everything().await;
     for answer in
         [Answer::error(403, "SignatureDoesNotMatch"), Answer::error(500, "InternalError"), Answer::CloseAfter(1)]
@@ -137,6 +164,9 @@ async fn l01_no_secret_is_written_anywhere() {
             .map(str::to_owned)
             .into();
     secrets.extend(jwt_parts);
+    assert!(talk.signatures.iter().all(|text| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())));
+    secrets.extend(talk.signatures);
+    secrets.push(KEY_SECRETS[0].1.to_owned());
     secrets.push(served.a.token.trim_start_matches("csn_").to_owned());
     let signatures =
         sent.iter().filter_map(|request| Some(request.header("authorization").split_once("Signature=")?.1.to_owned()));

@@ -288,18 +288,28 @@ async fn b08_one_date_counts_and_it_is_the_signed_one() {
 async fn b08_a_request_with_date_alone_verifies() {
     use crate::sigv4::{AmzDate, Received, SignedHeaders, SigningKey, string_to_sign};
     let date = AmzDate::new(UtcInstant::from_second(NOW).unwrap());
-    let written = jiff::fmt::rfc2822::to_string(&date.instant().to_zoned(jiff::tz::TimeZone::UTC)).unwrap();
-    let request = with_header(with_header(Request::new(()), "date", &written), "x-amz-content-sha256", SHA);
-    let request = with_header(edited(request, |_| "/bkt".to_owned()), "host", "gw.example");
     let names = "date;host;x-amz-content-sha256";
-    let received = Received { method: "GET", path: "/bkt", query: "", host: "gw.example", headers: request.headers() };
-    let hash = received.canonical_hash(&SignedHeaders::parse(names).unwrap(), SHA).unwrap();
-    let key = SigningKey::derive(&Secret::new(SECRET), "us-east-1", &date);
-    let signature = key.sign(&string_to_sign(&date, key.scope(), &hash));
-    let credential = format!("{ID}/{}", key.scope());
-    let authorization =
-        format!("AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={signature}");
-    assert!(check(with_header(request, "authorization", &authorization)).await.is_ok());
+    for (written, fine) in [
+        ("Sun, 22 Nov 2026 12:00:00 GMT", true),
+        ("Sun, 22 Nov 2026 12:00:00 +0000", true),
+        ("20261122T120000Z", true),
+        ("Sun, 22 Nov 2026 12:00:01 GMT", false),
+        ("Mon, 22 Nov 2026 12:00:00 GMT", false),
+        ("1795348800", false),
+    ] {
+        let request = with_header(with_header(Request::new(()), "date", written), "x-amz-content-sha256", SHA);
+        let request = with_header(edited(request, |_| "/bkt".to_owned()), "host", "gw.example");
+        let headers = request.headers();
+        let received = Received { method: "GET", path: "/bkt", query: "", host: "gw.example", headers };
+        let hash = received.canonical_hash(&SignedHeaders::parse(names).unwrap(), SHA).unwrap();
+        let key = SigningKey::derive(&Secret::new(SECRET), "us-east-1", &date);
+        let signature = key.sign(&string_to_sign(&date, key.scope(), &hash));
+        let credential = format!("{ID}/{}", key.scope());
+        let authorization =
+            format!("AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={signature}");
+        let outcome = check(with_header(request, "authorization", &authorization)).await;
+        assert_eq!(outcome.is_ok(), fine, "{written}: {:?}", outcome.err());
+    }
 }
 
 #[tokio::test]

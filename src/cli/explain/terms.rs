@@ -64,6 +64,7 @@ struct ContentView {
     types: Vec<String>,
     extensions: Vec<String>,
     check_bytes: bool,
+    signed_payload: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,6 +83,7 @@ impl TermsView {
             content_types,
             extensions,
             check_bytes,
+            signed_payload,
             require_headers,
             set_headers,
             allow_headers,
@@ -101,6 +103,7 @@ impl TermsView {
                 types: content_types.clone(),
                 extensions: extensions.clone(),
                 check_bytes: *check_bytes,
+                signed_payload: *signed_payload,
             },
             headers: HeadersView {
                 require: require_headers
@@ -138,6 +141,9 @@ impl TermsView {
         }
         if self.content.check_bytes {
             add("content.check_bytes", "the first bytes must fit the declared type".to_owned());
+        }
+        if self.content.signed_payload {
+            add("content.signed_payload", "the signature must cover the bytes".to_owned());
         }
         for (name, value) in &self.headers.require {
             add("headers.require", format!("{name}: {}", value.as_deref().unwrap_or("(any value)")));

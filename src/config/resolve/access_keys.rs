@@ -9,6 +9,7 @@ use super::desk::Desk;
 use super::values::{check_name, duration, is_host};
 use crate::auth::{AccessKeySettings, Attributes, SigningSettings, UnsignedPayload};
 use crate::rules::settings::Client;
+use crate::upstream::{CredentialSettings, UpstreamSettings};
 
 /// A secret that can be guessed can be found from one signed request.
 const MIN_SECRET_BYTES: usize = 20;
@@ -77,6 +78,25 @@ fn secret(desk: &mut Desk<'_>, path: &Path, raw: &RawAccessKey) -> Option<crate:
         return None;
     }
     Some(secret)
+}
+
+/// Refuses a key of the gateway as its credential at a store: a request would go round until nothing is left (K17).
+pub fn check_loops<'a>(
+    desk: &mut Desk<'_>,
+    keys: &[AccessKeySettings],
+    upstreams: impl Iterator<Item = &'a UpstreamSettings>,
+) {
+    for upstream in upstreams {
+        let CredentialSettings::Static { access_key_id, .. } = &upstream.credentials else { continue };
+        if keys.iter().any(|key| key.id == access_key_id.expose()) {
+            let path = Path::top().key("upstreams").key(&upstream.name).key("credentials");
+            desk.report(
+                &path,
+                "this is an access key of the gateway itself",
+                "write the credential that the store has made for the gateway",
+            );
+        }
+    }
 }
 
 /// What signed requests must keep to.

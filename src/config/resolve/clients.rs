@@ -55,7 +55,7 @@ pub fn clients(desk: &mut Desk<'_>, raw: &RawConfig) -> (Settings, KnownClients)
     let access_keys = access_keys::access_keys(desk, &key_path, raw_keys, &mut known);
     let issuers = issuers::issuers(desk, &issuer_path, raw_issuers, &mut known);
     let signing = access_keys::signing(desk, &path.key("signing"), raw);
-    (Settings { tokens, issuers, access_keys, signing }, known)
+    (Settings { tokens, issuers, access_keys, signing, sessions: None }, known)
 }
 
 fn tokens(desk: &mut Desk<'_>, path: &Path, raw: &[RawToken], known: &mut KnownClients) -> Vec<TokenSettings> {

@@ -13,6 +13,7 @@ mod listen;
 mod pem;
 mod rates;
 mod rules;
+mod sts;
 mod terms;
 mod upstreams;
 mod values;
@@ -36,7 +37,10 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
     let domains = listen::domains(desk, raw);
     let pass_through = upstreams::pass_through(desk, raw, &upstreams, &buckets);
     let cors = cors::cors(desk, raw);
-    let (auth, known) = clients::clients(desk, raw);
+    let (mut auth, known) = clients::clients(desk, raw);
+    let (sessions, sts) = sts::sts(desk, raw).unzip();
+    auth.sessions = sessions;
+    access_keys::check_loops(desk, &auth.access_keys, upstreams.iter().flatten());
     let bucket_path = Path::top().key("buckets");
     let world = rules::World {
         clients: &known,
@@ -59,6 +63,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         (auth.tokens.len(), Some(raw.clients.tokens.as_ref().map_or(0, Vec::len))),
         (auth.access_keys.len(), Some(raw.clients.access_keys.as_ref().map_or(0, Vec::len))),
         (auth.issuers.len(), Some(raw.clients.issuers.as_ref().map_or(0, Vec::len))),
+        (auth.sessions.as_ref().map_or(0, |sessions| sessions.keys.len()), written_session_keys(raw)),
         (rules.len(), raw.rules.as_ref().map(Vec::len)),
     ];
     if desk.is_clean() && complete.iter().any(|(resolved, written)| Some(*resolved) != *written) {
@@ -72,6 +77,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
     desk.is_clean().then(|| Config {
         edge,
         auth,
+        sts,
         buckets: Buckets::new(buckets).with_pass_through(pass_through).with_domains(domains),
         cors,
         rules,
@@ -80,6 +86,12 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         audit,
         log: log(raw),
     })
+}
+
+/// How many keys for sessions are written in the file, if they are used.
+fn written_session_keys(raw: &RawConfig) -> Option<usize> {
+    let used = raw.sts.keys.as_ref().filter(|_| raw.sts.enabled == Some(true));
+    Some(used.map_or(0, Vec::len))
 }
 
 fn audit(desk: &mut Desk<'_>, raw: &RawConfig) -> AuditTarget {

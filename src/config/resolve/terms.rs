@@ -13,6 +13,7 @@ use super::desk::Desk;
 use super::rates::rates;
 use super::rules::each;
 use super::values::size;
+use crate::auth::REPRESENTATION;
 use crate::rules::settings::Terms;
 use crate::s3::headers::{Disposition, disposition};
 use crate::s3::operation::{Body, Level, Operation, OperationSpec};
@@ -85,6 +86,7 @@ fn content(desk: &mut Desk<'_>, path: &Path, raw: &RawContent, terms: &mut Terms
         }
     }
     terms.check_bytes = raw.check_bytes.unwrap_or(false);
+    terms.signed_payload = raw.signed_payload.unwrap_or(false);
 }
 
 fn report_text(desk: &mut Desk<'_>, path: &Path, list: &Option<OneOrMany>, position: usize, message: &str, help: &str) {
@@ -265,7 +267,7 @@ fn check_allowed(desk: &mut Desk<'_>, path: &Path, name: &HeaderName) {
             format!("`{name}` cannot be allowed"),
             "the gateway reads it or makes its own; it is never passed on",
         );
-    } else if found.contains(&Disposition::NeedsAllow) {
+    } else if found.contains(&Disposition::NeedsAllow) || REPRESENTATION.contains(name) {
     } else if let Some(Disposition::NeedsAction(action)) =
         found.iter().find(|one| matches!(one, Disposition::NeedsAction(_)))
     {

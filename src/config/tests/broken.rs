@@ -219,6 +219,82 @@ fn tokens() {
 }
 
 #[test]
+fn access_keys() {
+    let key = |text: &str| format!("  access_keys:\n    - {text}\n  issuers:");
+    let check_keys = |cases: &[(&str, &[Expected<'_>])]| {
+        for (text, expected) in cases {
+            assert_problems(&edited("  issuers:", &key(text)), &references(), expected);
+        }
+    };
+    check_keys(&[
+        ("{ id: CSAK1, secret: env:SECRET }", &[(16, "the key `name` is missing", "")]),
+        ("{ name: etl, secret: env:SECRET }", &[(16, "the key `id` is missing", "countersign access-key")]),
+        ("{ name: etl, id: CSAK1 }", &[(16, "the key `secret` is missing", "env:NAME")]),
+        (
+            "{ name: etl, id: CSAK1, secret: s3cr3t-0f-an-access-key }",
+            &[(16, "must not stand in the file", "env:NAME")],
+        ),
+        ("{ name: etl, id: CSAK1, secret: env:SHORT }", &[(16, "less than 20 characters", "countersign access-key")]),
+        ("{ name: etl, id: CSAK1, secret: env:NOPE }", &[(16, "NOPE is not set", "")]),
+        ("{ name: etl, id: a/b, secret: env:SECRET }", &[(16, "cannot be an access key id", "3 to 128")]),
+        ("{ name: etl, id: ab, secret: env:SECRET }", &[(16, "cannot be an access key id", "")]),
+        ("{ name: e l, id: CSAK1, secret: env:SECRET }", &[(16, "cannot be a name", "")]),
+        ("{ name: etl, id: CSAK1, secret: env:SECRET, expires: soon }", &[(16, "not an instant", "")]),
+        (
+            "{ name: etl, id: CSAK1, secret: env:SECRET, attributes: { key: x } }",
+            &[(16, "the attribute `key` is set by the gateway", "")],
+        ),
+        (
+            "{ name: etl, id: CSAK1, secret: env:SECRET }\n    - { name: etl, id: CSAK1, secret: env:SECRET }",
+            &[(17, "this name is there already", ""), (17, "`etl` has the same id", "countersign access-key")],
+        ),
+    ]);
+    check(&[
+        ("who: { tokens: [ci] }", "who: { keys: [ci] }", &[(23, "there is no access key `ci`", "defined are")]),
+        ("- name: corp", "- name: key", &[(16, "an issuer cannot be called `key`", "another name")]),
+    ]);
+}
+
+#[test]
+fn k17_a_key_of_the_gateway_is_no_credential_of_a_store() {
+    let key = "  access_keys:\n    - { name: etl, id: AKIDFORTESTS000000001, secret: env:SECRET }\n  issuers:";
+    assert_problems(
+        &edited("  issuers:", key),
+        &references(),
+        &[(7, "an access key of the gateway itself", "the store")],
+    );
+}
+
+#[test]
+fn a14_published_access_keys_are_refused() {
+    for published in ["minioadmin", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"] {
+        let mut refs = references();
+        refs.env.insert("SECRET".to_owned(), published.to_owned());
+        let key = "  access_keys:\n    - { name: etl, id: CSAK1, secret: env:SECRET }\n  issuers:";
+        assert_problems(&edited("  issuers:", key), &refs, &[(16, "a published example", "")]);
+    }
+}
+
+#[test]
+fn signing() {
+    let cases = [
+        ("{ regions: [] }", "not names of regions"),
+        ("{ regions: [\"*\", eu-1] }", "not names of regions"),
+        ("{ regions: \"eu 1\" }", "not names of regions"),
+        ("{ clock_skew: 16m }", "`16m` is out of range"),
+        ("{ clock_skew: 0s }", "`0s` is out of range"),
+        ("{ presigned_expiry: 169h }", "`169h` is out of range"),
+        ("{ unsigned_payload: never }", "never"),
+        ("{ host: \"https://s3.example.com\" }", "not a host"),
+        ("{ hosts: s3.example.com }", "unknown key `hosts`"),
+    ];
+    for (text, message) in cases {
+        let text = edited("clients:\n", &format!("clients:\n  signing: {text}\n"));
+        assert_problems(&text, &references(), &[(11, message, "")]);
+    }
+}
+
+#[test]
 fn issuers() {
     check(&[
         ("https://idp.example.com/", "http://idp.example.com/", &[(17, "must begin with https://", "iss")]),
@@ -864,4 +940,33 @@ fn l07_a_file_of_nothing_but_mistakes_ends_after_a_hundred() {
     let text: String = (0..5000).map(|number| format!("k{number}: x\n")).collect();
     let problems = crate::config::load_text("test.yaml", &text, &references()).unwrap_err();
     assert_eq!(problems.iter().count(), 100);
+}
+
+#[test]
+fn sts_with_mistakes() {
+    let issuer = "  issuers:\n    - name: corp\n      issuer: https://idp.example.com/\n      audience: s3-gateway\n      algorithms: [RS256]\n      attributes: { groups: groups }\n";
+    let key = |keys: &str| format!("sts: {{ enabled: true, keys: [{keys}] }}\nrules:");
+    for (to, expected) in [
+        ("sts: { enable: true }\nrules:".to_owned(), &[(21, "unknown key `enable`", "did you mean `enabled`?")][..]),
+        ("sts: { enabled: true, lifetime: 5m }\nrules:".to_owned(), &[(21, "`5m` is out of range", "900s to 12h")]),
+        ("sts: { enabled: true, lifetime: 13h }\nrules:".to_owned(), &[(21, "`13h` is out of range", "900s to 12h")]),
+        ("sts: { enabled: true, roles: [] }\nrules:".to_owned(), &[(21, "the list is empty", "any")]),
+        ("sts: { enabled: true, roles: [s3] }\nrules:".to_owned(), &[(21, "not the ARN of a role", "AWS_ROLE_ARN")]),
+        (
+            key("{ id: a, secret: in-the-file-and-so-no-secret-any-more }"),
+            &[(21, "must not stand in the file", "env:NAME")],
+        ),
+        (key("{ id: a, secret: env:ID }"), &[(21, "too short to seal", "openssl rand")]),
+        (key("{ id: a b, secret: env:KEY }"), &[(21, "cannot be a name", "letters")]),
+        (key("{ secret: env:KEY }"), &[(21, "`id` is missing", "")]),
+        (key("{ id: a }"), &[(21, "`secret` is missing", "openssl rand")]),
+        (
+            key("{ id: a, secret: env:KEY }, { id: a, secret: env:KEY }"),
+            &[(21, "this name is there already", ""), (21, "another key has the same secret", "")],
+        ),
+    ] {
+        assert_problems(&edited("rules:", &to), &references(), expected);
+    }
+    let alone = BASE.replacen(issuer, "sts: { enabled: true }\n", 1);
+    assert_problems(&alone, &references(), &[(15, "no issuer whose tokens could be exchanged", "clients.issuers")]);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 
 use super::{BASE, HASH, edited, load, references};
-use crate::auth::KeySource;
+use crate::auth::{KeySource, UnsignedPayload};
 use crate::base::RouteId;
 use crate::config::{AuditTarget, Config, LogFormat, LogLevel, load_text};
 use crate::rules::settings::Client;
@@ -109,7 +109,12 @@ fn clients_and_rules_become_settings() {
     assert_eq!((allow.places[0].bucket.as_str(), allow.places[0].prefix.text().as_str()), ("team-data", "builds/"));
     assert!(allow.actions.contains("s3:PutObject") && !allow.actions.contains("s3:DeleteObject"));
     assert!(deny.actions.contains("s3:DeleteObject"));
-    assert!(!allow.terms.check_bytes && allow.terms.max_size.is_none() && !allow.terms.response_overrides);
+    assert!(
+        !allow.terms.check_bytes
+            && !allow.terms.signed_payload
+            && allow.terms.max_size.is_none()
+            && !allow.terms.response_overrides
+    );
 }
 
 /// Every key there is, written once, most with another value than the default.
@@ -146,6 +151,10 @@ clients:
       hash: env:HASH
       expires: 2027-01-01T00:00:00Z
       attributes: { team: build, groups: [a, b], sub: ci, number: 010, flag: true }
+  access_keys:
+    - { name: etl, id: CSAK4N7Q2W5T3Z6X7Y2M, secret: env:SECRET, expires: 2027-01-01T00:00:00Z, attributes: { team: build } }
+    - { name: ci, id: other-key_1.0, secret: env:SECRET }
+  signing: { regions: [eu-1, us-east-1], clock_skew: 5m, presigned_expiry: 24h, unsigned_payload: anywhere, host: "s3.example.com:8443" }
   issuers:
     - name: corp
       issuer: http://127.0.0.1:8888/realms/x
@@ -160,10 +169,15 @@ clients:
       attributes: { groups: "cognito:groups", tenant: tenant }
       leeway: 0s
     - { name: k8s, issuer: "https://kubernetes.default.svc", audience: s3, algorithms: [RS256], keys: { url: "https://10.0.0.1/openid/v1/jwks" } }
+sts:
+  enabled: true
+  lifetime: 12h
+  keys: [{ id: "2026.11", secret: env:SESSION_KEY }, { id: old, secret: env:OLD_SESSION_KEY }]
+  roles: ["arn:aws:iam::000000000000:role/s3"]
 rules:
   - name: all
     effect: allow
-    who: { tokens: ci, issuers: [corp], groups: a, attributes: { team: [build, ops] }, networks: [10.0.0.0/8, "::1"] }
+    who: { tokens: ci, keys: [etl], issuers: [corp], groups: a, attributes: { team: [build, ops] }, networks: [10.0.0.0/8, "::1"] }
     where: ["public/home/{sub}/", rack-data/, "other/t-{groups}/x/"]
     what: [read, s3:PutObject, "s3:GetObjectT*"]
     limits:
@@ -171,7 +185,7 @@ rules:
       max_size: 10MiB
       per_principal: { request_rate: 5, request_burst: 20, upload_rate: 64KiB }
       together: { download_rate: 1TiB, requests_in_flight: 1000000 }
-    content: { types: [IMAGE/png, "text/*"], extensions: [PNG], check_bytes: true }
+    content: { types: [IMAGE/png, "text/*"], extensions: [PNG], check_bytes: true, signed_payload: true }
     headers:
       require: { x-amz-meta-owner: null, content-type: text/plain, Content-MD5: null, x-amz-meta-n: 5 }
       set: { x-amz-server-side-encryption: AES256, Cache-Control: no-store, if-none-match: "*" }
@@ -196,6 +210,8 @@ log: { level: debug, format: json }
 fn everything() -> Config {
     let mut refs = references();
     refs.env.insert("RACK".to_owned(), "http://10.0.0.9:3900".to_owned());
+    refs.env.insert("SESSION_KEY".to_owned(), "a-new-secret-of-32-characters-at-least".to_owned());
+    refs.env.insert("OLD_SESSION_KEY".to_owned(), "an-old-secret-of-32-characters-at-least".to_owned());
     load_text("all.yaml", EVERYTHING, &refs).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
@@ -246,10 +262,68 @@ fn every_key_of_clients_can_be_written() {
 }
 
 #[test]
+fn every_key_of_sts_can_be_written() {
+    let config = everything();
+    let sessions = config.auth.sessions.unwrap();
+    let keys: Vec<_> = sessions.keys.iter().map(|key| (key.id.as_str(), key.secret.expose())).collect();
+    assert_eq!(
+        keys,
+        [("2026.11", "a-new-secret-of-32-characters-at-least"), ("old", "an-old-secret-of-32-characters-at-least")]
+    );
+    assert_eq!(sessions.lifetime, Duration::from_secs(12 * 3600));
+    assert_eq!(config.sts.unwrap().roles, ["arn:aws:iam::000000000000:role/s3"]);
+}
+
+#[test]
+fn sts_is_off_unless_it_is_said() {
+    for (written, on) in
+        [("", false), ("enabled: false, lifetime: 2h", false), ("lifetime: 2h", false), ("enabled: true", true)]
+    {
+        let config = loaded(&edited("rules:", &format!("sts: {{ {written} }}\nrules:")));
+        assert_eq!((config.auth.sessions.is_some(), config.sts.is_some()), (on, on), "{written}");
+        assert!(
+            config.auth.sessions.is_none_or(|sessions| sessions.keys.is_empty() && sessions.lifetime.as_secs() == 3600)
+        );
+    }
+}
+
+#[test]
+fn every_key_of_access_keys_and_signing_can_be_written() {
+    let config = everything();
+    let [etl, ci] = &config.auth.access_keys[..] else { panic!("two access keys") };
+    assert_eq!((etl.name.as_str(), etl.id.as_str()), ("etl", "CSAK4N7Q2W5T3Z6X7Y2M"));
+    assert_eq!(etl.secret.expose(), "s3cr3t-0f-an-access-key");
+    assert_eq!(etl.expires.map(|instant| instant.to_string()).as_deref(), Some("2027-01-01T00:00:00Z"));
+    assert_eq!(&etl.attributes["team"][..], ["build"]);
+    assert_eq!((ci.name.as_str(), ci.id.as_str(), ci.expires), ("ci", "other-key_1.0", None));
+    let signing = &config.auth.signing;
+    assert_eq!(signing.regions, ["eu-1", "us-east-1"]);
+    assert_eq!((signing.clock_skew.as_secs(), signing.presigned_expiry.as_secs()), (300, 86_400));
+    assert_eq!(signing.unsigned_payload, UnsignedPayload::Anywhere);
+    assert_eq!(signing.host.as_deref(), Some("s3.example.com:8443"));
+}
+
+#[test]
+fn signed_requests_have_defaults_and_the_regions_of_the_upstreams() {
+    let signing = loaded(BASE).auth.signing;
+    assert_eq!(signing.regions, ["eu-central-1", "us-east-1"]);
+    assert_eq!((signing.clock_skew.as_secs(), signing.presigned_expiry.as_secs()), (900, 604_800));
+    assert_eq!((signing.unsigned_payload, signing.host), (UnsignedPayload::Loopback, None));
+    let any = loaded(&edited("clients:\n", "clients:\n  signing: { regions: \"*\" }\n"));
+    assert!(any.auth.signing.regions.is_empty(), "every region");
+    let keys_alone = BASE.replace(
+        "  tokens:\n    - name: ci\n      hash: env:HASH\n",
+        "  access_keys:\n    - name: ci\n      id: CSAK1\n      secret: env:SECRET\n",
+    );
+    assert_eq!(loaded(&keys_alone.replace("tokens: [ci]", "keys: [ci]")).auth.access_keys.len(), 1);
+}
+
+#[test]
 fn every_key_of_rules_can_be_written() {
     let config = everything();
     let rule = &config.rules[0];
-    assert_eq!(rule.who.clients, [Client::Token("ci".to_owned()), Client::Issuer("corp".to_owned())]);
+    let named = [Client::Token("ci".to_owned()), Client::Key("etl".to_owned()), Client::Issuer("corp".to_owned())];
+    assert_eq!(rule.who.clients, named);
     assert_eq!(
         rule.who.attributes,
         [("groups".to_owned(), vec!["a".to_owned()]), ("team".to_owned(), vec!["build".to_owned(), "ops".to_owned()])]
@@ -261,7 +335,7 @@ fn every_key_of_rules_can_be_written() {
     );
     let terms = &rule.terms;
     assert_eq!(
-        (terms.min_size, terms.max_size, terms.check_bytes, terms.response_overrides),
+        (terms.min_size, terms.max_size, terms.check_bytes && terms.signed_payload, terms.response_overrides),
         (1, Some(10 << 20), true, true)
     );
     assert_eq!(

@@ -52,6 +52,8 @@ fn references() -> MapReferences {
         ("ID", "AKIDFORTESTS000000001"),
         ("KEY", "k3yF0rT3sts/000000000000000000000000001"),
         ("HASH", HASH),
+        ("SECRET", "s3cr3t-0f-an-access-key"),
+        ("SHORT", "nineteen-characters"),
         ("EMPTY", " \n"),
         ("HOME", "/home/gw"),
     ];

@@ -1,15 +1,19 @@
-"""boto3 with a bearer token instead of a signature, as an application would use it.
+"""boto3 with a bearer token instead of a signature, or with an access key of the gateway, as an application would use it.
 
-usage: boto.py SCENARIO, with a JSON object on standard input: endpoint, token, bucket, prefix, and ca (a PEM file) for https.
+usage: boto.py SCENARIO, with a JSON object on standard input: endpoint, token (or id and secret), bucket, prefix, and ca (a PEM file)
+for https.
 Exits with 0 if everything came out as the scenario says; otherwise the traceback tells what did not.
 """
 
 import hashlib
+import http.client
 import io
 import json
 import pathlib
+import ssl
 import sys
 import tempfile
+import urllib.parse
 
 import boto3
 from boto3.exceptions import S3UploadFailedError
@@ -22,6 +26,24 @@ KEYS = ["plain.txt", "with blank", "100%", "+plus+", "~!*'()", "@:$,;=&", "Ã¼/æ—
 
 
 def connect(world, token=None, **settings):
+    if "id" in world and token is None:
+        config = Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path"},
+            retries={"mode": "standard", "max_attempts": 3},
+            connect_timeout=10,
+            read_timeout=60,
+            **settings,
+        )
+        return boto3.client(
+            "s3",
+            endpoint_url=world["endpoint"],
+            region_name=world.get("region", "us-east-1"),
+            config=config,
+            verify=world.get("ca"),
+            aws_access_key_id=world["id"],
+            aws_secret_access_key=world["secret"],
+        )
     config = Config(
         signature_version=UNSIGNED,
         s3={"addressing_style": "path"},
@@ -210,6 +232,90 @@ def outage(world):
         assert answer["ResponseMetadata"]["RetryAttempts"] == 3, answer
 
 
+def fetch(world, method, url, body=None, headers=None):
+    """Uses a presigned URL as it is: status, headers, body."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme == "https":
+        context = ssl.create_default_context(cafile=world["ca"])
+        connection = http.client.HTTPSConnection(parts.netloc, context=context, timeout=60)
+    else:
+        connection = http.client.HTTPConnection(parts.netloc, timeout=60)
+    connection.request(method, f"{parts.path}?{parts.query}", body=body, headers=headers or {})
+    answer = connection.getresponse()
+    found = answer.status, dict(answer.getheaders()), answer.read()
+    connection.close()
+    return found
+
+
+def presigned(world):
+    """URLs that boto3 makes and somebody else uses: every method, parts, odd keys."""
+    s3, bucket, prefix = connect(world), world["bucket"], world["prefix"]
+
+    def url(operation, **parameters):
+        return s3.generate_presigned_url(operation, Params={"Bucket": bucket, **parameters}, ExpiresIn=300)
+
+    for name in KEYS:
+        key, body = prefix + name, content(2000 + len(name))
+        status, headers, text = fetch(world, "PUT", url("put_object", Key=key), body)
+        assert status == 200, (key, status, text)
+        assert fetch(world, "GET", url("get_object", Key=key))[::2] == (200, body), key
+        status, headers, _ = fetch(world, "HEAD", url("head_object", Key=key))
+        assert (status, headers["content-length"]) == (200, str(len(body))), (key, status, headers)
+        ranged = fetch(world, "GET", url("get_object", Key=key), headers={"Range": "bytes=0-9"})
+        assert ranged[::2] == (206, body[:10]), ranged
+        assert fetch(world, "DELETE", url("delete_object", Key=key))[0] == 204, key
+        assert fetch(world, "GET", url("get_object", Key=key))[0] == 404, key
+
+    key = prefix + "parts"
+    upload = s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+    parts, bodies = [], [content(5 << 20), content(1000)]
+    for number, body in enumerate(bodies, 1):
+        status, headers, text = fetch(world, "PUT", url("upload_part", Key=key, UploadId=upload, PartNumber=number), body)
+        assert status == 200, (status, text)
+        parts.append({"PartNumber": number, "ETag": {name.lower(): value for name, value in headers.items()}["etag"]})
+    s3.complete_multipart_upload(Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
+    assert fetch(world, "GET", url("get_object", Key=key))[2] == b"".join(bodies)
+
+    # With metadata, which has to be sent as it was signed.
+    meta = url("put_object", Key=key, Metadata={"note": "n 1"}, ContentType="text/x-test")
+    assert fetch(world, "PUT", meta, b"x", {"x-amz-meta-note": "n 1", "Content-Type": "text/x-test"})[0] == 200
+    assert s3.head_object(Bucket=bucket, Key=key)["Metadata"] == {"note": "n 1"}
+    assert fetch(world, "PUT", meta, b"x", {"x-amz-meta-note": "n 2", "Content-Type": "text/x-test"})[0] == 403
+
+    status, _, text = fetch(world, "GET", url("get_object", Key=key).replace("/parts?", "/party?"))
+    assert (status, b"<Code>SignatureDoesNotMatch<" in text) == (403, True), text
+    status, _, text = fetch(world, "GET", url("get_object", Key="b/x"))
+    assert (status, b"<Code>AccessDenied<" in text) == (403, True), text
+    s3.delete_object(Bucket=bucket, Key=key)
+
+
+def keys(world):
+    """What becomes of keys that are not good: told at once, and not tried again."""
+    bucket, key = world["bucket"], world["prefix"] + "x"
+    unknown, wrong = connect({**world, "id": "CSAKNOBODY"}), connect({**world, "secret": "x" * 40})
+    answers = [
+        refused("InvalidAccessKeyId", 403, unknown.get_object, Bucket=bucket, Key=key),
+        refused("SignatureDoesNotMatch", 403, wrong.get_object, Bucket=bucket, Key=key),
+        refused("SignatureDoesNotMatch", 403, wrong.put_object, Bucket=bucket, Key=key, Body=content(2 << 20)),
+        refused("SignatureDoesNotMatch", 403, wrong.put_object, Bucket=bucket, Key=key, Body=io.BytesIO(content(20 << 20))),
+        refused("403", 403, wrong.head_object, Bucket=bucket, Key=key),
+        refused("SignatureDoesNotMatch", 403, wrong.list_objects_v2, Bucket=bucket, Prefix=world["prefix"]),
+        refused("SignatureDoesNotMatch", 403, wrong.delete_objects, Bucket=bucket, Delete={"Objects": [{"Key": key}]}),
+    ]
+    for answer in answers:
+        assert answer["ResponseMetadata"]["RetryAttempts"] == 0, f"a refusal was tried again: {answer}"
+        assert answer["ResponseMetadata"]["HTTPHeaders"]["x-amz-request-id"], answer
+
+
+def regions(world):
+    """A region that the gateway does not accept: boto3 is told the right one, and signs again."""
+    s3, bucket, key = connect({**world, "region": "mars-1"}), world["bucket"], world["prefix"] + "regions"
+    s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+    assert connect({**world, "region": "mars-1"}).head_object(Bucket=bucket, Key=key)["ContentLength"] == 1
+    assert connect({**world, "region": "mars-1"}).list_objects_v2(Bucket=bucket, Prefix=key)["KeyCount"] == 1
+    s3.delete_object(Bucket=bucket, Key=key)
+
+
 def administration(world):
     """The settings of a bucket: through the gateway as directly, whatever the store makes of them."""
     direct = boto3.client(
@@ -331,5 +437,5 @@ def outcome(call, arguments, bucket):
 
 
 if __name__ == "__main__":
-    scenarios = [objects, uploads, transfers, batches, tags, one, refusals, outage, administration]
+    scenarios = [objects, uploads, transfers, batches, tags, one, refusals, outage, presigned, keys, regions, administration]
     {scenario.__name__: scenario for scenario in scenarios}[sys.argv[1]](json.load(sys.stdin))

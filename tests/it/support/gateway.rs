@@ -11,12 +11,20 @@ use countersign::config::{MapReferences, load_text};
 use countersign::telemetry::Metrics;
 use tokio::sync::oneshot;
 
-use super::Client;
+use super::{Client, SignedClient};
 
-/// Two tenants: token `a` may do everything below `bkt/a/`, token `b` below `bkt/b/`, neither anything else.
+/// Two tenants: token and access key `a` may do everything below `bkt/a/`, `b` below `bkt/b/`, neither anything else.
 pub const TWO_TENANTS: &str = "
-  - { name: tenant-a, who: { tokens: [a] }, where: bkt/a/, what: [read, write, delete] }
-  - { name: tenant-b, who: { tokens: [b] }, where: bkt/b/, what: [read, write, delete] }";
+  - { name: tenant-a, who: { tokens: [a], keys: [a] }, where: bkt/a/, what: [read, write, delete] }
+  - { name: tenant-b, who: { tokens: [b], keys: [b] }, where: bkt/b/, what: [read, write, delete] }";
+
+/// Access key ids of the two tenants.
+pub const KEY_A: &str = "CSAKTENANTA000000000";
+const KEY_B: &str = "CSAKTENANTB000000000";
+
+/// Their secrets, under the names that the configuration of a [`Setup`] has for them.
+pub const KEY_SECRETS: [(&str, &str); 2] =
+    [("KEY_A", "b1d0-secret-of-access-key-a"), ("KEY_B", "7f3e-secret-of-access-key-b")];
 
 /// What a gateway is to be started with. The fields are YAML, put into a whole configuration.
 #[derive(Clone)]
@@ -42,10 +50,12 @@ pub struct Setup {
     pub top: Vec<String>,
     /// The list of rules.
     pub rules: String,
-    /// Access keys: name, id and secret.
+    /// Access keys besides those of the tenants: name, id and secret.
     pub access_keys: Vec<[String; 3]>,
     /// Issuers, as a YAML list; empty for none.
     pub issuers: String,
+    /// What signed requests must keep to, as a YAML flow mapping.
+    pub signing: String,
     /// The section `limits`.
     pub limits: String,
     /// TLS of the data listener, as a YAML mapping.
@@ -69,6 +79,7 @@ impl Setup {
             rules: TWO_TENANTS.to_owned(),
             access_keys: Vec::new(),
             issuers: String::new(),
+            signing: "{}".to_owned(),
             limits: String::new(),
             tls: None,
         }
@@ -121,6 +132,12 @@ impl Setup {
         self
     }
 
+    /// With other settings for signed requests, as a YAML flow mapping.
+    pub fn signing(mut self, signing: &str) -> Self {
+        self.signing = signing.to_owned();
+        self
+    }
+
     /// The configuration as a file would hold it.
     pub fn text(&self) -> String {
         let tls = self.tls.as_ref().map(|tls| format!(", tls: {tls}")).unwrap_or_default();
@@ -128,13 +145,12 @@ impl Setup {
         let keys = self.access_keys.iter().enumerate();
         let keys = keys.map(|(n, [name, id, _])| format!("    - {{ name: {name}, id: {id}, secret: env:KEY_{n} }}\n"));
         let keys: String = keys.collect();
-        let keys = if keys.is_empty() { keys } else { format!("  access_keys:\n{keys}") };
         let issuers = if self.issuers.is_empty() { String::new() } else { format!("  issuers:{}\n", self.issuers) };
         let buckets: String = self.buckets.iter().map(|bucket| format!("  {bucket}\n")).collect();
         let top: String = self.top.iter().map(|line| format!("{line}\n")).collect();
         format!(
-            "{top}listen: [{{ address: 127.0.0.1:0{tls} }}]\nadmin: {{ address: 127.0.0.1:0 }}\nupstreams:\n  store:\n    endpoint: {}\n    region: us-east-1\n    credentials: {}\n{upstream}buckets:\n  bkt: {{ upstream: store, bucket: {}{} }}\n{buckets}clients:\n  tokens:\n    - {{ name: a, hash: env:HASH_A }}\n    - {{ name: b, hash: env:HASH_B }}\n{keys}{issuers}rules:{}\n{}\n",
-            self.endpoint, self.credentials, self.bucket, self.bucket_settings, self.rules, self.limits
+            "{top}listen: [{{ address: 127.0.0.1:0{tls} }}]\nadmin: {{ address: 127.0.0.1:0 }}\nupstreams:\n  store:\n    endpoint: {}\n    region: us-east-1\n    credentials: {}\n{upstream}buckets:\n  bkt: {{ upstream: store, bucket: {}{} }}\n{buckets}clients:\n  tokens:\n    - {{ name: a, hash: env:HASH_A }}\n    - {{ name: b, hash: env:HASH_B }}\n  access_keys:\n    - {{ name: a, id: {KEY_A}, secret: env:KEY_A }}\n    - {{ name: b, id: {KEY_B}, secret: env:KEY_B }}\n{keys}  signing: {}\n{issuers}rules:{}\n{}\n",
+            self.endpoint, self.credentials, self.bucket, self.bucket_settings, self.signing, self.rules, self.limits
         )
     }
 
@@ -150,7 +166,12 @@ impl Setup {
         ];
         let keys = self.access_keys.iter().enumerate().map(|(n, [_, _, secret])| (format!("KEY_{n}"), secret.clone()));
         let references = MapReferences {
-            env: env.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(keys).collect(),
+            env: env
+                .into_iter()
+                .chain(KEY_SECRETS.map(|(name, secret)| (name, secret.to_owned())))
+                .map(|(name, value)| (name.to_owned(), value))
+                .chain(keys)
+                .collect(),
             files: self.files.iter().map(|path| (path.clone(), content_of(path))).collect(),
         };
         let text = self.text();
@@ -166,6 +187,8 @@ impl Setup {
             admin: addresses.admin,
             a: client(token_a.expose()),
             b: client(token_b.expose()),
+            key_a: SignedClient::new(addresses.data[0], KEY_A, KEY_SECRETS[0].1),
+            key_b: SignedClient::new(addresses.data[0], KEY_B, KEY_SECRETS[1].1),
             audit,
             stop: Some(stop),
             serving,
@@ -181,6 +204,10 @@ pub struct Gateway {
     pub a: Client,
     /// Client with the token of tenant `b`.
     pub b: Client,
+    /// Client with the access key of tenant `a`.
+    pub key_a: SignedClient,
+    /// Client with the access key of tenant `b`.
+    pub key_b: SignedClient,
     audit: Arc<InMemory>,
     stop: Option<oneshot::Sender<()>>,
     serving: tokio::task::JoinHandle<()>,

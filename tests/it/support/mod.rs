@@ -5,6 +5,7 @@ pub mod client;
 pub mod field;
 pub mod gateway;
 pub mod h2_wire;
+pub mod key_client;
 pub mod oidc;
 pub mod post;
 pub mod process;
@@ -15,9 +16,10 @@ pub mod store;
 
 pub use client::{Client, Response};
 pub use gateway::{Gateway, Setup};
+pub use key_client::{Form, KeyClient, Transfer};
 pub use oidc::Oidc;
 pub use recorder::{Answer, Recorder};
-pub use signed::{Form, KeyClient, Transfer};
+pub use signed::SignedClient;
 pub use store::{Store, StoreKind};
 
 /// Bytes that repeat late and compress badly, the same for the same length.

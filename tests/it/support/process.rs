@@ -10,7 +10,8 @@ use countersign::auth::app_token;
 use serde_json::Value;
 
 use super::certs::write;
-use super::{Client, Setup, eventually};
+use super::gateway::{KEY_A, KEY_SECRETS};
+use super::{Client, Setup, SignedClient, eventually};
 
 /// Runs the program to its end, without our environment.
 pub async fn run(arguments: &[&str], env: &[(&str, &str)]) -> Output {
@@ -76,6 +77,8 @@ pub struct Served {
     pub admin: SocketAddr,
     pub a: Client,
     pub b: Client,
+    /// Client with the access key of tenant `a`.
+    pub key_a: SignedClient,
 }
 
 impl Process {
@@ -143,6 +146,7 @@ impl Served {
             ("HASH_A", &hash_a),
             ("HASH_B", &hash_b),
         ];
+        all.extend(KEY_SECRETS);
         all.extend(env);
         let mut process = Process::start_in(folder, &["serve", "--config", file.to_str().unwrap()], &all);
         let mut addresses = None;
@@ -154,7 +158,8 @@ impl Served {
         .await;
         let (address, admin) = addresses.unwrap();
         let client = |token: &str| Client { address, token: token.to_owned() };
-        Self { process, admin, a: client(token_a.expose()), b: client(token_b.expose()) }
+        let key_a = SignedClient::new(address, KEY_A, KEY_SECRETS[0].1);
+        Self { process, admin, a: client(token_a.expose()), b: client(token_b.expose()), key_a }
     }
 
     /// Asks the admin listener.

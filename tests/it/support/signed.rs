@@ -1,271 +1,142 @@
-//! A client with an access key that signs its uploads in every form of SigV4, and gives the signed body in parts that a test can forge.
-//!
-//! The signature of the request is that of the `aws-sigv4` crate, those of chunks are our own: the stores of the tests are asked whether
-//! they take them.
+//! Requests signed with AWS' own signer, as an SDK would sign them, or forged.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{
-    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings, UriPathNormalizationMode,
-    sign,
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SignatureLocation, SigningSettings,
+    UriPathNormalizationMode, sign,
 };
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
-use countersign::base::{Clock, Secret, SystemClock};
-use countersign::s3::checksum::{ChecksumAlgorithm, RunningDigest, to_base64};
-use countersign::sigv4::{AmzDate, ChunkSigner, SigningKey};
-use futures_util::stream;
-use http::Request;
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::Frame;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 
-use super::Response;
+use super::{Client, Response};
 
-/// What the signature says of the body, and how the object is wrapped in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// The object, under its SHA-256.
-    Hash,
-    /// The object, and nothing said of it.
-    Unsigned,
-    /// Chunks, perhaps with a checksum behind them.
-    UnsignedChunks(Option<ChecksumAlgorithm>),
-    /// Signed chunks.
-    SignedChunks,
-    /// Signed chunks with a signed checksum behind them.
-    SignedTrailer(ChecksumAlgorithm),
-}
-
-/// How HTTP says where the body ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transfer {
-    /// `Content-Length`.
-    Length,
-    /// `Transfer-Encoding: chunked`, or the end of an HTTP/2 stream.
-    Chunked,
-}
-
-impl Transfer {
-    pub const ALL: [Self; 2] = [Self::Length, Self::Chunked];
-}
-
-impl Form {
-    /// Every form.
-    pub fn all() -> Vec<Self> {
-        let trailers = ChecksumAlgorithm::ALL.into_iter();
-        let unsigned = trailers.clone().map(|algorithm| Self::UnsignedChunks(Some(algorithm)));
-        [Self::Hash, Self::Unsigned, Self::UnsignedChunks(None), Self::SignedChunks]
-            .into_iter()
-            .chain(unsigned)
-            .chain(trailers.map(Self::SignedTrailer))
-            .collect()
-    }
-
-    /// Whether the object is wrapped in chunks.
-    pub fn is_framed(self) -> bool {
-        !matches!(self, Self::Hash | Self::Unsigned)
-    }
-
-    /// Whether a signature covers the body.
-    pub fn is_signed(self) -> bool {
-        matches!(self, Self::Hash | Self::SignedChunks | Self::SignedTrailer(_))
-    }
-
-    fn trailer(self) -> Option<ChecksumAlgorithm> {
-        match self {
-            Self::UnsignedChunks(trailer) => trailer,
-            Self::SignedTrailer(algorithm) => Some(algorithm),
-            Self::Hash | Self::Unsigned | Self::SignedChunks => None,
-        }
-    }
-}
-
-/// A client with an access key.
-#[derive(Debug, Clone)]
-pub struct KeyClient {
+/// An access key of the gateway, and where to use it.
+#[derive(Clone)]
+pub struct SignedClient {
     pub address: SocketAddr,
-    pub access_key: String,
-    pub secret_key: String,
-    /// Bytes of a chunk.
-    pub chunk: usize,
+    pub id: String,
+    pub secret: String,
+    pub session_token: Option<String>,
+    /// Value of `x-amz-content-sha256`; `None` takes that of the body.
+    pub payload: Option<&'static str>,
+    /// Seconds before now at which the request claims to be signed.
+    pub age: i64,
 }
 
-/// A request with its signature.
-#[derive(Debug, Clone)]
-pub struct Signed {
+/// A request that is signed and not sent yet.
+#[derive(Clone, Debug)]
+pub struct SignedRequest {
     pub method: String,
     pub target: String,
+    /// Without those that a client adds by itself.
     pub headers: Vec<(String, String)>,
-    /// The body, in chunks; one if it is not framed.
-    pub chunks: Vec<Vec<u8>>,
-    /// The chunk without data and what follows it; empty if the body is not framed.
-    pub end: Vec<u8>,
 }
 
-impl Signed {
-    /// The bytes of the body.
-    pub fn body(&self) -> Vec<u8> {
-        [self.chunks.concat(), self.end.clone()].concat()
-    }
-}
-
-impl KeyClient {
-    /// A client of a server on this machine. Its chunks are as small as S3 allows, so that bodies have several.
-    pub fn new(address: SocketAddr, access_key: &str, secret_key: &str) -> Self {
-        Self { address, access_key: access_key.to_owned(), secret_key: secret_key.to_owned(), chunk: 8192 }
+impl SignedClient {
+    pub fn new(address: SocketAddr, id: &str, secret: &str) -> Self {
+        let (id, secret) = (id.to_owned(), secret.to_owned());
+        Self { address, id, secret, session_token: None, payload: None, age: 0 }
     }
 
-    /// Signs a request; path and query are in the form that is sent.
-    pub fn sign(&self, method: &str, target: &str, headers: &[(&str, &str)], object: &[u8], form: Form) -> Signed {
-        let mut headers: Vec<(String, String)> =
-            headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut add = |name: &str, value: String| headers.push((name.to_owned(), value));
-        if form.is_framed() {
-            add("x-amz-decoded-content-length", object.len().to_string());
-            add("content-encoding", "aws-chunked".to_owned());
-        }
-        if let Some(algorithm) = form.trailer() {
-            add("x-amz-trailer", algorithm.header_name().to_owned());
-        }
-        let payload = match form {
-            Form::Hash => SignableBody::Bytes(object),
-            Form::Unsigned => SignableBody::UnsignedPayload,
-            Form::UnsignedChunks(_) => SignableBody::StreamingUnsignedPayloadTrailer,
-            Form::SignedChunks => SignableBody::Precomputed("STREAMING-AWS4-HMAC-SHA256-PAYLOAD".to_owned()),
-            Form::SignedTrailer(_) => {
-                SignableBody::Precomputed("STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER".to_owned())
-            }
-        };
-        let date = AmzDate::new(SystemClock.now());
-        let seed = self.sign_head(method, target, &mut headers, payload, &date);
-        let (chunks, end) = match form.is_framed() {
-            false => (vec![object.to_vec()], Vec::new()),
-            true => self.frame(object, form, &date, seed),
-        };
-        Signed { method: method.to_owned(), target: target.to_owned(), headers, chunks, end }
+    /// With another value of `x-amz-content-sha256`.
+    pub fn payload(&self, payload: &'static str) -> Self {
+        Self { payload: Some(payload), ..self.clone() }
     }
 
-    /// Adds the headers of the signature, and gives it.
-    fn sign_head(
+    /// Signs in the header.
+    pub fn sign(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> SignedRequest {
+        self.make(method, target, headers, body, None)
+    }
+
+    /// Makes a presigned URL that is good for so many seconds. `headers` are those that whoever uses it must send.
+    pub fn presign(&self, method: &str, target: &str, headers: &[(&str, &str)], seconds: u64) -> SignedRequest {
+        self.make(method, target, headers, b"", Some(seconds))
+    }
+
+    fn make(
         &self,
         method: &str,
         target: &str,
-        headers: &mut Vec<(String, String)>,
-        payload: SignableBody<'_>,
-        date: &AmzDate,
-    ) -> String {
-        let identity = Credentials::new(&self.access_key, &self.secret_key, None, None, "test").into();
+        headers: &[(&str, &str)],
+        body: &[u8],
+        expires: Option<u64>,
+    ) -> SignedRequest {
+        let identity = Credentials::new(&self.id, &self.secret, self.session_token.clone(), None, "test").into();
         let mut settings = SigningSettings::default();
         settings.percent_encoding_mode = PercentEncodingMode::Single;
         settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
         settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+        if let Some(seconds) = expires {
+            settings.signature_location = SignatureLocation::QueryParams;
+            settings.payload_checksum_kind = PayloadChecksumKind::NoHeader;
+            settings.expires_in = Some(Duration::from_secs(seconds));
+        }
+        let time = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(self.age);
         let params = v4::SigningParams::builder()
             .identity(&identity)
             .region("us-east-1")
             .name("s3")
-            .time(date.system_time())
+            .time(time.into())
             .settings(settings)
             .build()
             .unwrap()
             .into();
         let uri = format!("http://{}{target}", self.address);
-        let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let request = SignableRequest::new(method, &uri, pairs, payload).unwrap();
-        let (instructions, seed) = sign(request, &params).unwrap().into_parts();
-        let added: Vec<_> = instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        headers.extend(added);
-        seed
+        let body = match (self.payload, expires) {
+            (Some(payload), _) => SignableBody::Precomputed(payload.to_owned()),
+            (None, Some(_)) => SignableBody::UnsignedPayload,
+            (None, None) => SignableBody::Bytes(body),
+        };
+        let signable = SignableRequest::new(method, &uri, headers.iter().copied(), body).unwrap();
+        let (instructions, _) = sign(signable, &params).unwrap().into_parts();
+        let mut request = http::Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut request = request.body(()).unwrap();
+        instructions.apply_to_request_http1x(&mut request);
+        let headers = request.headers().iter();
+        SignedRequest {
+            method: method.to_owned(),
+            target: request.uri().path_and_query().unwrap().to_string(),
+            headers: headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect(),
+        }
     }
 
-    fn frame(&self, object: &[u8], form: Form, date: &AmzDate, seed: String) -> (Vec<Vec<u8>>, Vec<u8>) {
-        let key = SigningKey::derive(&Secret::new(&self.secret_key), "us-east-1", date);
-        let mut signer = form.is_signed().then(|| ChunkSigner::new(key, date, seed));
-        let mut line = |data: &[u8]| {
-            let hash = hex::encode(digest(ChecksumAlgorithm::Sha256, data));
-            let signature = signer.as_mut().map(|signer| format!(";chunk-signature={}", signer.sign_chunk(&hash)));
-            format!("{:x}{}\r\n", data.len(), signature.unwrap_or_default())
-        };
-        let chunks = object.chunks(self.chunk).map(|data| [line(data).as_bytes(), data, b"\r\n"].concat()).collect();
-        let mut end = line(b"");
-        if let Some(algorithm) = form.trailer() {
-            let field = format!("{}:{}", algorithm.header_name(), to_base64(&digest(algorithm, object)));
-            end.push_str(&format!("{field}\r\n"));
-            if let Some(signer) = &mut signer {
-                end.push_str(&format!("x-amz-trailer-signature:{}\r\n", signer.sign_trailer(&format!("{field}\n"))));
-            }
-        }
-        end.push_str("\r\n");
-        (chunks, end.into_bytes())
+    /// Sends a request as it is.
+    pub async fn send(&self, request: &SignedRequest, body: impl Into<Bytes>) -> Response {
+        let client = Client { address: self.address, token: String::new() };
+        let headers: Vec<_> = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        client.send_plain(&request.method, &request.target, &headers, body).await
     }
 
     /// Signs and sends.
-    pub async fn send(
-        &self,
-        method: &str,
-        target: &str,
-        headers: &[(&str, &str)],
-        object: &[u8],
-        form: Form,
-        transfer: Transfer,
-    ) -> Response {
-        self.send_signed(&self.sign(method, target, headers, object, form), transfer).await
+    pub async fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+        self.send(&self.sign(method, target, headers, body), body.to_vec()).await
+    }
+}
+
+impl SignedRequest {
+    /// With one header more, which nobody signed.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
     }
 
-    /// Sends a request that is already signed, on a connection of its own.
-    pub async fn send_signed(&self, signed: &Signed, transfer: Transfer) -> Response {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        self.send_over(stream, false, signed, transfer).await
-    }
-
-    /// The same over a connection that is there, which speaks HTTP/2 or HTTP/1.1.
-    pub async fn send_over(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        http2: bool,
-        signed: &Signed,
-        transfer: Transfer,
-    ) -> Response {
-        let mut request = Request::builder().method(signed.method.as_str());
-        for (name, value) in &signed.headers {
-            request = request.header(name, value);
+    /// With a signature that somebody made up.
+    pub fn forged(mut self) -> Self {
+        let zeros = "0".repeat(64);
+        let forge = |text: &str, before: &str| match text.split_once(before) {
+            Some((start, _)) => format!("{start}{before}{zeros}"),
+            None => text.to_owned(),
+        };
+        self.target = forge(&self.target, "X-Amz-Signature=");
+        for (_, value) in self.headers.iter_mut().filter(|(name, _)| name == "authorization") {
+            *value = forge(value, "Signature=");
         }
-        let body = match transfer {
-            Transfer::Length => Full::new(Bytes::from(signed.body())).boxed(),
-            Transfer::Chunked => in_pieces(&signed.body()),
-        };
-        let response = if http2 {
-            let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-            tokio::spawn(connection);
-            let request = request.uri(format!("https://{}{}", self.address, signed.target)).body(body).unwrap();
-            sender.send_request(request).await
-        } else {
-            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-            tokio::spawn(connection);
-            let request = request.uri(&signed.target).header("host", self.address.to_string()).body(body).unwrap();
-            sender.send_request(request).await
-        };
-        let (head, body) = response.expect("an answer").into_parts();
-        let body = body.collect().await.expect("a whole body").to_bytes().to_vec();
-        Response { status: head.status, headers: head.headers, body }
+        self
     }
-}
-
-/// In pieces that have nothing to do with the chunks, without telling anybody how long all of it is.
-fn in_pieces(body: &[u8]) -> BoxBody<Bytes, Infallible> {
-    let frames: Vec<_> = body.chunks(10_007).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
-    BodyExt::boxed(StreamBody::new(stream::iter(frames)))
-}
-
-/// A checksum of some bytes.
-pub fn digest(algorithm: ChecksumAlgorithm, data: &[u8]) -> Vec<u8> {
-    let mut digest = RunningDigest::new(algorithm);
-    digest.update(data);
-    digest.finish(algorithm.value_length())
 }
