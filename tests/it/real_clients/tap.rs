@@ -111,7 +111,7 @@ where
             if readable {
                 let forms = heads.push(piece).iter().filter_map(|head| upload_form(head)).collect::<Vec<_>>();
                 seen.lock().unwrap().uploads.extend(forms);
-            } else if piece.windows(3).any(|name| name == b"\x02h2") && piece.first() == Some(&0x16) {
+            } else if offers_h2(piece) {
                 seen.lock().unwrap().offers_h2 = true;
             }
             to_server.write_all(piece).await?;
@@ -124,6 +124,15 @@ where
         to_client.shutdown().await
     };
     tokio::try_join!(up, down).map(drop)
+}
+
+/// Whether a piece is the beginning of TLS and offers HTTP/2. The two lengths tell the extension from random bytes of the handshake.
+fn offers_h2(piece: &[u8]) -> bool {
+    let is_offer = |bytes: &[u8]| match bytes {
+        [0, 16, 0, extension, 0, list, 2, b'h', b'2'] => u16::from(*extension) == u16::from(*list) + 2,
+        _ => false,
+    };
+    piece.first() == Some(&0x16) && piece.windows(9).any(is_offer)
 }
 
 /// Finds the heads of the requests on one connection.
@@ -246,4 +255,13 @@ fn heads_are_found_between_bodies_however_the_bytes_come() {
         let forms: Vec<String> = found.iter().filter_map(|head| upload_form(head)).collect();
         assert_eq!(forms, ["UNSIGNED-PAYLOAD", "no hash, crc32 trailer, chunked"], "{size}");
     }
+}
+
+#[test]
+fn an_offer_of_http2_is_not_found_in_random_bytes() {
+    let offer = b"\x16\x03\x01..\x00\x10\x00\x0e\x00\x0c\x02h2\x08http/1.1";
+    assert!(offers_h2(offer));
+    assert!(!offers_h2(&offer[1..]), "not the beginning of TLS");
+    assert!(!offers_h2(b"\x16\x03\x01..\x00\x10\x00\x0b\x00\x09\x08http/1.1"), "HTTP/1.1 alone");
+    assert!(!offers_h2(b"\x16\x03\x01..\x02h2"), "by chance");
 }
