@@ -22,7 +22,8 @@ use crate::base::{Clock, RouteId, Sealer, Secret};
 use crate::body::{ChunkEncode, UploadBody};
 use crate::limits::Admission;
 use crate::rules::Terms;
-use crate::s3::{Bucket, Operation, Resource, S3Call};
+use crate::s3::checksum::{RunningDigest, to_base64};
+use crate::s3::{BodyFraming, Bucket, Operation, Resource, S3Call};
 use crate::sigv4::canonical::canonical_query;
 use crate::sigv4::chunk::EMPTY_SHA256;
 use crate::sigv4::{AmzDate, CanonicalRequest, ChunkSigner, KeyCache, sign_request};
@@ -141,6 +142,14 @@ impl Signer {
             if let Some(algorithm) = framer.trailer {
                 draft.headers.insert("x-amz-trailer", HeaderValue::from_static(algorithm.header_name()));
             }
+        }
+        // The checksum behind no bytes goes in front: there is nothing to frame, and it has been verified.
+        if let (PayloadPlan::Empty, BodyFraming::AwsChunked { trailer: Some(algorithm), .. }) =
+            (plan, admission.upload().framing)
+        {
+            let value = to_base64(&RunningDigest::new(algorithm).finish(algorithm.value_length()));
+            let value = HeaderValue::from_str(&value).map_err(|_| SignError::Header(algorithm.header()))?;
+            draft.headers.insert(algorithm.header(), value);
         }
         draft.headers.insert(CONTENT_LENGTH, HeaderValue::from(plan.body_length(length)));
         let (request, signer) = self.sign(draft, &plan.content_sha256())?;
