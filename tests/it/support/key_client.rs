@@ -236,6 +236,10 @@ impl KeyClient {
         for (name, value) in &signed.headers {
             request = request.header(name, value);
         }
+        // hyper says nothing of the length of an empty body, and some stores want to know it.
+        if transfer == Transfer::Length && matches!(signed.method.as_str(), "PUT" | "POST") {
+            request = request.header("content-length", signed.body().len());
+        }
         let body = match transfer {
             Transfer::Length => Full::new(Bytes::from(signed.body())).boxed(),
             Transfer::Chunked => in_pieces(&signed.body()),
