@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use hyper::body::Incoming;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -14,9 +13,6 @@ use crate::auth::{AuthError, Claim};
 use crate::bounded::{self, CollectError};
 use crate::respond::Reply;
 use crate::sts::{AssumeRole, Carried, MAX_FORM_BYTES, StsAction, StsError, StsSettings, answer};
-
-/// Within this the whole form has to arrive. It comes from somebody unknown, and is kept in memory until then.
-const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Gateway {
     /// Whether a request is one for STS, if that is configured.
@@ -39,7 +35,7 @@ impl Gateway {
         let outcome = async {
             let form = match carried {
                 Carried::Query => Bytes::from(form_in_query(head, remains)?),
-                Carried::Body => form_in_body(head, remains, ticket).await?,
+                Carried::Body => form_in_body(head, self.body_limits.idle, remains, ticket).await?,
             };
             let asked = StsAction::parse(&form)?;
             action = Some(asked.name());
@@ -57,8 +53,7 @@ impl Gateway {
                 let told = error.told(action);
                 tracing::debug!(%request_id, code = told.code, kind = told.kind.as_str(), reason = %error, "request refused");
                 ticket.note_refusal(told.kind.as_str(), told.code, error.to_string());
-                let unread = remains.unread.take().is_some_and(|body| !http_body::Body::is_end_stream(&body));
-                let close = unread || matches!(error, StsError::TooLong | StsError::NoBody);
+                let close = self.end_body(remains, head) || matches!(error, StsError::NoBody);
                 answer::refusal(&error, &told, &request_id, close && head.version < http::Version::HTTP_2)
             }
         }
@@ -120,16 +115,23 @@ fn form_in_query(head: &Parts, remains: &Remains) -> Result<Vec<u8>, StsError> {
     Ok(head.uri.query().unwrap_or_default().as_bytes().to_vec())
 }
 
-async fn form_in_body(head: &Parts, remains: &mut Remains, ticket: &mut Ticket) -> Result<Bytes, StsError> {
+/// Reads a form. All of it has to arrive within the time that a client has for its next byte.
+async fn form_in_body(
+    head: &Parts,
+    patience: Duration,
+    remains: &mut Remains,
+    ticket: &mut Ticket,
+) -> Result<Bytes, StsError> {
     if head.uri.query().is_some() {
         return Err(StsError::TwoPlaces);
     }
-    let body = remains.unread.take().ok_or(StsError::NoBody)?;
-    if http_body::Body::size_hint(&body).lower() > MAX_FORM_BYTES as u64 {
-        remains.unread = Some(body);
+    let body = remains.unread.as_mut().ok_or(StsError::NoBody)?;
+    if http_body::Body::size_hint(body).lower() > MAX_FORM_BYTES as u64 {
         return Err(StsError::TooLong);
     }
-    let form = match tokio::time::timeout(FORM_TIMEOUT, bounded::collect::<Incoming>(body, MAX_FORM_BYTES)).await {
+    // From the first poll on a client that waits for 100 has got it.
+    remains.polled = true;
+    let form = match tokio::time::timeout(patience, bounded::collect(body, MAX_FORM_BYTES)).await {
         Ok(Ok(form)) => form,
         Ok(Err(CollectError::TooLong(_))) => return Err(StsError::TooLong),
         Ok(Err(CollectError::Body(_))) | Err(_) => return Err(StsError::NoBody),
