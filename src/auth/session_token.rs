@@ -39,6 +39,8 @@ pub struct SessionClaims {
     pub algorithm: String,
     /// Key of the issuer that signed it.
     pub kid: Option<String>,
+    /// Thumbprint of that key.
+    pub thumbprint: String,
     /// Attributes for rules.
     pub attributes: Attributes,
     /// Seconds since 1970.
@@ -197,6 +199,7 @@ mod tests {
         SessionClaims {
             principal: "corp:alice".to_owned(),
             settings: "x".repeat(22),
+            thumbprint: "t".repeat(43),
             algorithm: "RS256".to_owned(),
             kid: Some("k1".to_owned()),
             attributes: [("groups".to_owned(), vec!["dev".to_owned(), "ops".to_owned()])].into(),
