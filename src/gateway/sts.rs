@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Gateway, Remains};
 use crate::arrival::ConnectionFacts;
 use crate::audit::Ticket;
-use crate::auth::{AuthError, Claim};
+use crate::auth::{AuthError, Caller, Claim};
 use crate::bounded::{self, CollectError};
 use crate::respond::Reply;
 use crate::sts::{AssumeRole, Carried, MAX_FORM_BYTES, StsAction, StsError, StsSettings, answer};
@@ -42,9 +42,12 @@ impl Gateway {
             ticket.note_operation(asked.name());
             match asked {
                 StsAction::AssumeRoleWithWebIdentity(asked) => {
-                    self.assume_role(&asked, settings, head, connection, ticket)
+                    self.assume_role(&asked, settings, head, connection, remains, ticket)
                 }
-                StsAction::GetCallerIdentity => self.caller_identity(head, &form, carried, connection, ticket),
+                StsAction::GetCallerIdentity => {
+                    let body = if carried == Carried::Body { &form[..] } else { b"" };
+                    self.caller_identity(head, body, connection, remains, ticket)
+                }
             }
         };
         match outcome.await {
@@ -66,6 +69,7 @@ impl Gateway {
         settings: &StsSettings,
         head: &Parts,
         connection: ConnectionFacts,
+        remains: &mut Remains,
         ticket: &mut Ticket,
     ) -> Result<Reply, StsError> {
         if head.headers.contains_key(AUTHORIZATION) {
@@ -73,7 +77,7 @@ impl Gateway {
         }
         let session = self.authenticators.begin_session(&asked.token, asked.duration, connection.peer.ip());
         let session = session.map_err(|error| self.note_failure(error, connection))?;
-        ticket.note_caller(session.caller.principal(), session.caller.scheme().as_str());
+        self.admit_to_sts(&session.caller, remains, ticket)?;
         settings.admit(&asked.role)?;
         Ok(answer::keys(&session, ticket.request_id()))
     }
@@ -82,18 +86,24 @@ impl Gateway {
     fn caller_identity(
         &self,
         head: &Parts,
-        form: &[u8],
-        carried: Carried,
+        body: &[u8],
         connection: ConnectionFacts,
+        remains: &mut Remains,
         ticket: &mut Ticket,
     ) -> Result<Reply, StsError> {
-        let body = if carried == Carried::Body { form } else { b"" };
         let known = Claim::parse(head)
             .inspect(|claim| claim.access_key_id().into_iter().for_each(|id| ticket.note_access_key(id)))
             .and_then(|claim| self.authenticators.authenticate_whole(claim, head, body, "sts", connection));
         let caller = known.map_err(|error| self.note_failure(error, connection))?;
-        ticket.note_caller(caller.principal(), caller.scheme().as_str());
+        self.admit_to_sts(&caller, remains, ticket)?;
         Ok(answer::identity(&caller, ticket.request_id()))
+    }
+
+    /// Lets a known caller pass, within the limits that hold for every principal: here is no rule that has some.
+    fn admit_to_sts(&self, caller: &Caller, remains: &mut Remains, ticket: &mut Ticket) -> Result<(), StsError> {
+        ticket.note_caller(caller.principal(), caller.scheme().as_str());
+        remains.passage = Some(self.limiter.enter_without_rule(caller.principal(), Instant::now().into_std())?);
+        Ok(())
     }
 
     /// Counts a failed authentication for the address, but for those that are the gateway's own.

@@ -65,6 +65,9 @@ pub enum StsError {
         /// What the last failure was.
         cause: AuthError,
     },
+    /// The caller asks for too much.
+    #[error(transparent)]
+    TooMuch(#[from] Limited),
 }
 
 /// What the client gets to see of an error.
@@ -100,19 +103,15 @@ impl StsError {
             }
             Self::Auth(error) if action == Some("AssumeRoleWithWebIdentity") => of_web_identity(error),
             Self::Auth(error) => of_signature(error),
-            Self::Limited { .. } => tell(
-                "Throttling",
-                503,
-                RefusalKind::Limited,
-                "Too many failed authentications. Try again, more slowly.",
-            ),
+            Self::Limited { .. } => throttled("Too many failed authentications. Try again, more slowly."),
+            Self::TooMuch(_) => throttled("Too many requests. Try again, more slowly."),
         }
     }
 
     /// Seconds after which to try again, of a 503.
     pub fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::Limited { limited, .. } => Some(limited.retry_after()),
+            Self::Limited { limited, .. } | Self::TooMuch(limited) => Some(limited.retry_after()),
             _ => None,
         }
     }
@@ -121,6 +120,10 @@ impl StsError {
 fn tell(code: &'static str, status: u16, kind: RefusalKind, message: &str) -> Told {
     let status = StatusCode::from_u16(status).expect("a literal of the table");
     Told { code, status, message: message.to_owned(), kind }
+}
+
+fn throttled(message: &str) -> Told {
+    tell("Throttling", 503, RefusalKind::Limited, message)
 }
 
 /// A web identity token that is not accepted. Of the reasons the client learns no more than of a bearer token's.
