@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{Gateway, Remains};
 use crate::arrival::ConnectionFacts;
 use crate::audit::Ticket;
+use crate::audit::record::Decision;
 use crate::auth::{AuthError, Caller, Claim};
 use crate::bounded::{self, CollectError};
 use crate::respond::Reply;
@@ -78,7 +79,10 @@ impl Gateway {
         let session = self.authenticators.begin_session(&asked.token, asked.duration, connection.peer.ip());
         let session = session.map_err(|error| self.note_failure(error, connection))?;
         self.admit_to_sts(&session.caller, remains, ticket)?;
-        settings.admit(&asked.role)?;
+        settings.admit(&asked.role).inspect_err(|_| ticket.note_decision(Decision::Deny, None))?;
+        // Records of what the keys are used for have this id: here is who got them, and when.
+        ticket.note_access_key(&session.keys.access_key_id);
+        ticket.note_decision(Decision::Allow, None);
         Ok(answer::keys(&session, ticket.request_id()))
     }
 
@@ -96,6 +100,7 @@ impl Gateway {
             .and_then(|claim| self.authenticators.authenticate_whole(claim, head, body, "sts", connection));
         let caller = known.map_err(|error| self.note_failure(error, connection))?;
         self.admit_to_sts(&caller, remains, ticket)?;
+        ticket.note_decision(Decision::Allow, None);
         Ok(answer::identity(&caller, ticket.request_id()))
     }
 
