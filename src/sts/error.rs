@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use crate::auth::{AuthError, InvalidReason, SessionFault, SignatureError};
 use crate::limits::Limited;
+use crate::respond::refusal::sentence;
 use crate::respond::{Refusal, RefusalKind};
 use crate::sigv4::FormFault;
 use crate::sts::MAX_FORM_BYTES;
@@ -168,11 +169,4 @@ fn of_signature(error: &AuthError) -> Told {
             tell("ServiceUnavailable", 503, RefusalKind::Auth, "Tokens cannot be verified at the moment. Try again.")
         }
     }
-}
-
-/// Error texts of stages are lower case without full stop; a client reads a sentence.
-fn sentence(text: &str) -> String {
-    let mut characters = text.chars();
-    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", characters.as_str())
 }
