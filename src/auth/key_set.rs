@@ -291,6 +291,9 @@ mod tests {
         let (x, y) = (coordinate(1), coordinate(2));
         let point = thumbprint(json!({"kty": "EC", "crv": "P-256", "x": x, "y": y}));
         assert_ne!(point, thumbprint(json!({"kty": "EC", "crv": "P-256", "x": y, "y": x})));
-        assert_ne!(thumbprint(json!({"kty": "OKP", "crv": "Ed25519", "x": x})), thumbprint(json!({"kty": "OKP", "crv": "Ed25519", "x": y})));
+        assert_ne!(
+            thumbprint(json!({"kty": "OKP", "crv": "Ed25519", "x": x})),
+            thumbprint(json!({"kty": "OKP", "crv": "Ed25519", "x": y}))
+        );
     }
 }
