@@ -210,7 +210,8 @@ fn l08_what_no_rule_permits_counts_for_its_principal_with_everything_else() {
     assert_eq!(enter("a").unwrap_err(), Limited::InFlight { whose: Whose::Principal, limit: 2 });
     drop(first);
     drop(enter("a").unwrap());
-    let limited = |refused: Limited| matches!(refused, Limited::Requests { whose: Whose::Principal, per_second: 1, .. });
+    let limited =
+        |refused: Limited| matches!(refused, Limited::Requests { whose: Whose::Principal, per_second: 1, .. });
     assert!(limited(enter("a").unwrap_err()) && limited(world.get("a", "/bkt/x").unwrap_err()));
     assert!(enter("b").is_ok());
     assert_eq!(world.limiter.refused(), 3);
