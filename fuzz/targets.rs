@@ -424,7 +424,6 @@ fn decode(
     Ok((out, slot.get().cloned()))
 }
 
-/// The first byte says whether a checksum is announced, whether chunks are signed, and the size of pieces.
 /// The fields, how many bytes they took, and the file, in pieces of a size.
 fn read_form(form: &[u8], size: usize) -> Option<(FormFields, usize, Vec<u8>)> {
     let content_type = http::HeaderValue::from_static("multipart/form-data; boundary=XX");
@@ -486,6 +485,7 @@ fn post_policy(data: &[u8]) {
     assert!(text(data).is_some_and(|text| text.contains("x-not-in-it")) || policy.check(&extra, "bkt").is_err());
 }
 
+/// The first byte says whether a checksum is announced, whether chunks are signed, and the size of pieces.
 fn chunk_decode(data: &[u8]) {
     let [first, body @ ..] = data else { return };
     let (announced, signed) = (first & 1 == 1, first & 128 == 128);

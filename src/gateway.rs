@@ -112,6 +112,7 @@ impl Gateway {
             return Box::pin(self.post_form(delimiter, head, connection, remains, ticket)).await;
         }
         if let Some(asked) = self.asks_sts(head) {
+            s3::identify::check_hop(head)?;
             return Ok(Box::pin(self.answer_sts(asked, head, connection, remains, ticket)).await);
         }
         let Authenticated { caller, chunks, presigned } = self.authenticate(head, connection, ticket).await?;
@@ -272,7 +273,7 @@ impl Gateway {
                 if remains.upload.as_ref().is_some_and(|upload| upload.fault() == Some(&Fault::ClientGone)) {
                     ticket.note_client_gone();
                 }
-                let close = self.end_body(remains, head);
+                let close = self.end_body(&mut remains, head);
                 refusal.render(
                     head.uri.path(),
                     request_id,
@@ -290,9 +291,9 @@ impl Gateway {
     }
 
     /// Sees to what a refused client still sends. Returns whether the connection must end, because a part of the body is unread.
-    fn end_body(&self, remains: Remains, head: &Parts) -> bool {
-        let Some(body) = remains.unread else {
-            return remains.upload.is_some_and(|upload| !upload.is_complete());
+    fn end_body(&self, remains: &mut Remains, head: &Parts) -> bool {
+        let Some(body) = remains.unread.take() else {
+            return remains.upload.as_ref().is_some_and(|upload| !upload.is_complete());
         };
         if http_body::Body::is_end_stream(&body) {
             return false;

@@ -21,7 +21,8 @@ pub struct Record {
     pub principal: Option<String>,
     /// How it was established: `app_token`, `jwt`, `access_key` or `session`.
     pub scheme: Option<&'static str>,
-    /// The access key id of a signed request, whether it was accepted or not; other records do not have the field.
+    /// The access key id of a signed request, whether it was accepted or not, or the one that STS gave out; other records do not have the
+    /// field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<String>,
     /// S3 operation; `null` if none was recognised.

@@ -24,6 +24,9 @@ pub(in crate::auth) const NAME_ATTRIBUTE: &str = "key";
 /// Access key ids of the gateway start with this, so that people tell them from those of a store.
 const ID_PREFIX: &str = "CSAK";
 
+/// The characters behind the prefix of an id. Source: RFC 4648 §6.
+pub(in crate::auth) const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
 /// Everything that an access key id can stand for.
 #[derive(Debug)]
 pub(in crate::auth) struct AccessKeys {
@@ -138,7 +141,6 @@ impl KeyHolder {
 /// # Panics
 /// If the operating system gives no random bytes.
 pub fn generate() -> (String, Secret) {
-    const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let mut random = zeroize::Zeroizing::new([0_u8; 46]);
     rand::fill(random.as_mut()).expect("the system's random source cannot be missing");
     let (for_id, for_secret) = random.split_at(16);

@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 use crate::auth::error::{AuthError, InvalidReason, JwtFault, KeyMisfit, SetupError};
 use crate::auth::jwks::{CacheTimes, KeyCache};
 use crate::auth::key_fetch::{self, IssuerKeys};
-use crate::auth::key_set::{self, KeySet, MAX_KID_BYTES, NoKey, VerifyingKey};
+use crate::auth::key_set::{self, KeySet, MAX_KID_BYTES, NoKey, Thumbprint, VerifyingKey};
 use crate::auth::session_token::SessionFault;
 use crate::auth::settings::{IssuerSettings, KeySource};
 use crate::auth::{Caller, strict_json};
@@ -67,6 +67,8 @@ pub(in crate::auth) struct Origin {
     pub(in crate::auth) algorithm: String,
     /// As `kid` has it.
     pub(in crate::auth) kid: Option<String>,
+    /// Of the key, in base64url: a name can come to stand for another key, and not every key has one.
+    pub(in crate::auth) thumbprint: String,
 }
 
 /// Whether a text has the three parts of a signed JWT.
@@ -105,7 +107,7 @@ impl Issuers {
         now: UtcInstant,
     ) -> Result<Caller, AuthError> {
         let (issuer, token) = self.find(token)?;
-        let claims = issuer.verify(token)?;
+        let (claims, _) = issuer.verify(token)?;
         claims.into_caller(&issuer.settings, address, now)
     }
 
@@ -122,9 +124,11 @@ impl Issuers {
         let (issuer, token) = self.find(token)?;
         let algorithm = format!("{:?}", token.header.algorithm.unwrap_or_default());
         let kid = token.header.kid.clone();
-        let caller = issuer.verify(token)?.into_caller(&issuer.settings, address, now)?;
+        let (claims, thumbprint) = issuer.verify(token)?;
+        let caller = claims.into_caller(&issuer.settings, address, now)?;
         let (settings, provider) = (issuer.fingerprint.clone(), issuer.settings.issuer.clone());
-        Ok((caller, Origin { provider, settings, algorithm, kid }))
+        let thumbprint = URL_SAFE_NO_PAD.encode(thumbprint);
+        Ok((caller, Origin { provider, settings, algorithm, kid, thumbprint }))
     }
 
     /// The issuer that a token without signature claims to be from.
@@ -144,12 +148,16 @@ impl Issuers {
         settings: &str,
         algorithm: &str,
         kid: Option<&str>,
+        thumbprint: &str,
     ) -> Result<&str, AuthError> {
         let changed = AuthError::Invalid(InvalidReason::Session(SessionFault::IssuerChanged));
         let issuer = self.0.values().find(|issuer| issuer.fingerprint == settings).ok_or(changed.clone())?;
         let algorithm = Algorithm::from_str(algorithm).map_err(|_| changed)?;
-        issuer.key_for(algorithm, kid, |_| true)?;
-        Ok(issuer.name())
+        let is_the_same = |key: &VerifyingKey| URL_SAFE_NO_PAD.encode(key.thumbprint()) == thumbprint;
+        match issuer.key_for(algorithm, kid, is_the_same)? {
+            true => Ok(issuer.name()),
+            false => Err(AuthError::Invalid(InvalidReason::UnknownKey { issuer: issuer.name().to_owned() })),
+        }
     }
 
     /// All issuers, in no order.
@@ -209,8 +217,8 @@ impl Issuer {
         source(self) == source(other)
     }
 
-    /// The claims of a token that this issuer has signed, with an allowed algorithm, as an accepted type of token.
-    fn verify(&self, token: UnverifiedToken<'_>) -> Result<Claims, AuthError> {
+    /// The claims of a token that this issuer has signed, with an allowed algorithm, as an accepted type of token; and which key it was.
+    fn verify(&self, token: UnverifiedToken<'_>) -> Result<(Claims, Thumbprint), AuthError> {
         let issuer = || self.settings.name.clone();
         let algorithm = token.header.algorithm.filter(|used| self.settings.algorithms.contains(used));
         let algorithm =
@@ -218,20 +226,21 @@ impl Issuer {
         if !self.accepts_type(token.header.token_type.as_deref()) {
             return Err(AuthError::Invalid(InvalidReason::WrongTokenType { issuer: issuer() }));
         }
-        let verifies = |key: &VerifyingKey| key.verifies(algorithm, token.signed.as_bytes(), token.signature);
-        if !self.key_for(algorithm, token.header.kid.as_deref(), verifies)? {
-            return Err(AuthError::Invalid(InvalidReason::BadSignature { issuer: issuer() }));
-        }
-        Ok(Claims::from_verified(token.payload))
+        let signed_by = |key: &VerifyingKey| {
+            key.verifies(algorithm, token.signed.as_bytes(), token.signature).then(|| key.thumbprint())
+        };
+        let key = self.key_for(algorithm, token.header.kid.as_deref(), signed_by)?;
+        let key = key.ok_or_else(|| AuthError::Invalid(InvalidReason::BadSignature { issuer: issuer() }))?;
+        Ok((Claims::from_verified(token.payload), key))
     }
 
     /// Asks the key that is to be used for such a token.
-    fn key_for(
+    fn key_for<T>(
         &self,
         algorithm: Algorithm,
         kid: Option<&str>,
-        ask: impl FnOnce(&VerifyingKey) -> bool,
-    ) -> Result<bool, AuthError> {
+        ask: impl FnOnce(&VerifyingKey) -> T,
+    ) -> Result<T, AuthError> {
         let Some(held) = self.keys.keys() else {
             self.keys.wish();
             return Err(AuthError::KeysUnavailable { issuer: self.settings.name.clone() });

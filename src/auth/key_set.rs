@@ -7,6 +7,9 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::{Map, Value};
 
@@ -36,7 +39,11 @@ pub(in crate::auth) struct VerifyingKey {
     kind: KeyKind,
     algorithm: Option<Algorithm>,
     key: DecodingKey,
+    thumbprint: Thumbprint,
 }
+
+/// The SHA-256 thumbprint of a public key, whatever it is called and for whatever else its entry says. Source: RFC 7638.
+pub(in crate::auth) type Thumbprint = [u8; 32];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum KeyKind {
@@ -128,6 +135,11 @@ impl VerifyingKey {
         self.fits(algorithm) && jsonwebtoken::crypto::verify(signature, message, &self.key, algorithm).unwrap_or(false)
     }
 
+    /// What tells this key from every other.
+    pub(in crate::auth) fn thumbprint(&self) -> Thumbprint {
+        self.thumbprint
+    }
+
     fn fits(&self, algorithm: Algorithm) -> bool {
         self.algorithm.is_none_or(|own| own == algorithm) && kind_for(algorithm) == Some(self.kind)
     }
@@ -155,8 +167,23 @@ impl VerifyingKey {
             ("OKP", Some("Ed25519")) => (KeyKind::Ed25519, ed25519_key(text("x")?)?),
             _ => return None,
         };
-        Some(Self { kid, kind, algorithm, key })
+        let thumbprint = thumbprint(kind, text)?;
+        Some(Self { kid, kind, algorithm, key, thumbprint })
     }
+}
+
+/// The members that make up the key, in the order and spelling of RFC 7638 §3. Their values are base64url, so nothing has to be escaped, and
+/// each has one text, but for the leading zeros that numbers may have.
+fn thumbprint<'a>(kind: KeyKind, text: impl Fn(&str) -> Option<&'a str>) -> Option<Thumbprint> {
+    let without_zeros = |name| Some(URL_SAFE_NO_PAD.encode(number(text(name)?)?));
+    let point = |curve| Some(format!(r#"{{"crv":"{curve}","kty":"EC","x":"{}","y":"{}"}}"#, text("x")?, text("y")?));
+    let members = match kind {
+        KeyKind::Rsa => format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, without_zeros("e")?, without_zeros("n")?),
+        KeyKind::P256 => point("P-256")?,
+        KeyKind::P384 => point("P-384")?,
+        KeyKind::Ed25519 => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, text("x")?),
+    };
+    digest(&SHA256, members.as_bytes()).as_ref().try_into().ok()
 }
 
 /// Whether `use` and `key_ops` leave room for verifying.
@@ -239,4 +266,34 @@ fn is_small_order(point: &[u8; 32]) -> bool {
     let near_zero = matches!(y[0], 0 | 1) && y[1..].iter().all(|&byte| byte == 0);
     let near_prime = matches!(y[0], 0xec..=0xee) && y[1..31].iter().all(|&byte| byte == 0xff) && y[31] == 0x7f;
     near_zero || near_prime || ORDER_8.contains(&y)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn thumbprint(entry: Value) -> String {
+        URL_SAFE_NO_PAD.encode(VerifyingKey::parse(entry.as_object().unwrap()).unwrap().thumbprint())
+    }
+
+    #[test]
+    fn a_thumbprint_is_that_of_rfc_7638_and_of_the_key_alone() {
+        // RFC 7638 §3.1.
+        let modulus = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+        let expected = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
+        let entry = json!({"kty": "RSA", "n": modulus, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29"});
+        assert_eq!(thumbprint(entry), expected);
+        let padded = URL_SAFE_NO_PAD.encode([&[0; 3], &*URL_SAFE_NO_PAD.decode(modulus).unwrap()].concat());
+        assert_eq!(thumbprint(json!({"kty": "RSA", "n": padded, "e": "AAEAAQ", "use": "sig"})), expected);
+        let coordinate = |byte: u8| URL_SAFE_NO_PAD.encode([byte; 32]);
+        let (x, y) = (coordinate(1), coordinate(2));
+        let point = thumbprint(json!({"kty": "EC", "crv": "P-256", "x": x, "y": y}));
+        assert_ne!(point, thumbprint(json!({"kty": "EC", "crv": "P-256", "x": y, "y": x})));
+        assert_ne!(
+            thumbprint(json!({"kty": "OKP", "crv": "Ed25519", "x": x})),
+            thumbprint(json!({"kty": "OKP", "crv": "Ed25519", "x": y}))
+        );
+    }
 }

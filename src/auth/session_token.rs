@@ -13,6 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Attributes;
+use crate::auth::access_keys::BASE32;
 use crate::base::{Sealer, Secret};
 
 /// What every session token begins with. A JWT has exactly two dots, so none is taken for the other.
@@ -39,6 +40,8 @@ pub struct SessionClaims {
     pub algorithm: String,
     /// Key of the issuer that signed it.
     pub kid: Option<String>,
+    /// Thumbprint of that key.
+    pub thumbprint: String,
     /// Attributes for rules.
     pub attributes: Attributes,
     /// Seconds since 1970.
@@ -179,9 +182,8 @@ impl RingKey {
 
 /// 80 bits of the salt in base32 (RFC 4648) behind the prefix.
 fn access_key_id(salt: &[u8; SALT_BYTES]) -> String {
-    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let bits = salt[..10].iter().fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
-    let digits = (0..16).map(|position| char::from(ALPHABET[(bits >> (75 - 5 * position)) as usize & 31]));
+    let digits = (0..16).map(|position| char::from(BASE32[(bits >> (75 - 5 * position)) as usize & 31]));
     KEY_ID_PREFIX.chars().chain(digits).collect()
 }
 
@@ -197,6 +199,7 @@ mod tests {
         SessionClaims {
             principal: "corp:alice".to_owned(),
             settings: "x".repeat(22),
+            thumbprint: "t".repeat(43),
             algorithm: "RS256".to_owned(),
             kid: Some("k1".to_owned()),
             attributes: [("groups".to_owned(), vec!["dev".to_owned(), "ops".to_owned()])].into(),

@@ -71,6 +71,7 @@ impl Sessions {
             settings: origin.settings,
             algorithm: origin.algorithm,
             kid: origin.kid,
+            thumbprint: origin.thumbprint,
             attributes: caller.attributes().clone(),
             issued: now.as_second(),
             expires,
@@ -93,7 +94,9 @@ impl Sessions {
     ) -> Result<KeyHolder, AuthError> {
         let opened = self.ring.open(session_token, access_key_id);
         let (claims, secret) = opened.map_err(InvalidReason::from).map_err(AuthError::Invalid)?;
-        let source_name = issuers.still_vouches(&claims.settings, &claims.algorithm, claims.kid.as_deref())?.to_owned();
+        let SessionClaims { settings, algorithm, thumbprint, .. } = &claims;
+        let vouching = issuers.still_vouches(settings, algorithm, claims.kid.as_deref(), thumbprint)?;
+        let source_name = vouching.to_owned();
         // A lifetime that was made shorter since then holds for this session as well.
         let longest = claims.issued.saturating_add(self.lifetime.as_secs());
         let expires = UtcInstant::from_second(claims.expires.min(longest)).map_err(|_| AuthError::Expired)?;

@@ -29,7 +29,7 @@ use crate::rules::Permit;
 use crate::s3::addressing::locate;
 use crate::s3::addressing::locate_path;
 use crate::s3::headers::HeaderError;
-use crate::s3::identify::identify_form;
+use crate::s3::identify::{check_hop, identify_form};
 use crate::s3::post_form::{Delimiter, FormError, FormFields, FormPreamble};
 use crate::s3::post_object::{PostObject, Success};
 use crate::s3::{IdentifyError, S3ErrorCode};
@@ -90,6 +90,7 @@ impl Gateway {
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
         check_framing(framing)?;
+        check_hop(head)?;
         let target = locate_path(head, self.buckets.domains()).map_err(IdentifyError::from)?;
         let bucket = Some(target.bucket.as_str()).filter(|bucket| !bucket.is_empty());
         ticket.note_unidentified(Some("Preflight"), bucket, target.key.as_deref());

@@ -3,20 +3,17 @@
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use hyper::body::Incoming;
 use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Gateway, Remains};
 use crate::arrival::ConnectionFacts;
 use crate::audit::Ticket;
-use crate::auth::{AuthError, Claim};
+use crate::audit::record::Decision;
+use crate::auth::{AuthError, Caller, Claim};
 use crate::bounded::{self, CollectError};
 use crate::respond::Reply;
 use crate::sts::{AssumeRole, Carried, MAX_FORM_BYTES, StsAction, StsError, StsSettings, answer};
-
-/// Within this the whole form has to arrive. It comes from somebody unknown, and is kept in memory until then.
-const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Gateway {
     /// Whether a request is one for STS, if that is configured.
@@ -39,16 +36,19 @@ impl Gateway {
         let outcome = async {
             let form = match carried {
                 Carried::Query => Bytes::from(form_in_query(head, remains)?),
-                Carried::Body => form_in_body(head, remains, ticket).await?,
+                Carried::Body => form_in_body(head, self.body_limits.idle, remains, ticket).await?,
             };
             let asked = StsAction::parse(&form)?;
             action = Some(asked.name());
             ticket.note_operation(asked.name());
             match asked {
                 StsAction::AssumeRoleWithWebIdentity(asked) => {
-                    self.assume_role(&asked, settings, head, connection, ticket)
+                    self.assume_role(&asked, settings, head, connection, remains, ticket)
                 }
-                StsAction::GetCallerIdentity => self.caller_identity(head, &form, carried, connection, ticket),
+                StsAction::GetCallerIdentity => {
+                    let body = if carried == Carried::Body { &form[..] } else { b"" };
+                    self.caller_identity(head, body, connection, remains, ticket)
+                }
             }
         };
         match outcome.await {
@@ -57,8 +57,7 @@ impl Gateway {
                 let told = error.told(action);
                 tracing::debug!(%request_id, code = told.code, kind = told.kind.as_str(), reason = %error, "request refused");
                 ticket.note_refusal(told.kind.as_str(), told.code, error.to_string());
-                let unread = remains.unread.take().is_some_and(|body| !http_body::Body::is_end_stream(&body));
-                let close = unread || matches!(error, StsError::TooLong | StsError::NoBody);
+                let close = self.end_body(remains, head) || matches!(error, StsError::NoBody);
                 answer::refusal(&error, &told, &request_id, close && head.version < http::Version::HTTP_2)
             }
         }
@@ -71,6 +70,7 @@ impl Gateway {
         settings: &StsSettings,
         head: &Parts,
         connection: ConnectionFacts,
+        remains: &mut Remains,
         ticket: &mut Ticket,
     ) -> Result<Reply, StsError> {
         if head.headers.contains_key(AUTHORIZATION) {
@@ -78,8 +78,11 @@ impl Gateway {
         }
         let session = self.authenticators.begin_session(&asked.token, asked.duration, connection.peer.ip());
         let session = session.map_err(|error| self.note_failure(error, connection))?;
-        ticket.note_caller(session.caller.principal(), session.caller.scheme().as_str());
-        settings.admit(&asked.role)?;
+        self.admit_to_sts(&session.caller, remains, ticket)?;
+        settings.admit(&asked.role).inspect_err(|_| ticket.note_decision(Decision::Deny, None))?;
+        // Records of what the keys are used for have this id: here is who got them, and when.
+        ticket.note_access_key(&session.keys.access_key_id);
+        ticket.note_decision(Decision::Allow, None);
         Ok(answer::keys(&session, ticket.request_id()))
     }
 
@@ -87,18 +90,25 @@ impl Gateway {
     fn caller_identity(
         &self,
         head: &Parts,
-        form: &[u8],
-        carried: Carried,
+        body: &[u8],
         connection: ConnectionFacts,
+        remains: &mut Remains,
         ticket: &mut Ticket,
     ) -> Result<Reply, StsError> {
-        let body = if carried == Carried::Body { form } else { b"" };
         let known = Claim::parse(head)
             .inspect(|claim| claim.access_key_id().into_iter().for_each(|id| ticket.note_access_key(id)))
             .and_then(|claim| self.authenticators.authenticate_whole(claim, head, body, "sts", connection));
         let caller = known.map_err(|error| self.note_failure(error, connection))?;
-        ticket.note_caller(caller.principal(), caller.scheme().as_str());
+        self.admit_to_sts(&caller, remains, ticket)?;
+        ticket.note_decision(Decision::Allow, None);
         Ok(answer::identity(&caller, ticket.request_id()))
+    }
+
+    /// Lets a known caller pass, within the limits that hold for every principal: here is no rule that has some.
+    fn admit_to_sts(&self, caller: &Caller, remains: &mut Remains, ticket: &mut Ticket) -> Result<(), StsError> {
+        ticket.note_caller(caller.principal(), caller.scheme().as_str());
+        remains.passage = Some(self.limiter.enter_without_rule(caller.principal(), Instant::now().into_std())?);
+        Ok(())
     }
 
     /// Counts a failed authentication for the address, but for those that are the gateway's own.
@@ -120,16 +130,23 @@ fn form_in_query(head: &Parts, remains: &Remains) -> Result<Vec<u8>, StsError> {
     Ok(head.uri.query().unwrap_or_default().as_bytes().to_vec())
 }
 
-async fn form_in_body(head: &Parts, remains: &mut Remains, ticket: &mut Ticket) -> Result<Bytes, StsError> {
+/// Reads a form. All of it has to arrive within the time that a client has for its next byte.
+async fn form_in_body(
+    head: &Parts,
+    patience: Duration,
+    remains: &mut Remains,
+    ticket: &mut Ticket,
+) -> Result<Bytes, StsError> {
     if head.uri.query().is_some() {
         return Err(StsError::TwoPlaces);
     }
-    let body = remains.unread.take().ok_or(StsError::NoBody)?;
-    if http_body::Body::size_hint(&body).lower() > MAX_FORM_BYTES as u64 {
-        remains.unread = Some(body);
+    let body = remains.unread.as_mut().ok_or(StsError::NoBody)?;
+    if http_body::Body::size_hint(body).lower() > MAX_FORM_BYTES as u64 {
         return Err(StsError::TooLong);
     }
-    let form = match tokio::time::timeout(FORM_TIMEOUT, bounded::collect::<Incoming>(body, MAX_FORM_BYTES)).await {
+    // From the first poll on a client that waits for 100 has got it.
+    remains.polled = true;
+    let form = match tokio::time::timeout(patience, bounded::collect(body, MAX_FORM_BYTES)).await {
         Ok(Ok(form)) => form,
         Ok(Err(CollectError::TooLong(_))) => return Err(StsError::TooLong),
         Ok(Err(CollectError::Body(_))) | Err(_) => return Err(StsError::NoBody),

@@ -1,6 +1,6 @@
 //! Holds callers to how much they may do at a time: requests in a second and in flight, bytes in a second, places at a store.
 //!
-//! Asked after the rules have permitted a call, so a refused credential or a denied request costs no account. What was granted is a
+//! Asked after the rules have permitted a call (of STS: once the caller is known), so a refused credential or a denied request costs no account. What was granted is a
 //! [`Passage`], which is kept until the last byte of the answer is gone. Bytes are not refused but waited for (`body::Throttle`); only
 //! who asks for more with a large debt is refused. Without limits nothing is looked up.
 
@@ -223,6 +223,19 @@ impl Limiter {
         Ok(Passage { held, since: self.since, _share: share })
     }
 
+    /// Lets a caller pass who asks for what no rule permits and no store has: only what holds for every principal counts, and no bytes.
+    ///
+    /// # Errors
+    /// [`Limited`] with a limit that is reached. Nothing is taken then.
+    pub fn enter_without_rule(&self, principal: &PrincipalId, now: Instant) -> Result<Passage, Limited> {
+        let now = nanos(self.since, now);
+        let each = self.everywhere.iter();
+        let mut held: Vec<_> = each.map(|each| self.held(each, Whose::Principal, principal, now)).collect();
+        let entered = held.iter_mut().try_for_each(Held::take_place).and_then(|()| take_requests(&held, now));
+        entered.inspect_err(|_| self.count_refused())?;
+        Ok(Passage { held, since: self.since, _share: None })
+    }
+
     fn held(&self, each: &Each, whose: Whose, principal: &PrincipalId, now: Nanos) -> Held {
         let account = self.principals.of(&(each.scope, principal.clone()), now);
         Held::new(whose, each.rates, account.unwrap_or_else(|| Arc::clone(&each.overflow)))
@@ -325,6 +338,10 @@ impl Held {
         if self.bytes_per_second(direction).is_some() && debt > MAX_DEBT {
             return Err(Limited::Bytes { whose: self.whose.clone(), direction, debt });
         }
+        self.take_place()
+    }
+
+    fn take_place(&mut self) -> Result<(), Limited> {
         if let Some(limit) = self.rates.in_flight {
             let entered = self.account.enter(limit);
             self.in_flight = Some(entered.ok_or_else(|| Limited::InFlight { whose: self.whose.clone(), limit })?);

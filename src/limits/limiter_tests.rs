@@ -200,3 +200,22 @@ fn a10_failed_authentications_count_for_their_network_only() {
     assert!(fail("2001:db8:0:1::1").is_ok());
     assert_eq!(world.limiter.accounts(), 4);
 }
+
+#[test]
+fn l08_what_no_rule_permits_counts_for_its_principal_with_everything_else() {
+    let rates = Rates { requests: requests(1, 3), in_flight: Some(2), ..Rates::default() };
+    let world = World::new(rates, Terms::default());
+    let enter = |principal: &str| world.limiter.enter_without_rule(&PrincipalId::new(principal), world.start);
+    let (first, _second) = (enter("a").unwrap(), world.get("a", "/bkt/x").unwrap());
+    assert_eq!(enter("a").unwrap_err(), Limited::InFlight { whose: Whose::Principal, limit: 2 });
+    drop(first);
+    drop(enter("a").unwrap());
+    let limited =
+        |refused: Limited| matches!(refused, Limited::Requests { whose: Whose::Principal, per_second: 1, .. });
+    assert!(limited(enter("a").unwrap_err()) && limited(world.get("a", "/bkt/x").unwrap_err()));
+    assert!(enter("b").is_ok());
+    assert_eq!(world.limiter.refused(), 3);
+    let open = World::new(Rates::default(), Terms::default());
+    assert!(open.limiter.enter_without_rule(&PrincipalId::new("a"), open.start).is_ok());
+    assert_eq!(open.limiter.accounts(), 0, "without a limit nothing is kept");
+}

@@ -1,5 +1,7 @@
 //! The trials, one for each ability.
 
+use std::collections::BTreeSet;
+
 use http::StatusCode;
 
 use super::exchange::{Answer, Ask, Payload, ProbeError, Target};
@@ -255,8 +257,7 @@ impl Probe<'_> {
         }
         let listed = self.list(&base).await?;
         let kept = keys.iter().all(|key| listed.contains(key)) && listed.len() == keys.len();
-        // What they became has to be removed as well.
-        self.made.extend(listed);
+        // What they became is removed as well: at the end everything below the prefix is.
         Ok(if kept { Verdict::Yes } else { Verdict::Wrong("keys become others") })
     }
 
@@ -277,17 +278,27 @@ impl Probe<'_> {
     }
 
     /// Removes every object, whatever has failed before; gives the keys of those that stay.
-    async fn clean_up(&mut self) -> Vec<String> {
+    async fn clean_up(&self) -> Vec<String> {
         // Also what a store has made of an odd key, and of an upload that it refused.
-        let listed = self.list(&self.prefix).await.unwrap_or_default();
-        let mut keys = std::mem::take(&mut self.made);
-        keys.extend(listed);
-        keys.sort();
-        keys.dedup();
-        for key in &keys {
+        let listed = self.list_own().await;
+        let keys: BTreeSet<&String> = self.made.iter().chain(&listed).collect();
+        for key in keys {
             // What stays is in the list below.
             drop(self.target.send(&plain("DELETE", Some(key), &[])).await);
         }
-        self.list(&self.prefix).await.unwrap_or_default()
+        self.list_own().await
+    }
+
+    async fn list_own(&self) -> Vec<String> {
+        let mut listed = self.list(&self.prefix).await.unwrap_or_default();
+        listed.retain(|key| self.is_own(key));
+        listed
+    }
+
+    /// Whether the probe may remove an object that a store lists. A store can take no notice of the prefix, or tell a name that leads out of
+    /// it: these are objects of others.
+    fn is_own(&self, key: &String) -> bool {
+        let leads_out = || key.split('/').any(|segment| segment == "..");
+        self.made.contains(key) || (key.starts_with(&self.prefix) && !leads_out())
     }
 }

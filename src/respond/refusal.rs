@@ -153,7 +153,7 @@ impl Refusal {
 }
 
 /// Error texts of stages are lower case without full stop; a client reads a sentence.
-pub(super) fn sentence(text: &str) -> String {
+pub fn sentence(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}.", characters.as_str())

@@ -12,7 +12,7 @@ use crate::s3::addressing::{AddressError, locate};
 use crate::s3::buckets::{Bucket, Buckets};
 use crate::s3::copy_source::{self, CopySource, CopySourceError};
 use crate::s3::delete_objects::DeleteRequest;
-use crate::s3::headers::{HeaderError, SortedHeaders};
+use crate::s3::headers::{HeaderError, SortedHeaders, check_connection};
 use crate::s3::names::{KeyError, ObjectKey};
 use crate::s3::object_attributes::{self, AttributesError};
 use crate::s3::operation::{Body, Level, Operation, OperationSpec};
@@ -192,8 +192,8 @@ pub fn identify(head: &Parts, buckets: &Buckets) -> Result<S3Call, IdentifyError
     })
 }
 
-/// Understands a browser form as the PutObject that it stands for. Of its head only version and expectation count; `length` is that of
-/// the file.
+/// Understands a browser form as the PutObject that it stands for. Of its head only version, expectation and `Connection` count; `length`
+/// is that of the file.
 ///
 /// # Errors
 /// [`IdentifyError`] as for a PutObject with this key and these headers.
@@ -204,7 +204,7 @@ pub fn identify_form(
     length: Option<u64>,
     buckets: &Buckets,
 ) -> Result<S3Call, IdentifyError> {
-    check_expectation(head)?;
+    check_hop(head)?;
     let mut put = http::Request::new(()).into_parts().0;
     (put.version, put.headers) = (head.version, object.headers);
     if let Some(length) = length {
@@ -344,6 +344,15 @@ fn find_bucket(buckets: &Buckets, name: String) -> Result<Option<Arc<Bucket>>, I
         return Ok(None);
     }
     buckets.get(&name).map(Some).ok_or(IdentifyError::UnknownBucket(name))
+}
+
+/// What a head says to the next hop alone. [`identify`] looks at it too; this is for requests that are not for S3.
+///
+/// # Errors
+/// [`IdentifyError::Expectation`], or [`HeaderError::ConnectionNamed`] of a `Connection` that names a header of the message.
+pub fn check_hop(head: &Parts) -> Result<(), IdentifyError> {
+    check_expectation(head)?;
+    Ok(check_connection(&head.headers)?)
 }
 
 fn check_expectation(head: &Parts) -> Result<(), IdentifyError> {

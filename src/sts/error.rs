@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use crate::auth::{AuthError, InvalidReason, SessionFault, SignatureError};
 use crate::limits::Limited;
+use crate::respond::refusal::sentence;
 use crate::respond::{Refusal, RefusalKind};
 use crate::sigv4::FormFault;
 use crate::sts::MAX_FORM_BYTES;
@@ -65,6 +66,9 @@ pub enum StsError {
         /// What the last failure was.
         cause: AuthError,
     },
+    /// The caller asks for too much.
+    #[error(transparent)]
+    TooMuch(#[from] Limited),
 }
 
 /// What the client gets to see of an error.
@@ -100,19 +104,15 @@ impl StsError {
             }
             Self::Auth(error) if action == Some("AssumeRoleWithWebIdentity") => of_web_identity(error),
             Self::Auth(error) => of_signature(error),
-            Self::Limited { .. } => tell(
-                "Throttling",
-                503,
-                RefusalKind::Limited,
-                "Too many failed authentications. Try again, more slowly.",
-            ),
+            Self::Limited { .. } => throttled("Too many failed authentications. Try again, more slowly."),
+            Self::TooMuch(_) => throttled("Too many requests. Try again, more slowly."),
         }
     }
 
     /// Seconds after which to try again, of a 503.
     pub fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::Limited { limited, .. } => Some(limited.retry_after()),
+            Self::Limited { limited, .. } | Self::TooMuch(limited) => Some(limited.retry_after()),
             _ => None,
         }
     }
@@ -121,6 +121,10 @@ impl StsError {
 fn tell(code: &'static str, status: u16, kind: RefusalKind, message: &str) -> Told {
     let status = StatusCode::from_u16(status).expect("a literal of the table");
     Told { code, status, message: message.to_owned(), kind }
+}
+
+fn throttled(message: &str) -> Told {
+    tell("Throttling", 503, RefusalKind::Limited, message)
 }
 
 /// A web identity token that is not accepted. Of the reasons the client learns no more than of a bearer token's.
@@ -165,11 +169,4 @@ fn of_signature(error: &AuthError) -> Told {
             tell("ServiceUnavailable", 503, RefusalKind::Auth, "Tokens cannot be verified at the moment. Try again.")
         }
     }
-}
-
-/// Error texts of stages are lower case without full stop; a client reads a sentence.
-fn sentence(text: &str) -> String {
-    let mut characters = text.chars();
-    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", characters.as_str())
 }

@@ -33,6 +33,31 @@ pub enum StsAction {
     GetCallerIdentity,
 }
 
+/// The actions, before their parameters are read.
+#[derive(Clone, Copy)]
+enum ActionName {
+    AssumeRoleWithWebIdentity,
+    GetCallerIdentity,
+}
+
+impl ActionName {
+    fn parse(name: &str) -> Result<Self, StsError> {
+        match name {
+            "AssumeRoleWithWebIdentity" => Ok(Self::AssumeRoleWithWebIdentity),
+            "GetCallerIdentity" => Ok(Self::GetCallerIdentity),
+            _ => Err(StsError::UnknownAction),
+        }
+    }
+
+    /// Parameters besides those that every action has.
+    fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::AssumeRoleWithWebIdentity => &["RoleArn", "RoleSessionName", "WebIdentityToken", "DurationSeconds"],
+            Self::GetCallerIdentity => &[],
+        }
+    }
+}
+
 /// The parameters of AssumeRoleWithWebIdentity.
 #[derive(Debug, Clone)]
 pub struct AssumeRole {
@@ -86,29 +111,19 @@ impl StsAction {
     /// [`StsError`] with the first that is not right.
     pub fn parse(form: &[u8]) -> Result<Self, StsError> {
         let form = Form::parse(form)?;
-        let action = form.get("Action").ok_or(StsError::NoAction)?;
-        let (known, allowed): (_, &[&str]) = match action {
-            "AssumeRoleWithWebIdentity" => {
-                (true, &["RoleArn", "RoleSessionName", "WebIdentityToken", "DurationSeconds"])
-            }
-            "GetCallerIdentity" => (true, &[]),
-            _ => (false, &[]),
-        };
-        if !known {
-            return Err(StsError::UnknownAction);
-        }
+        let action = ActionName::parse(form.get("Action").ok_or(StsError::NoAction)?)?;
         if form.get("Version") != Some(VERSION) {
             return Err(StsError::Version);
         }
-        let unknown = |name: &&str| !["Action", "Version"].contains(name) && !allowed.contains(name);
+        let unknown = |name: &&str| !["Action", "Version"].contains(name) && !action.parameters().contains(name);
         match form.names().find(unknown) {
             Some(name) if name == "Policy" || name.starts_with("PolicyArns") => return Err(StsError::SessionPolicy),
             Some(_) => return Err(StsError::UnknownParameter),
             None => {}
         }
-        match allowed {
-            [] => Ok(Self::GetCallerIdentity),
-            _ => AssumeRole::read(&form).map(Self::AssumeRoleWithWebIdentity),
+        match action {
+            ActionName::AssumeRoleWithWebIdentity => AssumeRole::read(&form).map(Self::AssumeRoleWithWebIdentity),
+            ActionName::GetCallerIdentity => Ok(Self::GetCallerIdentity),
         }
     }
 }

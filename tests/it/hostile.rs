@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::support::oidc::OwnIssuer;
 use super::support::{Answer, Gateway, Recorder, Setup, raw};
 
 /// A gateway before a recorder, and raw bytes for it.
@@ -555,4 +556,31 @@ async fn l06_numbers_at_every_edge_are_answered_and_never_a_fault() {
             assert!(is_answer, "{asked}: {reply:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn k16_k19_preflights_and_sts_are_held_to_expect_and_connection_too() {
+    let (recorder, issuer) = (Recorder::start(Answer::ok()).await, OwnIssuer::start().await);
+    let mut setup = Setup::before(&recorder).issuers(&issuer.entry()).top("sts: { enabled: true }");
+    setup.bucket_settings = ", cors: [{ origins: [\"https://a.example\"], methods: [GET] }]".to_owned();
+    let wire = Wire { gateway: setup.start().await, recorder };
+    let preflight =
+        "OPTIONS /bkt/a/x HTTP/1.1\r\nhost: gw\r\norigin: https://a.example\r\naccess-control-request-method: GET\r\n";
+    let sts = "POST / HTTP/1.1\r\nhost: gw\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: 8\r\n";
+    let asked = "GET /?Action=GetCallerIdentity&Version=2011-06-15 HTTP/1.1\r\nhost: gw\r\n";
+    for (start, body, without) in [(preflight, "", 200), (sts, "Action=x", 400), (asked, "", 403)] {
+        for (field, status) in [
+            ("", without),
+            ("connection: keep-alive, te\r\n", without),
+            ("expect: 200-ok\r\n", 417),
+            ("connection: authorization\r\n", 400),
+            ("connection: keep-alive, x-amz-content-sha256\r\n", 400),
+        ] {
+            let reply = wire.ask(format!("{start}{field}\r\n{body}")).await;
+            assert_eq!(reply.answers(), [status], "{start}{field}");
+            let named = field.contains("authorization") || field.contains("sha256");
+            assert_eq!(reply.text.contains("Connection header"), named, "{reply:?}");
+        }
+    }
+    assert!(wire.recorder.is_silent());
 }

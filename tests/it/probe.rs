@@ -1,5 +1,7 @@
 //! `countersign probe-upstream` before real stores, and before some that only say so.
 
+use std::sync::Arc;
+
 use super::support::process::run;
 use super::support::{Answer, Recorder, Store, StoreKind};
 
@@ -86,4 +88,33 @@ async fn what_cannot_be_probed_is_said() {
     let (status, _, err) = probe("http://127.0.0.1:1", "ID", "a-secret-of-the-probe", "up-bkt").await;
     assert_eq!(status, 1);
     assert!(err.contains("cannot connect"), "{err}");
+}
+
+/// The prefix of a list that a store is asked for, or an empty text.
+fn prefix_asked_for(head: &str) -> String {
+    let target = head.split(' ').nth(1).unwrap_or_default();
+    let prefix = target.split(['?', '&']).find_map(|pair| pair.strip_prefix("prefix=")).unwrap_or_default();
+    prefix.replace("%2F", "/")
+}
+
+#[tokio::test]
+async fn what_a_store_lists_beside_the_objects_of_the_probe_is_never_removed() {
+    // A store that takes no notice of the prefix, and one that makes a name of others out of a name of the probe.
+    let lists = |head: &str| {
+        let prefix = prefix_asked_for(head);
+        let keys = ["payroll.db", "countersign-probe/of-others", "", &format!("{prefix}../../payroll.db")];
+        let entries: String = keys.map(|key| format!("<Contents><Key>{key}</Key></Contents>")).concat();
+        Answer::status(200, "etag: \"e\"\r\n", &format!("<ListBucketResult>{entries}</ListBucketResult>"))
+    };
+    let recorder = Recorder::start(Answer::By(Arc::new(lists))).await;
+    let (_, out, err) = probe(&recorder.endpoint(), "ID", "a-secret-of-the-probe", "up-bkt").await;
+    let lines: Vec<_> = recorder.requests().iter().map(|request| request.request_line()).collect();
+    let (own, _) = lines[0].strip_prefix("PUT ").unwrap().split_once("0-plain").unwrap();
+    assert!(own.starts_with("/up-bkt/countersign-probe/") && own.len() > 40, "{own}");
+    let removed: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix("DELETE ")).collect();
+    assert!(removed.len() > 10, "{removed:?}");
+    for target in removed {
+        assert!(target.starts_with(own) && !target.contains("payroll"), "{target}");
+    }
+    assert!(!out.contains("payroll") && !err.contains("payroll"), "nobody is told to remove it: {out}{err}");
 }

@@ -5,6 +5,7 @@ use std::process::Command;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::support::oidc::OwnIssuer;
 use super::support::recorder::response;
 use super::support::{Answer, Gateway, Recorder, Setup, pattern, raw};
 
@@ -29,13 +30,12 @@ enum Client {
 }
 
 /// Sends a head and a body that begins with `first`, or as much as is taken. Whether the answer was read whole, and is the expected one.
-async fn sees_refusal(gateway: &Gateway, headers: &str, first: &[u8], client: Client, expected: (u16, &str)) -> bool {
+async fn sees_refusal(gateway: &Gateway, head: &str, first: &[u8], client: Client, expected: (u16, &str)) -> bool {
     let length = if client == Client::NeedsAllWritten { LITTLE } else { MUCH };
     let (mut reader, mut writer) = TcpStream::connect(gateway.address).await.unwrap().into_split();
-    let token = &gateway.a.token;
-    let head = format!(
-        "PUT /bkt/a/x HTTP/1.1\r\nhost: gw\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n{headers}\r\n"
-    );
+    let framing =
+        if head.contains("transfer-encoding") { String::new() } else { format!("content-length: {length}\r\n") };
+    let head = format!("{head}{framing}\r\n");
     let opening = [head.as_bytes(), first].concat();
     let mut left = length - first.len();
     let writing = async move {
@@ -61,11 +61,19 @@ async fn sees_refusal(gateway: &Gateway, headers: &str, first: &[u8], client: Cl
         raw::read_answer(&mut reader).await
     };
     let (status, code) = expected;
-    raw::status(&answer) == status && answer.contains(&format!("<Code>{code}</Code>")) && answer.ends_with("</Error>")
+    let whole = answer.ends_with("</Error>") || answer.ends_with("</ErrorResponse>");
+    raw::status(&answer) == status && answer.contains(&format!("<Code>{code}</Code>")) && whole
 }
 
-/// Lets a hundred clients of each kind run into a refusal.
+/// Lets a hundred clients of each kind run into a refusal of an upload.
 async fn check(gateway: &Gateway, headers: &str, first: &[u8], status: u16, code: &str) {
+    let token = &gateway.a.token;
+    let head = format!("PUT /bkt/a/x HTTP/1.1\r\nhost: gw\r\nauthorization: Bearer {token}\r\n{headers}");
+    check_head(gateway, &head, first, status, code).await;
+}
+
+/// Lets a hundred clients of each kind run into a refusal. The head is without its last line, and without its length if it has one.
+async fn check_head(gateway: &Gateway, headers: &str, first: &[u8], status: u16, code: &str) {
     for client in [Client::WritesThenReads, Client::DoesBoth, Client::NeedsAllWritten] {
         let mut seen = 0;
         for _ in 0..TRIES {
@@ -83,6 +91,22 @@ async fn k20_a_client_in_mid_upload_sees_that_it_lied_about_the_size() {
         "x-amz-content-sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER\r\nx-amz-decoded-content-length: 1000000\r\n";
     check(&gateway, headers, format!("{MUCH:x}\r\n").as_bytes(), 400, "IncompleteBody").await;
     assert!(recorder.nothing_committed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k20_a_client_of_sts_in_mid_body_sees_why_it_is_refused() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let issuer = OwnIssuer::start().await;
+    let setup = Setup::before(&recorder).issuers(&issuer.entry()).top("sts: { enabled: true }");
+    let gateway = setup.start().await;
+    let form = "host: gw\r\ncontent-type: application/x-www-form-urlencoded\r\n";
+    let (declared, chunked) = (format!("POST / HTTP/1.1\r\n{form}"), format!("{form}transfer-encoding: chunked\r\n"));
+    check_head(&gateway, &declared, b"Action=", 400, "ValidationError").await;
+    check_head(&gateway, &format!("POST / HTTP/1.1\r\n{chunked}"), b"c800000\r\n", 400, "ValidationError").await;
+    for start in ["POST /?a=b HTTP/1.1\r\n", "GET /?Action=GetCallerIdentity HTTP/1.1\r\n"] {
+        check_head(&gateway, &format!("{start}{form}"), b"", 400, "MalformedQueryString").await;
+    }
+    assert!(recorder.is_silent());
 }
 
 #[tokio::test(flavor = "multi_thread")]

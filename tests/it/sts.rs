@@ -9,6 +9,7 @@ use aws_sigv4::http_request::{
     sign,
 };
 use aws_sigv4::sign::v4;
+use countersign::audit::record::Decision;
 use serde_json::{Value, json};
 
 use super::boto::python;
@@ -128,6 +129,10 @@ async fn a_jwt_is_changed_for_keys_in_both_forms_of_the_request() {
         (Some("AssumeRoleWithWebIdentity"), Some("own:somebody"))
     );
     assert_eq!((record.scheme, record.status, record.bytes_in > 0), (Some("jwt"), Some(200), true));
+    assert_eq!(record.decision, Some(Decision::Allow));
+    // Whoever finds the id in a later record finds here who began the session.
+    assert_eq!(record.access_key_id, Some(posted.element("AccessKeyId")));
+    assert_eq!(gateway.record(2).await.access_key_id, Some(asked.element("AccessKeyId")));
     let metrics = gateway.ask_admin("/metrics").await.text();
     let counted = "countersign_requests_total{operation=\"AssumeRoleWithWebIdentity\",outcome=\"ok\"} 2";
     assert!(metrics.contains(counted), "{metrics}");
@@ -178,6 +183,9 @@ async fn forged_and_expired_tokens_get_the_errors_that_sdks_know() {
         assert_eq!(answer.element("RequestId"), answer.header("x-amz-request-id"), "{what}");
         let record = gateway.record(number + 1).await;
         assert_eq!((record.status, record.code), (Some(*status), Some(*code)), "{what}");
+        let denied = (*what == "another role").then_some(Decision::Deny);
+        assert_eq!((record.decision, record.access_key_id), (denied, None), "{what}");
+        let record = gateway.record(number + 1).await;
         for secret in [&good, &stranger, &expired] {
             assert!(!format!("{record:?}").contains(&secret[..40]), "{what}: {record:?}");
         }
@@ -204,6 +212,34 @@ async fn a10_failed_exchanges_are_counted_as_failed_authentications() {
     assert!(codes.contains(&(503, "Throttling".into())), "{codes:?}");
     let good = issuer.token(OwnIssuer::claims().to_string());
     assert_eq!(post(&gateway, &form(&good, "")).await.status, 200, "a good token is never refused for them");
+}
+
+#[tokio::test]
+async fn l08_the_request_rate_of_a_principal_holds_for_sts() {
+    let (recorder, issuer) = (Recorder::start(Answer::ok()).await, OwnIssuer::start().await);
+    let setup = Setup::before(&recorder).rules(OWN_RULES).issuers(&issuer.entry()).top(ENABLED);
+    let gateway = setup.limits("{ per_principal: { request_rate: 1, request_burst: 5 } }").start().await;
+    until_ready(&gateway).await;
+    let token = issuer.token(OwnIssuer::claims().to_string());
+    let mut other = OwnIssuer::claims();
+    other["sub"] = json!("another");
+    let keys = Keys::of(&post(&gateway, &form(&token, "")).await);
+    let exchange = form(&token, "");
+    let exchanges = futures_util::future::join_all((0..12).map(|_| post(&gateway, &exchange)));
+    let questions = futures_util::future::join_all((0..12).map(|_| keys.send(&gateway, "sts", "POST", "/", IDENTITY)));
+    let (mut answers, asked) = tokio::join!(exchanges, questions);
+    let objects = keys.send(&gateway, "s3", "GET", "/bkt/home/somebody/x", "").await;
+    answers.extend(asked);
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.status != 200).collect();
+    assert!(refused.len() >= 12, "of 24, with a burst of 5: {}", refused.len());
+    for answer in &refused {
+        assert_eq!(answer.outcome(), (503, "Throttling".into()), "{}", answer.text());
+        assert!(answer.header("retry-after").parse::<u64>().unwrap() >= 1 && !answer.text().contains("AccessKeyId"));
+    }
+    assert_eq!(objects.outcome(), (503, "SlowDown".into()), "it is one rate for all that a principal asks");
+    let others = issuer.token(other.to_string());
+    assert_eq!(post(&gateway, &form(&others, "")).await.status, 200, "another principal has its own");
+    assert!(recorder.is_silent());
 }
 
 #[tokio::test]
@@ -313,6 +349,7 @@ async fn get_caller_identity_tells_who_signed() {
     }
     let record = gateway.record(2).await;
     assert_eq!((record.operation, record.scheme), (Some("GetCallerIdentity"), Some("session")));
+    assert_eq!((record.decision, record.access_key_id.as_ref()), (Some(Decision::Allow), Some(&keys.id)));
     for (what, answer, expected) in [
         ("signed for S3", keys.send(&gateway, "s3", "POST", "/", IDENTITY).await, (403, "SignatureDoesNotMatch")),
         (

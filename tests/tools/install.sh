@@ -64,7 +64,7 @@ mapfile -t missing < <(missing_packages)
 mapfile -t missing < <(missing_packages)
 [ ${#missing[@]} -eq 0 ] || fail "still missing after the installation: ${missing[*]}"
 node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' ||
-  fail "Node $(node --version) is too old, 20 or newer is needed"
+  fail "Node $(node --version) is too old, 18 or newer is needed"
 node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' ||
   say "Node $(node --version) is too old for the AWS SDK, which wants 20: its tests may fail"
 

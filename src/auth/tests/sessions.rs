@@ -144,6 +144,31 @@ fn a13_a_session_ends_with_the_key_that_signed_its_jwt() {
 }
 
 #[test]
+fn a13_a_session_ends_with_its_key_even_if_another_has_its_name_or_there_are_no_names() {
+    let nameless = |key: &TestKey| {
+        let mut jwk = key.jwk("k1");
+        jwk.as_object_mut().unwrap().remove("kid");
+        jwk
+    };
+    let other = TestKey::rsa();
+    for (token, own, others) in [
+        (long_token(), RSA.jwk("k1"), other.jwk("k1")),
+        (long_token().without_header("kid"), nameless(&RSA), nameless(&other)),
+    ] {
+        let stage = Stage::new();
+        std::fs::write(stage.file.path(), jwks(std::slice::from_ref(&own))).unwrap();
+        let session = stage.begin(&token, None).unwrap();
+        let described =
+            own.as_object().unwrap().clone().into_iter().chain([("use".to_owned(), "sig".into())]).collect();
+        std::fs::write(stage.file.path(), jwks(&[serde_json::Value::Object(described)])).unwrap();
+        assert!(find(&stage.issuers(), &session, at(0)).is_ok(), "the same key, told of in other words");
+        std::fs::write(stage.file.path(), jwks(&[others])).unwrap();
+        let unknown = InvalidReason::UnknownKey { issuer: "corp".to_owned() };
+        assert_eq!(refused(&stage.issuers(), &session), AuthError::Invalid(unknown));
+    }
+}
+
+#[test]
 fn a13_a_shorter_lifetime_holds_for_sessions_that_have_begun() {
     let stage = Stage::new();
     let session = stage.begin(&long_token(), None).unwrap();
