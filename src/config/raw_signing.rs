@@ -47,7 +47,7 @@ pub struct RawSigning {
     /// (default: also in clear text from an address of this machine) or `anywhere`. Presigned URLs never cover a body.
     pub unsigned_payload: Option<RawUnsignedPayload>,
     /// The host that clients sign, with its port if they send one; default: the one they send. Only for a proxy that sends another in
-    /// `Host`. `X-Forwarded-Host` is never read.
+    /// `Host`; not together with `domains`, which need the host to be signed. `X-Forwarded-Host` is never read.
     pub host: Option<String>,
 }
 
