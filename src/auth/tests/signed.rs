@@ -500,6 +500,14 @@ async fn b17_a_session_token_beside_a_plain_key_is_refused() {
 }
 
 #[tokio::test]
+async fn b17_a_session_token_in_a_header_of_a_presigned_url_is_refused() {
+    let signed = Ask { headers: vec![("x-amz-security-token", "t")], ..presigned("GET") };
+    assert_eq!(refusal(signed.sign()).await, SignatureError::Token);
+    let added = with_header(presigned("GET").sign(), "x-amz-security-token", "t");
+    assert_eq!(refusal(added).await, SignatureError::Token);
+}
+
+#[tokio::test]
 async fn b18_the_payload_hash_must_be_there_and_known() {
     assert_eq!(refusal(without_header(put().sign(), "x-amz-content-sha256")).await, SignatureError::NoPayloadHash);
     let twice = with_header(put().sign(), "x-amz-content-sha256", SHA);
