@@ -49,7 +49,7 @@ pub(in crate::auth) struct SignatureCheck {
 }
 
 /// Which key a signature claims to be made with, and when.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(in crate::auth) struct Claimed<'a> {
     pub(in crate::auth) signed: &'a SignedHead,
     pub(in crate::auth) date: &'a AmzDate,

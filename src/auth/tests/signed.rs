@@ -508,6 +508,25 @@ async fn b17_a_session_token_in_a_header_of_a_presigned_url_is_refused() {
 }
 
 #[tokio::test]
+async fn l01_no_debug_output_has_a_signature_or_a_session_token() {
+    let token = "session-token-of-somebody";
+    let ask = || Ask { token: Some(token), ..get() };
+    for request in [ask().sign(), Ask { expires: Some(60), ..ask() }.sign()] {
+        let sent = format!("{} {:?}", request.uri(), request.headers().get("authorization"));
+        let (_, signature) = sent.split_once("Signature=").unwrap();
+        let signature = &signature[..64];
+        let claim = format!("{:?}", Claim::parse(&request.into_parts().0).unwrap());
+        assert!(claim.contains(ID), "{claim}");
+        assert!(!claim.contains(signature) && !claim.contains(token), "{claim}");
+    }
+    let request = Ask { payload: PAYLOADS[3], ..put() }.sign();
+    let authorization = request.headers()["authorization"].to_str().unwrap().to_owned();
+    let seed = authorization.split_once("Signature=").unwrap().1.to_owned();
+    let authenticated = format!("{:?}", check(request).await.unwrap());
+    assert!(!authenticated.contains(&seed), "{authenticated}");
+}
+
+#[tokio::test]
 async fn b18_the_payload_hash_must_be_there_and_known() {
     assert_eq!(refusal(without_header(put().sign(), "x-amz-content-sha256")).await, SignatureError::NoPayloadHash);
     let twice = with_header(put().sign(), "x-amz-content-sha256", SHA);
