@@ -20,14 +20,12 @@ use crate::auth::settings::{SigningSettings, UnsignedPayload};
 use crate::auth::{Authenticated, presigned};
 use crate::base::encoding::hex_sha256;
 use crate::base::{Secret, UtcInstant};
+use crate::sigv4::content_sha256::UNSIGNED_PAYLOAD;
 use crate::sigv4::key::SERVICE;
 use crate::sigv4::{
-    AmzDate, ChunkSigner, Credential, FormFault, KeyCache, PresignedQuery, Received, SignedHead, SigningKey,
-    string_to_sign,
+    AmzDate, ChunkSigner, ContentSha256, Credential, FormFault, KeyCache, PresignedQuery, Received, SignedHead,
+    SigningKey, string_to_sign,
 };
-
-/// Value of `x-amz-content-sha256` for a body that the signature does not cover.
-pub(in crate::auth) const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
 const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
@@ -60,6 +58,23 @@ pub(in crate::auth) struct Claimed<'a> {
     pub(in crate::auth) payload: &'a str,
 }
 
+/// `x-amz-content-sha256` as it was sent, since it stands so in what is signed, and what it says.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::auth) struct Payload<'a> {
+    pub(in crate::auth) text: &'a str,
+    pub(in crate::auth) says: ContentSha256,
+}
+
+impl<'a> Payload<'a> {
+    /// Where nothing is said.
+    pub(in crate::auth) const UNSIGNED: Self = Self { text: UNSIGNED_PAYLOAD, says: ContentSha256::Unsigned };
+
+    pub(in crate::auth) fn parse(text: &'a str) -> Result<Self, SignatureError> {
+        let says = ContentSha256::parse(text).ok_or(SignatureError::PayloadHash)?;
+        Ok(Self { text, says })
+    }
+}
+
 impl SignatureCheck {
     pub(in crate::auth) fn new(settings: SigningSettings) -> Self {
         Self { settings, derived: KeyCache::new(CACHED_KEYS), nobody: Secret::new("nobody knows this, nor has to") }
@@ -82,12 +97,13 @@ impl SignatureCheck {
         self.check_scope(&signed.credential, &date, SignatureError::Header)?;
         self.check_skew(&date, now)?;
         let session_token = only_text(&head.headers, &SECURITY_TOKEN, SignatureError::Token)?;
-        let claimed = Claimed { signed, date: &date, session_token, service: SERVICE, payload };
+        let claimed = Claimed { signed, date: &date, session_token, service: SERVICE, payload: payload.text };
         let (holder, key) = self.verify(claimed, head, keys, now)?;
         check_all_signed(&head.headers, signed)?;
-        self.check_payload(payload, &head.headers, connection)?;
-        let chunks = has_signed_chunks(payload).then(|| ChunkSigner::new(key, &date, signed.signature.clone()));
-        let caller = holder.caller(connection.peer.ip()).signing_body(covers_body(payload));
+        self.check_payload(payload.says, &head.headers, connection)?;
+        let signed_chunks = payload.says.has_signed_chunks();
+        let chunks = signed_chunks.then(|| ChunkSigner::new(key, &date, signed.signature.clone()));
+        let caller = holder.caller(connection.peer.ip()).signing_body(payload.says.covers_body());
         Ok(Authenticated { caller, chunks, presigned: None })
     }
 
@@ -113,11 +129,11 @@ impl SignatureCheck {
         if head.headers.contains_key(SECURITY_TOKEN) {
             return Err(SignatureError::Token.into());
         }
-        let claimed = Claimed { signed, date: &query.date, session_token, service: SERVICE, payload };
+        let claimed = Claimed { signed, date: &query.date, session_token, service: SERVICE, payload: payload.text };
         let (holder, _) = self.verify(claimed, head, keys, now)?;
         check_all_signed(&head.headers, signed)?;
         let request = presigned::without_credential(query, head)?;
-        let caller = holder.caller(connection.peer.ip()).signing_body(covers_body(payload));
+        let caller = holder.caller(connection.peer.ip()).signing_body(payload.says.covers_body());
         Ok(Authenticated { caller, chunks: None, presigned: Some(request) })
     }
 
@@ -281,7 +297,7 @@ impl SignatureCheck {
     /// In clear text somebody on the way could put another body under a signature that covers none.
     fn check_payload(
         &self,
-        payload: &str,
+        payload: ContentSha256,
         headers: &HeaderMap,
         connection: ConnectionFacts,
     ) -> Result<(), SignatureError> {
@@ -293,7 +309,7 @@ impl SignatureCheck {
         // Where no body is expected, one that somebody adds is refused later.
         let has_body = headers.contains_key(http::header::TRANSFER_ENCODING)
             || headers.get(http::header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-        if covers_body(payload) || safe || !has_body { Ok(()) } else { Err(SignatureError::UnsignedPayload) }
+        if payload.covers_body() || safe || !has_body { Ok(()) } else { Err(SignatureError::UnsignedPayload) }
     }
 }
 
@@ -311,28 +327,9 @@ fn check_all_signed(headers: &HeaderMap, signed: &SignedHead) -> Result<(), Sign
     unsigned.map_or(Ok(()), |name| Err(SignatureError::NotSigned(name.clone())))
 }
 
-/// Whether a known value of `x-amz-content-sha256` puts the body under the signature.
-fn covers_body(payload: &str) -> bool {
-    payload != UNSIGNED && payload != "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
-}
-
-fn has_signed_chunks(payload: &str) -> bool {
-    matches!(payload, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" | "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER")
-}
-
-/// The value of `x-amz-content-sha256`, if it is a hash or one of the words for bodies without one.
-pub(in crate::auth) fn content_sha256(headers: &HeaderMap) -> Result<Option<&str>, SignatureError> {
-    let payload = only_text(headers, &CONTENT_SHA256, SignatureError::PayloadHash)?;
-    let known = |payload: &str| {
-        payload == UNSIGNED
-            || payload == "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
-            || has_signed_chunks(payload)
-            || (payload.len() == 64 && payload.bytes().all(|b| b.is_ascii_hexdigit()))
-    };
-    match payload {
-        Some(payload) if !known(payload) => Err(SignatureError::PayloadHash),
-        other => Ok(other),
-    }
+/// `x-amz-content-sha256`, if it is a hash or one of the words for bodies without one.
+pub(in crate::auth) fn content_sha256(headers: &HeaderMap) -> Result<Option<Payload<'_>>, SignatureError> {
+    only_text(headers, &CONTENT_SHA256, SignatureError::PayloadHash)?.map(Payload::parse).transpose()
 }
 
 /// The one value of a header.

@@ -536,6 +536,11 @@ async fn b18_the_payload_hash_must_be_there_and_known() {
             with_header(without_header(put().sign(), "x-amz-content-sha256"), "x-amz-content-sha256", payload);
         assert_eq!(refusal(request).await, SignatureError::PayloadHash, "{payload}");
     }
+    for target in ["/bkt/a/x?X-Amz-Content-Sha256=unsigned-payload", "/bkt/a/x?X-Amz-Content-Sha256="] {
+        let payload = target.split_once('=').unwrap().1;
+        let refused = refusal(Ask { target, payload, ..presigned("PUT") }.sign()).await;
+        assert_eq!(refused, SignatureError::PayloadHash, "{target}");
+    }
     let capitals = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855";
     assert!(check(Ask { payload: capitals, ..put() }.sign()).await.is_ok());
 }
