@@ -214,7 +214,7 @@ impl SignatureCheck {
         let age = now.duration_since(signed.date.instant());
         if age.is_negative() {
             self.check_skew(&signed.date, now)?;
-        } else if age.unsigned_abs() > self.settings.presigned_expiry {
+        } else if age.unsigned_abs() >= self.settings.presigned_expiry {
             return Err(SignatureError::Over.into());
         }
         let (holder, key) = self.key(&signed.credential, SERVICE, &signed.date, signed.session_token, keys, now);

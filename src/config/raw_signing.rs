@@ -41,7 +41,7 @@ pub struct RawSigning {
     pub regions: Option<OneOrMany>,
     /// Most that the clock of a client may differ, `1s` to `15m`; default `15m`.
     pub clock_skew: Option<String>,
-    /// Longest life of a presigned URL, `1s` to `168h`; default `168h`.
+    /// Longest life of a presigned URL or a form, `1s` to `168h`; default `168h`.
     pub presigned_expiry: Option<String>,
     /// Where a body may come that the signature in the header does not cover (`UNSIGNED-PAYLOAD`, unsigned chunks): `tls`, `loopback`
     /// (default: also in clear text from an address of this machine) or `anywhere`. Presigned URLs never cover a body.
