@@ -17,7 +17,7 @@ use crate::auth::error::{AuthError, SignatureError};
 use crate::auth::jwt::looks_like_jwt;
 use crate::auth::post_policy::SignedPolicy;
 use crate::auth::settings::{SigningSettings, UnsignedPayload};
-use crate::auth::{Authenticated, presigned};
+use crate::auth::{Authenticated, Scheme, presigned};
 use crate::base::encoding::hex_sha256;
 use crate::base::{Secret, UtcInstant};
 use crate::sigv4::content_sha256::UNSIGNED_PAYLOAD;
@@ -44,6 +44,14 @@ pub(in crate::auth) struct SignatureCheck {
     derived: KeyCache,
     /// What is computed with when there is no such key, so that the work is the same.
     nobody: Secret,
+}
+
+/// Who has signed if the signature fits.
+struct Candidate {
+    holder: Result<KeyHolder, AuthError>,
+    key: SigningKey,
+    /// Whether the key was derived for this request and is good for the next ones.
+    worth_keeping: bool,
 }
 
 /// Which key a signature claims to be made with, and when.
@@ -78,6 +86,12 @@ impl<'a> Payload<'a> {
 impl SignatureCheck {
     pub(in crate::auth) fn new(settings: SigningSettings) -> Self {
         Self { settings, derived: KeyCache::new(CACHED_KEYS), nobody: Secret::new("nobody knows this, nor has to") }
+    }
+
+    /// How many derived keys are kept.
+    #[cfg(test)]
+    pub(in crate::auth) fn cached_keys(&self) -> usize {
+        self.derived.len()
     }
 
     /// Checks a request that is signed in its `Authorization` header.
@@ -173,7 +187,7 @@ impl SignatureCheck {
         Ok(holder)
     }
 
-    /// Finds the key and checks the signature with it. Takes as long for a key that there is not.
+    /// Finds the key and checks the signature with it. Takes no less time for a key that there is not.
     ///
     /// # Errors
     /// Those of [`AccessKeys::find`], [`SignatureError::Mismatch`] and those of a host without one reading.
@@ -185,7 +199,7 @@ impl SignatureCheck {
         now: UtcInstant,
     ) -> Result<(KeyHolder, SigningKey), AuthError> {
         let Claimed { signed, date, session_token, service, payload } = claimed;
-        let (holder, key) = self.key(&signed.credential, service, date, session_token, keys, now);
+        let candidate = self.candidate(&signed.credential, service, date, session_token, keys, now);
         let host = match &self.settings.host {
             Some(host) => host.as_str(),
             None => host_of(head)?,
@@ -194,9 +208,8 @@ impl SignatureCheck {
         let received = Received { method: head.method.as_str(), path, query, host, headers: &head.headers };
         let hash = received.canonical_hash(&signed.signed_headers, payload);
         let hash = hash.map_err(|gone| SignatureError::HeaderGone(gone.0))?;
-        let fits = key.verifies(&string_to_sign(date, key.scope(), &hash), &signed.signature);
-        let holder = holder?;
-        if fits { Ok((holder, key)) } else { Err(SignatureError::Mismatch.into()) }
+        let text = string_to_sign(date, candidate.key.scope(), &hash);
+        self.accept(candidate, &text, &signed.signature, &signed.credential, date)
     }
 
     /// Checks who has signed the policy of a browser form, as its text came. The form is good for as long as a presigned URL may be.
@@ -217,14 +230,13 @@ impl SignatureCheck {
         } else if age.unsigned_abs() >= self.settings.presigned_expiry {
             return Err(SignatureError::Over.into());
         }
-        let (holder, key) = self.key(&signed.credential, SERVICE, &signed.date, signed.session_token, keys, now);
-        let fits = key.verifies(signed.policy, signed.signature);
-        let holder = holder?;
-        if fits { Ok(holder) } else { Err(SignatureError::Mismatch.into()) }
+        let candidate = self.candidate(&signed.credential, SERVICE, &signed.date, signed.session_token, keys, now);
+        let accepted = self.accept(candidate, signed.policy, signed.signature, &signed.credential, &signed.date);
+        accepted.map(|(holder, _)| holder)
     }
 
     /// Whose key a credential claims to be, and the derived key to compare with. Without such a key it is nobody's.
-    fn key(
+    fn candidate(
         &self,
         credential: &Credential,
         service: &'static str,
@@ -232,24 +244,44 @@ impl SignatureCheck {
         session_token: Option<&str>,
         keys: &AccessKeys,
         now: UtcInstant,
-    ) -> (Result<KeyHolder, AuthError>, SigningKey) {
-        let holder = keys.find(&credential.access_key_id, session_token, now);
-        let (id, secret) = match &holder {
-            Ok(holder) => (credential.access_key_id.as_str(), &holder.secret),
-            // Not the id that was sent: strangers would push the keys of others out of the cache.
-            Err(_) => ("", &self.nobody),
-        };
-        let region = if holder.is_ok() { credential.region.as_str() } else { "-" };
-        let key = match service {
-            SERVICE => self.derived.get(id, secret.expose(), region, date),
-            _ => SigningKey::derive_for(service, secret, region, date),
-        };
+    ) -> Candidate {
+        let Credential { access_key_id, region, .. } = credential;
+        let holder = keys.find(access_key_id, session_token, now);
+        let secret = holder.as_ref().map_or(&self.nobody, |holder| &holder.secret);
+        // A JWT comes under any id and, as a rule, soon in a newer edition: it would only push out the keys of others.
+        let lasting = service == SERVICE && holder.as_ref().is_ok_and(|holder| holder.scheme != Scheme::Jwt);
+        let known = lasting.then(|| self.derived.find(access_key_id, secret.expose(), region, date)).flatten();
+        let worth_keeping = lasting && known.is_none();
+        let key = known.unwrap_or_else(|| SigningKey::derive_for(service, secret, region, date));
         // In the words of signed requests, not those of bearer tokens.
         let holder = holder.map_err(|error| match error {
             AuthError::Expired => SignatureError::KeyExpired.into(),
             other => other,
         });
-        (holder, key)
+        Candidate { holder, key, worth_keeping }
+    }
+
+    /// The holder, if the signature of the text is theirs. Only then the key gets into the cache: strangers could fill it otherwise, with
+    /// any region where every one is accepted.
+    fn accept(
+        &self,
+        candidate: Candidate,
+        text: &str,
+        signature: &str,
+        credential: &Credential,
+        date: &AmzDate,
+    ) -> Result<(KeyHolder, SigningKey), AuthError> {
+        let Candidate { holder, key, worth_keeping } = candidate;
+        let fits = key.verifies(text, signature);
+        let holder = holder?;
+        if !fits {
+            return Err(SignatureError::Mismatch.into());
+        }
+        if worth_keeping {
+            let Credential { access_key_id, region, .. } = credential;
+            self.derived.keep(access_key_id, holder.secret.clone(), region, date, key.clone());
+        }
+        Ok((holder, key))
     }
 
     /// The scope must be of the day of the request, a region of ours and S3.

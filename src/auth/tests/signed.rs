@@ -508,6 +508,40 @@ async fn b17_a_session_token_in_a_header_of_a_presigned_url_is_refused() {
 }
 
 #[tokio::test]
+async fn strangers_do_not_push_keys_out_of_the_cache() {
+    let any = SigningSettings { regions: Vec::new(), ..SigningSettings::default() };
+    let gateway = authenticators(any);
+    let ask = async |ask: Ask| {
+        let (head, ()) = ask.sign().into_parts();
+        let connection = ConnectionFacts { peer: ([192, 0, 2, 1], 1).into(), tls: true };
+        gateway.authenticate(Claim::parse(&head).unwrap(), &head, connection).await.map(drop)
+    };
+    for region in ["a", "b", "c", "d"] {
+        let forged = ask(Ask { region, secret: "another", ..get() }).await;
+        assert_eq!(forged, Err(SignatureError::Mismatch.into()), "{region}");
+    }
+    assert_eq!(gateway.signatures.cached_keys(), 0);
+    for _ in 0..2 {
+        assert_eq!(ask(Ask { region: "a", ..get() }).await, Ok(()));
+        assert_eq!(gateway.signatures.cached_keys(), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_keys_of_jwts_are_not_kept() {
+    let (issuer, _file) = with_keys(settings(), &[RSA.jwk("k1")]);
+    let settings = Settings { issuers: vec![issuer], ..Settings::default() };
+    let gateway = Authenticators::new(settings, Arc::new(TestClock)).unwrap();
+    for number in 0..2 {
+        let jwt: &str = Token::new().claim("number", number).sign(&RSA).leak();
+        let (head, ()) = Ask { id: "jwt", secret: jwt, token: Some(jwt), ..get() }.sign().into_parts();
+        let connection = ConnectionFacts { peer: ([192, 0, 2, 1], 1).into(), tls: true };
+        gateway.authenticate(Claim::parse(&head).unwrap(), &head, connection).await.unwrap();
+    }
+    assert_eq!(gateway.signatures.cached_keys(), 0);
+}
+
+#[tokio::test]
 async fn l01_no_debug_output_has_a_signature_or_a_session_token() {
     let token = "session-token-of-somebody";
     let ask = || Ask { token: Some(token), ..get() };
