@@ -8,7 +8,9 @@ Usage: bench.py COUNTERSIGN BENCH_TOOL OUTPUT.md      (environment: BENCH_ROUNDS
 """
 
 import contextlib
+import datetime
 import hashlib
+import hmac
 import itertools
 import json
 import os
@@ -31,8 +33,34 @@ BULK = int(os.environ.get("BENCH_BULK_MIB", "256")) * MIB
 STALLED = int(os.environ.get("BENCH_STALLED", "1000"))
 PROXY_CORE, LOAD_CORE = "0", "1"
 TOKEN = "csn_bench-token-that-is-no-secret-at-all-00000000"
+KEY_ID, KEY_SECRET = "CSAKBENCHBENCHBENCH0", "bench-secret-of-a-client-0000000000000000"
+UNSIGNED = "UNSIGNED-PAYLOAD"
 # As clients and stores are reached: h is http, s is https; client side first.
 PATHS = ["hh", "sh", "hs", "ss"]
+
+
+def bearer(*_):
+    """The header lines of the token."""
+    return f"Authorization: Bearer {TOKEN}\r\n"
+
+
+def signed(payload):
+    """Signs with the access key; `payload` is the value of x-amz-content-sha256. One signature is good for 15 minutes of the same request."""
+
+    def lines(method, host, path):
+        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        scope = f"{now[:8]}/us-east-1/s3/aws4_request"
+        headers = {"host": host, "x-amz-content-sha256": payload, "x-amz-date": now}
+        names = ";".join(headers)
+        canonical = "\n".join([method, path, "", *(f"{name}:{value}" for name, value in headers.items()), "", names, payload])
+        text = "\n".join(["AWS4-HMAC-SHA256", now, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+        key = b"AWS4" + KEY_SECRET.encode()
+        for word in [*scope.split("/"), text]:
+            key = hmac.digest(key, word.encode(), "sha256")
+        authorization = f"AWS4-HMAC-SHA256 Credential={KEY_ID}/{scope}, SignedHeaders={names}, Signature={key.hex()}"
+        return f"Authorization: {authorization}\r\nX-Amz-Content-Sha256: {payload}\r\nX-Amz-Date: {now}\r\n"
+
+    return lines
 
 
 def free_port():
@@ -177,8 +205,8 @@ upstream sealed {{ server 127.0.0.1:{self.upstream['sealed']}; keepalive 1024; k
       credentials: {{ access_key_id: env:ACCESS, secret_access_key: env:SECRET }} }}
 """
             buckets += f"  {name}-bucket: {{ upstream: {name}, bucket: bench-{name} }}\n"
-            rules += f"  - {{ name: read-{name}, who: {{ tokens: [bench] }}, where: {name}-bucket/team/, what: read }}\n"
-            rules += f"  - {{ name: write-{name}, who: {{ tokens: [bench] }}, where: {name}-bucket/team/, what: [write, delete], limits: {{ max_size: 50GiB }} }}\n"
+            rules += f"  - {{ name: read-{name}, who: {{ tokens: [bench], keys: [bench] }}, where: {name}-bucket/team/, what: read }}\n"
+            rules += f"  - {{ name: write-{name}, who: {{ tokens: [bench], keys: [bench] }}, where: {name}-bucket/team/, what: [write, delete], limits: {{ max_size: 50GiB }} }}\n"
         config = folder / "countersign.yaml"
         config.write_text(f"""listen:
   - address: 127.0.0.1:{plain}
@@ -192,6 +220,8 @@ upstreams:
   tokens:
     - {{ name: other, hash: "sha256:{'ab' * 32}" }}
     - {{ name: bench, hash: env:HASH, attributes: {{ team: [red] }} }}
+  access_keys:
+    - {{ name: bench, id: {KEY_ID}, secret: env:KEY_SECRET, attributes: {{ team: [red] }} }}
 rules:
   - {{ name: no-archive, effect: deny, who: anyone, where: h-bucket/archive/, what: "s3:*" }}
   - {{ name: others, who: {{ tokens: [other] }}, where: h-bucket/, what: [read, write, delete] }}
@@ -200,6 +230,7 @@ rules:
             "ACCESS": "BENCH-ACCESS-KEY",
             "SECRET": "bench-secret-access-key",
             "HASH": "sha256:" + hashlib.sha256(TOKEN.encode()).hexdigest(),
+            "KEY_SECRET": KEY_SECRET,
             "TOKIO_WORKER_THREADS": "1",
         }
         targets = {path: (f"127.0.0.1:{plain if path[0] == 'h' else sealed}", path[0] == "s", f"/{path[1]}-bucket/team") for path in PATHS}
@@ -215,17 +246,18 @@ rules:
 
     # loads
 
-    def tell(self, target, kind, method, size, last=None, connections=1, **options):
+    def tell(self, target, kind, method, size, last=None, connections=1, credential=bearer, **options):
         """Tells the peers what to do, and waits until they are ready to do it."""
         address, tls, prefix = target
+        path = f"{prefix}/{last or size}"
         options |= {
             "kind": kind,
             "address": address,
             "tls": {False: "no", True: "resumed"}.get(tls, tls),
             "method": method,
-            "path": f"{prefix}/{last or size}",
+            "path": path,
             "size": size,
-            "token": TOKEN,
+            "credential": credential(method, address, path).encode().hex(),
             "connections": connections,
         }
         self.peers.tell(" ".join(f"{name}={value}" for name, value in options.items()))
@@ -323,6 +355,35 @@ def latency(path, method, size):
     return measure
 
 
+def verification_small(path, method, size):
+    """What a signed request costs more than one with a token."""
+
+    def measure(bench, proxy):
+        costs = []
+        for credential in (bearer, signed(UNSIGNED)):
+            load = proxy.targets[path], "many", method, size
+            outcome, cpu = bench.run(*load, proxy=proxy, credential=credential, connections=32, seconds=SECONDS)
+            costs.append(cpu / outcome["requests"] * 1e6)
+        return costs[1] - costs[0]
+
+    return measure
+
+
+def verification_bulk(path):
+    """What an upload costs more if its SHA-256 is signed, instead of that it is not."""
+    digest = hashlib.sha256(b"\x5a" * BULK).hexdigest()
+
+    def measure(bench, proxy):
+        costs = []
+        for payload in (UNSIGNED, digest):
+            load = proxy.targets[path], "counted", "PUT", BULK
+            _, cpu = bench.run(*load, proxy=proxy, credential=signed(payload), requests=1)
+            costs.append(cpu / BULK * GIB)
+        return costs[1] - costs[0]
+
+    return measure
+
+
 RATES, P99 = {}, {}
 BOTH = ["nginx", "countersign"]
 BIG, FLOOR, ALL = ["nginx-big", *BOTH], ["hyper", *BOTH], ["nginx-big", "hyper", *BOTH]
@@ -342,6 +403,11 @@ def rows():
             yield f"{goal} CPU per GiB, {method}, {NAMES[path]}", "s", proxies, cpu_bulk(path, method)
     for name, what in (("crc", "CRC-64/NVME trailer"), ("sha", "signed chunks (SHA-256)")):
         yield f"G6 CPU per GiB, PUT, http → http, {what}", "s", ["countersign"], cpu_bulk(name, "PUT")
+    for path in ("hh", "ss"):
+        for method, size in SMALL:
+            what = f"V1 CPU of a small {method} that the client signs, over that with a token, {NAMES[path]}"
+            yield what, "µs", ["countersign"], verification_small(path, method, size)
+    yield "V2 CPU per GiB, PUT, http → http, SHA-256 signed by the client, over unsigned", "s", ["countersign"], verification_bulk("hh")
     for path in ("hh", "ss"):
         for method, size in SMALL:
             yield f"G9 added p50 of a lone {method}, {NAMES[path]}", "µs", FLOOR if path == "hh" else BOTH, latency(path, method, size)

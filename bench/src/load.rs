@@ -25,8 +25,8 @@ pub struct Target {
     pub path: String,
     /// Bytes of the object.
     pub size: u64,
-    /// Bearer token.
-    pub token: String,
+    /// The header lines of the credential, CRLF behind each.
+    pub credential: String,
 }
 
 /// What a run of requests came to.
@@ -79,8 +79,8 @@ impl Target {
             String::new()
         };
         format!(
-            "{} {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: bench\r\nAccept: */*\r\nAuthorization: Bearer {}\r\n{body}\r\n",
-            self.method, self.path, self.address, self.token
+            "{} {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: bench\r\nAccept: */*\r\n{}{body}\r\n",
+            self.method, self.path, self.address, self.credential
         )
     }
 

@@ -67,7 +67,7 @@ async fn peers(folder: &Path) -> Result<()> {
             method: options.get("method")?.to_owned(),
             path: options.get("path")?.to_owned(),
             size: options.number("size")?,
-            token: options.get("token")?.to_owned(),
+            credential: String::from_utf8(hex::decode(options.get("credential")?)?)?,
         };
         driver.awake.set(options.get("kind")? != "stalled");
         driver.run(&options, &target).await?;

@@ -15,6 +15,7 @@ mod raw;
 mod raw_cors;
 mod raw_output;
 mod raw_signing;
+mod raw_sts;
 mod reference;
 mod resolve;
 mod schema;

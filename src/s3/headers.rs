@@ -53,8 +53,10 @@ pub fn disposition(spec: &OperationSpec, name: &str, value: &HeaderValue) -> Dis
     }
     if let Some(meta) = name.strip_prefix("x-amz-meta-") {
         let takes_metadata = spec.headers.contains(&"x-amz-meta-*");
-        // Vendors keep internal state in metadata of this name (CVE-2026-34204).
-        let vendor = meta.starts_with("x-minio-") || meta.starts_with("x-amz-");
+        // Vendors keep internal state in metadata of these names (CVE-2026-34204), or unpack the object because of one
+        // (CVE-2026-40344): with paths out of an archive that no rule has seen.
+        let vendor =
+            ["x-minio-", "x-amz-", "snowball-", "minio-snowball-"].iter().any(|prefix| meta.starts_with(prefix));
         return if takes_metadata && !meta.is_empty() && !vendor { Disposition::Pass } else { Disposition::Refuse };
     }
     if carries_document(spec) && ChecksumAlgorithm::of_header(name).is_some() {
@@ -270,13 +272,15 @@ mod tests {
     }
 
     #[test]
-    fn d06_d27_headers_that_the_operation_does_not_know_are_refused() {
+    fn a03_d06_d27_headers_that_the_operation_does_not_know_are_refused() {
         for (operation, name) in [
             (Operation::GetObject, "x-amz-copy-source"),
             (Operation::PutObject, "x-amz-copy-source-range"),
             (Operation::PutObject, "x-amz-replication-status"),
             (Operation::PutObject, "x-amz-meta-"),
             (Operation::PutObject, "x-amz-meta-x-minio-internal"),
+            (Operation::PutObject, "x-amz-meta-snowball-auto-extract"),
+            (Operation::CreateMultipartUpload, "x-amz-meta-minio-snowball-prefix"),
             (Operation::GetObject, "x-amz-meta-a"),
             (Operation::PutObject, "x-amz-checksum-sha512"),
             (Operation::PutObject, "x-amz-checksum-md5"),

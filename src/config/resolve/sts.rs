@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::super::path::Path;
-use super::super::raw::{RawConfig, RawSessionKey};
+use super::super::raw::RawConfig;
+use super::super::raw_sts::RawSessionKey;
 use super::desk::Desk;
 use super::values::{check_name, duration};
 use crate::auth::{RingKey, SessionSettings};
