@@ -148,7 +148,7 @@ impl Gateway {
         }
     }
 
-    /// Establishes who asks. Failures are counted for the address, but for those that are the gateway's own.
+    /// Establishes who asks. Failures are counted for the address, as far as they are its own.
     async fn authenticate(
         &self,
         head: &Parts,
@@ -168,7 +168,7 @@ impl Gateway {
     }
 
     fn refuse_caller(&self, error: AuthError, peer: IpAddr) -> Refusal {
-        if matches!(error, AuthError::KeysUnavailable { .. }) {
+        if !error.counts_as_failure() {
             return error.into();
         }
         match self.limiter.note_failed_authentication(peer, Instant::now().into_std()) {

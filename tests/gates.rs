@@ -114,7 +114,7 @@ impl Counted {
             method: work.method.to_owned(),
             path: format!("/bkt/team/{}", work.size),
             size: work.size,
-            token: token.expose().to_owned(),
+            credential: format!("Authorization: Bearer {}\r\n", token.expose()),
         };
         let mut counted = Self { child, folder, count, target };
         counted.target.address = counted.address().await;

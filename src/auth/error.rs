@@ -50,6 +50,14 @@ pub enum AuthError {
     },
 }
 
+impl AuthError {
+    /// Whether it counts as a failed authentication of the address: not what the gateway itself lacks, nor a region that clients are
+    /// told and then sign for, before anything of the credential was looked at.
+    pub fn counts_as_failure(&self) -> bool {
+        !matches!(self, Self::KeysUnavailable { .. } | Self::Signature(SignatureError::Region { .. }))
+    }
+}
+
 /// A kind of credential that is recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CredentialKind {

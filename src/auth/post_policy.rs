@@ -101,6 +101,10 @@ pub(in crate::auth) fn authenticate(
     let signed = SignedPolicy::read(fields)?;
     let holder = signatures.policy(&signed, keys, now)?;
     let policy = PostPolicy::parse(signed.policy)?;
+    // Else whoever has the form could date it anew, and it would outlive the longest life of what is signed in advance.
+    if !policy.fixes("x-amz-date", |start| AmzDate::parse(start).is_some()) {
+        return Err(PolicyError::Document("none of its conditions says exactly what x-amz-date is").into());
+    }
     if now >= policy.expiration {
         return Err(PolicyError::Expired.into());
     }

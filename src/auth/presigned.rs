@@ -9,8 +9,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use crate::auth::error::SignatureError;
-use crate::auth::sigv4::{UNSIGNED, content_sha256};
-use crate::sigv4::{FormFault, PresignedQuery};
+use crate::auth::sigv4::{Payload, content_sha256};
+use crate::sigv4::{ContentSha256, FormFault, PresignedQuery};
 
 const CONTENT_SHA256: &str = "x-amz-content-sha256";
 
@@ -36,14 +36,15 @@ pub struct PresignedRequest {
 pub(in crate::auth) fn payload<'a>(
     query: &'a PresignedQuery,
     headers: &'a HeaderMap,
-) -> Result<&'a str, SignatureError> {
+) -> Result<Payload<'a>, SignatureError> {
     let header = content_sha256(headers)?;
-    let in_query = query.headers.iter().find(|(name, _)| name == CONTENT_SHA256).map(|(_, value)| value.as_str());
+    let in_query = query.headers.iter().find(|(name, _)| name == CONTENT_SHA256);
+    let in_query = in_query.map(|(_, value)| Payload::parse(value)).transpose()?;
     match (in_query, header) {
-        (Some(signed), Some(sent)) if signed != sent => Err(SignatureError::Query(FormFault::Contradiction)),
+        (Some(signed), Some(sent)) if signed.text != sent.text => Err(SignatureError::Query(FormFault::Contradiction)),
         (Some(signed), _) => Ok(signed),
         (None, Some(sent)) if query.signed.signed_headers.covers(CONTENT_SHA256) => Ok(sent),
-        (None, _) => Ok(UNSIGNED),
+        (None, _) => Ok(Payload::UNSIGNED),
     }
 }
 
@@ -62,7 +63,8 @@ pub(in crate::auth) fn without_credential(
     if !covered(&content_sha256) {
         // It would choose the reader of the body (H03).
         let value = plain.headers.remove(&content_sha256);
-        if value.is_some_and(|value| value.as_bytes().starts_with(b"STREAMING-")) {
+        let says = value.as_ref().and_then(|value| ContentSha256::parse(value.to_str().ok()?));
+        if says.is_some_and(ContentSha256::is_streaming) {
             return Err(SignatureError::NotSigned(content_sha256));
         }
     }

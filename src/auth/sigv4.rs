@@ -17,17 +17,15 @@ use crate::auth::error::{AuthError, SignatureError};
 use crate::auth::jwt::looks_like_jwt;
 use crate::auth::post_policy::SignedPolicy;
 use crate::auth::settings::{SigningSettings, UnsignedPayload};
-use crate::auth::{Authenticated, presigned};
+use crate::auth::{Authenticated, Scheme, presigned};
 use crate::base::encoding::hex_sha256;
 use crate::base::{Secret, UtcInstant};
+use crate::sigv4::content_sha256::UNSIGNED_PAYLOAD;
 use crate::sigv4::key::SERVICE;
 use crate::sigv4::{
-    AmzDate, ChunkSigner, Credential, FormFault, KeyCache, PresignedQuery, Received, SignedHead, SigningKey,
-    string_to_sign,
+    AmzDate, ChunkSigner, ContentSha256, Credential, FormFault, KeyCache, PresignedQuery, Received, SignedHead,
+    SigningKey, string_to_sign,
 };
-
-/// Value of `x-amz-content-sha256` for a body that the signature does not cover.
-pub(in crate::auth) const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
 const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
@@ -48,8 +46,16 @@ pub(in crate::auth) struct SignatureCheck {
     nobody: Secret,
 }
 
+/// Who has signed if the signature fits.
+struct Candidate {
+    holder: Result<KeyHolder, AuthError>,
+    key: SigningKey,
+    /// Whether the key was derived for this request and is good for the next ones.
+    worth_keeping: bool,
+}
+
 /// Which key a signature claims to be made with, and when.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(in crate::auth) struct Claimed<'a> {
     pub(in crate::auth) signed: &'a SignedHead,
     pub(in crate::auth) date: &'a AmzDate,
@@ -60,9 +66,32 @@ pub(in crate::auth) struct Claimed<'a> {
     pub(in crate::auth) payload: &'a str,
 }
 
+/// `x-amz-content-sha256` as it was sent, since it stands so in what is signed, and what it says.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::auth) struct Payload<'a> {
+    pub(in crate::auth) text: &'a str,
+    pub(in crate::auth) says: ContentSha256,
+}
+
+impl<'a> Payload<'a> {
+    /// Where nothing is said.
+    pub(in crate::auth) const UNSIGNED: Self = Self { text: UNSIGNED_PAYLOAD, says: ContentSha256::Unsigned };
+
+    pub(in crate::auth) fn parse(text: &'a str) -> Result<Self, SignatureError> {
+        let says = ContentSha256::parse(text).ok_or(SignatureError::PayloadHash)?;
+        Ok(Self { text, says })
+    }
+}
+
 impl SignatureCheck {
     pub(in crate::auth) fn new(settings: SigningSettings) -> Self {
         Self { settings, derived: KeyCache::new(CACHED_KEYS), nobody: Secret::new("nobody knows this, nor has to") }
+    }
+
+    /// How many derived keys are kept.
+    #[cfg(test)]
+    pub(in crate::auth) fn cached_keys(&self) -> usize {
+        self.derived.len()
     }
 
     /// Checks a request that is signed in its `Authorization` header.
@@ -82,12 +111,13 @@ impl SignatureCheck {
         self.check_scope(&signed.credential, &date, SignatureError::Header)?;
         self.check_skew(&date, now)?;
         let session_token = only_text(&head.headers, &SECURITY_TOKEN, SignatureError::Token)?;
-        let claimed = Claimed { signed, date: &date, session_token, service: SERVICE, payload };
+        let claimed = Claimed { signed, date: &date, session_token, service: SERVICE, payload: payload.text };
         let (holder, key) = self.verify(claimed, head, keys, now)?;
         check_all_signed(&head.headers, signed)?;
-        self.check_payload(payload, &head.headers, connection)?;
-        let chunks = has_signed_chunks(payload).then(|| ChunkSigner::new(key, &date, signed.signature.clone()));
-        let caller = holder.caller(connection.peer.ip()).signing_body(covers_body(payload));
+        self.check_payload(payload.says, &head.headers, connection)?;
+        let signed_chunks = payload.says.has_signed_chunks();
+        let chunks = signed_chunks.then(|| ChunkSigner::new(key, &date, signed.signature.clone()));
+        let caller = holder.caller(connection.peer.ip()).signing_body(payload.says.covers_body());
         Ok(Authenticated { caller, chunks, presigned: None })
     }
 
@@ -109,11 +139,15 @@ impl SignatureCheck {
         let payload = presigned::payload(query, &head.headers)?;
         let session_token = query.session_token.as_deref();
         check_handed_out(session_token)?;
-        let claimed = Claimed { signed, date: &query.date, session_token, service: SERVICE, payload };
+        // Nobody would read it: the key would be looked up without the token that was signed with it (B17).
+        if head.headers.contains_key(SECURITY_TOKEN) {
+            return Err(SignatureError::Token.into());
+        }
+        let claimed = Claimed { signed, date: &query.date, session_token, service: SERVICE, payload: payload.text };
         let (holder, _) = self.verify(claimed, head, keys, now)?;
         check_all_signed(&head.headers, signed)?;
         let request = presigned::without_credential(query, head)?;
-        let caller = holder.caller(connection.peer.ip()).signing_body(covers_body(payload));
+        let caller = holder.caller(connection.peer.ip()).signing_body(payload.says.covers_body());
         Ok(Authenticated { caller, chunks: None, presigned: Some(request) })
     }
 
@@ -153,7 +187,7 @@ impl SignatureCheck {
         Ok(holder)
     }
 
-    /// Finds the key and checks the signature with it. Takes as long for a key that there is not.
+    /// Finds the key and checks the signature with it. Takes no less time for a key that there is not.
     ///
     /// # Errors
     /// Those of [`AccessKeys::find`], [`SignatureError::Mismatch`] and those of a host without one reading.
@@ -165,7 +199,7 @@ impl SignatureCheck {
         now: UtcInstant,
     ) -> Result<(KeyHolder, SigningKey), AuthError> {
         let Claimed { signed, date, session_token, service, payload } = claimed;
-        let (holder, key) = self.key(&signed.credential, service, date, session_token, keys, now);
+        let candidate = self.candidate(&signed.credential, service, date, session_token, keys, now);
         let host = match &self.settings.host {
             Some(host) => host.as_str(),
             None => host_of(head)?,
@@ -174,9 +208,8 @@ impl SignatureCheck {
         let received = Received { method: head.method.as_str(), path, query, host, headers: &head.headers };
         let hash = received.canonical_hash(&signed.signed_headers, payload);
         let hash = hash.map_err(|gone| SignatureError::HeaderGone(gone.0))?;
-        let fits = key.verifies(&string_to_sign(date, key.scope(), &hash), &signed.signature);
-        let holder = holder?;
-        if fits { Ok((holder, key)) } else { Err(SignatureError::Mismatch.into()) }
+        let text = string_to_sign(date, candidate.key.scope(), &hash);
+        self.accept(candidate, &text, &signed.signature, &signed.credential, date)
     }
 
     /// Checks who has signed the policy of a browser form, as its text came. The form is good for as long as a presigned URL may be.
@@ -194,17 +227,16 @@ impl SignatureCheck {
         let age = now.duration_since(signed.date.instant());
         if age.is_negative() {
             self.check_skew(&signed.date, now)?;
-        } else if age.unsigned_abs() > self.settings.presigned_expiry {
+        } else if age.unsigned_abs() >= self.settings.presigned_expiry {
             return Err(SignatureError::Over.into());
         }
-        let (holder, key) = self.key(&signed.credential, SERVICE, &signed.date, signed.session_token, keys, now);
-        let fits = key.verifies(signed.policy, signed.signature);
-        let holder = holder?;
-        if fits { Ok(holder) } else { Err(SignatureError::Mismatch.into()) }
+        let candidate = self.candidate(&signed.credential, SERVICE, &signed.date, signed.session_token, keys, now);
+        let accepted = self.accept(candidate, signed.policy, signed.signature, &signed.credential, &signed.date);
+        accepted.map(|(holder, _)| holder)
     }
 
     /// Whose key a credential claims to be, and the derived key to compare with. Without such a key it is nobody's.
-    fn key(
+    fn candidate(
         &self,
         credential: &Credential,
         service: &'static str,
@@ -212,24 +244,44 @@ impl SignatureCheck {
         session_token: Option<&str>,
         keys: &AccessKeys,
         now: UtcInstant,
-    ) -> (Result<KeyHolder, AuthError>, SigningKey) {
-        let holder = keys.find(&credential.access_key_id, session_token, now);
-        let (id, secret) = match &holder {
-            Ok(holder) => (credential.access_key_id.as_str(), &holder.secret),
-            // Not the id that was sent: strangers would push the keys of others out of the cache.
-            Err(_) => ("", &self.nobody),
-        };
-        let region = if holder.is_ok() { credential.region.as_str() } else { "-" };
-        let key = match service {
-            SERVICE => self.derived.get(id, secret.expose(), region, date),
-            _ => SigningKey::derive_for(service, secret, region, date),
-        };
+    ) -> Candidate {
+        let Credential { access_key_id, region, .. } = credential;
+        let holder = keys.find(access_key_id, session_token, now);
+        let secret = holder.as_ref().map_or(&self.nobody, |holder| &holder.secret);
+        // A JWT comes under any id and, as a rule, soon in a newer edition: it would only push out the keys of others.
+        let lasting = service == SERVICE && holder.as_ref().is_ok_and(|holder| holder.scheme != Scheme::Jwt);
+        let known = lasting.then(|| self.derived.find(access_key_id, secret.expose(), region, date)).flatten();
+        let worth_keeping = lasting && known.is_none();
+        let key = known.unwrap_or_else(|| SigningKey::derive_for(service, secret, region, date));
         // In the words of signed requests, not those of bearer tokens.
         let holder = holder.map_err(|error| match error {
             AuthError::Expired => SignatureError::KeyExpired.into(),
             other => other,
         });
-        (holder, key)
+        Candidate { holder, key, worth_keeping }
+    }
+
+    /// The holder, if the signature of the text is theirs. Only then the key gets into the cache: strangers could fill it otherwise, with
+    /// any region where every one is accepted.
+    fn accept(
+        &self,
+        candidate: Candidate,
+        text: &str,
+        signature: &str,
+        credential: &Credential,
+        date: &AmzDate,
+    ) -> Result<(KeyHolder, SigningKey), AuthError> {
+        let Candidate { holder, key, worth_keeping } = candidate;
+        let fits = key.verifies(text, signature);
+        let holder = holder?;
+        if !fits {
+            return Err(SignatureError::Mismatch.into());
+        }
+        if worth_keeping {
+            let Credential { access_key_id, region, .. } = credential;
+            self.derived.keep(access_key_id, holder.secret.clone(), region, date, key.clone());
+        }
+        Ok((holder, key))
     }
 
     /// The scope must be of the day of the request, a region of ours and S3.
@@ -277,7 +329,7 @@ impl SignatureCheck {
     /// In clear text somebody on the way could put another body under a signature that covers none.
     fn check_payload(
         &self,
-        payload: &str,
+        payload: ContentSha256,
         headers: &HeaderMap,
         connection: ConnectionFacts,
     ) -> Result<(), SignatureError> {
@@ -289,7 +341,7 @@ impl SignatureCheck {
         // Where no body is expected, one that somebody adds is refused later.
         let has_body = headers.contains_key(http::header::TRANSFER_ENCODING)
             || headers.get(http::header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-        if covers_body(payload) || safe || !has_body { Ok(()) } else { Err(SignatureError::UnsignedPayload) }
+        if payload.covers_body() || safe || !has_body { Ok(()) } else { Err(SignatureError::UnsignedPayload) }
     }
 }
 
@@ -307,28 +359,9 @@ fn check_all_signed(headers: &HeaderMap, signed: &SignedHead) -> Result<(), Sign
     unsigned.map_or(Ok(()), |name| Err(SignatureError::NotSigned(name.clone())))
 }
 
-/// Whether a known value of `x-amz-content-sha256` puts the body under the signature.
-fn covers_body(payload: &str) -> bool {
-    payload != UNSIGNED && payload != "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
-}
-
-fn has_signed_chunks(payload: &str) -> bool {
-    matches!(payload, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" | "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER")
-}
-
-/// The value of `x-amz-content-sha256`, if it is a hash or one of the words for bodies without one.
-pub(in crate::auth) fn content_sha256(headers: &HeaderMap) -> Result<Option<&str>, SignatureError> {
-    let payload = only_text(headers, &CONTENT_SHA256, SignatureError::PayloadHash)?;
-    let known = |payload: &str| {
-        payload == UNSIGNED
-            || payload == "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
-            || has_signed_chunks(payload)
-            || (payload.len() == 64 && payload.bytes().all(|b| b.is_ascii_hexdigit()))
-    };
-    match payload {
-        Some(payload) if !known(payload) => Err(SignatureError::PayloadHash),
-        other => Ok(other),
-    }
+/// `x-amz-content-sha256`, if it is a hash or one of the words for bodies without one.
+pub(in crate::auth) fn content_sha256(headers: &HeaderMap) -> Result<Option<Payload<'_>>, SignatureError> {
+    only_text(headers, &CONTENT_SHA256, SignatureError::PayloadHash)?.map(Payload::parse).transpose()
 }
 
 /// The one value of a header.

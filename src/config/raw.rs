@@ -24,7 +24,7 @@ pub struct RawConfig {
     pub listen: Option<Vec<RawListener>>,
     /// Domains of the gateway, such as `s3.example.com`: a request to `bucket.s3.example.com` is about that bucket, and its whole path is
     /// the key. Names in lower case without port; none may lie inside another. Default none: the bucket is the first segment of the
-    /// path, as it is for every other host.
+    /// path, as it is for every other host. Not together with `clients.signing.host`.
     pub domains: Option<OneOrMany>,
     /// The address of `/healthz`, `/readyz` and `/metrics`.
     pub admin: RawAdmin,

@@ -41,13 +41,13 @@ pub struct RawSigning {
     pub regions: Option<OneOrMany>,
     /// Most that the clock of a client may differ, `1s` to `15m`; default `15m`.
     pub clock_skew: Option<String>,
-    /// Longest life of a presigned URL, `1s` to `168h`; default `168h`.
+    /// Longest life of a presigned URL or a form, `1s` to `168h`; default `168h`.
     pub presigned_expiry: Option<String>,
     /// Where a body may come that the signature in the header does not cover (`UNSIGNED-PAYLOAD`, unsigned chunks): `tls`, `loopback`
     /// (default: also in clear text from an address of this machine) or `anywhere`. Presigned URLs never cover a body.
     pub unsigned_payload: Option<RawUnsignedPayload>,
     /// The host that clients sign, with its port if they send one; default: the one they send. Only for a proxy that sends another in
-    /// `Host`. `X-Forwarded-Host` is never read.
+    /// `Host`; not together with `domains`, which need the host to be signed. `X-Forwarded-Host` is never read.
     pub host: Option<String>,
 }
 

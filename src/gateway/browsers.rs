@@ -28,7 +28,7 @@ use crate::respond::{Refusal, RefusalKind, Reply, local};
 use crate::rules::Permit;
 use crate::s3::addressing::locate;
 use crate::s3::addressing::locate_path;
-use crate::s3::headers::HeaderError;
+use crate::s3::headers::{HeaderError, check_connection};
 use crate::s3::identify::{check_hop, identify_form};
 use crate::s3::post_form::{Delimiter, FormError, FormFields, FormPreamble};
 use crate::s3::post_object::{PostObject, Success};
@@ -151,8 +151,8 @@ impl Gateway {
         if target.key.is_some() || bucket.is_none() {
             return Err(IdentifyError::Method(Method::POST.to_string()).into());
         }
-        // What such a header says, a form says in a field, which the policy covers.
-        match head.headers.keys().find(|name| name.as_str().starts_with("x-amz-")) {
+        check_connection(&head.headers).map_err(IdentifyError::from)?;
+        match head.headers.keys().find(|name| is_for_an_upload(name.as_str())) {
             Some(name) => Err(IdentifyError::from(HeaderError::Refused(name.clone())).into()),
             None => Ok(target.bucket),
         }
@@ -218,6 +218,21 @@ impl Gateway {
 
 /// The operation in the audit record. Its action is `s3:PutObject`.
 const POST_OBJECT: &str = "PostObject";
+
+/// Whether a header would say something of the upload, or on which condition it is made. A form says the former in a field, which the
+/// policy covers, and the latter not at all. `Cache-Control` is not among them: browsers send it for a page that is loaded anew.
+fn is_for_an_upload(name: &str) -> bool {
+    const OTHERS: &[&str] = &[
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+        "content-md5",
+        "content-range",
+        "expires",
+        "range",
+    ];
+    name.starts_with("x-amz-") || name.starts_with("if-") || OTHERS.contains(&name)
+}
 
 /// Bytes of the file: what the form has beside fields and end. `None` if the length of the form is not declared.
 fn file_length(headers: &HeaderMap, around: usize) -> Result<Option<u64>, FormError> {

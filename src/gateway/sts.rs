@@ -111,9 +111,9 @@ impl Gateway {
         Ok(())
     }
 
-    /// Counts a failed authentication for the address, but for those that are the gateway's own.
+    /// Counts a failed authentication for the address, as far as it is its own.
     fn note_failure(&self, error: AuthError, connection: ConnectionFacts) -> StsError {
-        if matches!(error, AuthError::KeysUnavailable { .. }) {
+        if !error.counts_as_failure() {
             return error.into();
         }
         match self.limiter.note_failed_authentication(connection.peer.ip(), Instant::now().into_std()) {

@@ -213,7 +213,10 @@ fn canonical_value(name: &HeaderName, value: &HeaderValue) -> Result<HeaderValue
 }
 
 /// `Connection` may name hop-by-hop headers only: naming another one would make it vanish on one of two hops (K16).
-pub(super) fn check_connection(headers: &HeaderMap) -> Result<(), HeaderError> {
+///
+/// # Errors
+/// [`HeaderError::ConnectionNamed`], or [`HeaderError::NotText`].
+pub fn check_connection(headers: &HeaderMap) -> Result<(), HeaderError> {
     const HOP_BY_HOP: &[&str] = &["close", "keep-alive", "te", "upgrade", "proxy-connection", "http2-settings"];
     for value in headers.get_all(http::header::CONNECTION) {
         let text = value.to_str().map_err(|_| HeaderError::NotText(http::header::CONNECTION))?;

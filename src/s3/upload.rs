@@ -6,6 +6,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCO
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use crate::s3::checksum::{ChecksumAlgorithm, parse_md5};
+use crate::sigv4::ContentSha256;
 
 /// What the head of an upload says of its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,15 +112,6 @@ pub enum UploadError {
 /// Largest object of S3, 5 TiB. Also keeps every sum of lengths far from overflow.
 const MAX_OBJECT_BYTES: u64 = 5 << 40;
 
-/// What `x-amz-content-sha256` says.
-enum Payload {
-    Unsigned,
-    Sha256([u8; 32]),
-    UnsignedTrailer,
-    SignedChunks,
-    SignedTrailer,
-}
-
 impl UploadHead {
     /// Reads the headers of an upload.
     ///
@@ -130,14 +122,14 @@ impl UploadHead {
         let payload = parse_payload(headers)?;
         let trailer = parse_trailer(headers)?;
         let (framing, sha256) = match (payload, trailer) {
-            (Payload::Unsigned, None) => (BodyFraming::Plain, None),
-            (Payload::Sha256(digest), None) => (BodyFraming::Plain, Some(digest)),
-            (Payload::UnsignedTrailer, trailer) => (BodyFraming::AwsChunked { trailer, signed: false }, None),
-            (Payload::SignedChunks, None) | (Payload::SignedTrailer, Some(_)) => {
+            (ContentSha256::Unsigned, None) => (BodyFraming::Plain, None),
+            (ContentSha256::Digest(digest), None) => (BodyFraming::Plain, Some(digest)),
+            (ContentSha256::UnsignedTrailer, trailer) => (BodyFraming::AwsChunked { trailer, signed: false }, None),
+            (ContentSha256::SignedChunks, None) | (ContentSha256::SignedTrailer, Some(_)) => {
                 (BodyFraming::AwsChunked { trailer, signed: true }, None)
             }
-            (Payload::Unsigned | Payload::Sha256(_) | Payload::SignedChunks, Some(_))
-            | (Payload::SignedTrailer, None) => return Err(UploadError::BadTrailer),
+            (ContentSha256::Unsigned | ContentSha256::Digest(_) | ContentSha256::SignedChunks, Some(_))
+            | (ContentSha256::SignedTrailer, None) => return Err(UploadError::BadTrailer),
         };
         let plain = framing == BodyFraming::Plain;
         let decoded = parse_length(headers, &HeaderName::from_static("x-amz-decoded-content-length"))?;
@@ -211,23 +203,12 @@ fn parse_length(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u64>, U
     }
 }
 
-fn parse_payload(headers: &HeaderMap) -> Result<Payload, UploadError> {
+fn parse_payload(headers: &HeaderMap) -> Result<ContentSha256, UploadError> {
     let mut values = headers.get_all("x-amz-content-sha256").iter();
-    let value = match (values.next(), values.next()) {
-        (None, _) => return Ok(Payload::Unsigned),
-        (Some(value), None) => text(value),
-        (Some(_), Some(_)) => return Err(UploadError::BadContentSha256),
-    };
-    match value {
-        "UNSIGNED-PAYLOAD" => Ok(Payload::Unsigned),
-        "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Ok(Payload::UnsignedTrailer),
-        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => Ok(Payload::SignedChunks),
-        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => Ok(Payload::SignedTrailer),
-        _ => {
-            let mut digest = [0; 32];
-            hex::decode_to_slice(value, &mut digest).map_err(|_| UploadError::BadContentSha256)?;
-            Ok(Payload::Sha256(digest))
-        }
+    match (values.next(), values.next()) {
+        (None, _) => Ok(ContentSha256::Unsigned),
+        (Some(value), None) => ContentSha256::parse(text(value)).ok_or(UploadError::BadContentSha256),
+        (Some(_), Some(_)) => Err(UploadError::BadContentSha256),
     }
 }
 

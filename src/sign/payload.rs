@@ -6,6 +6,7 @@ use crate::body::Framer;
 use crate::s3::{BodyFraming, ChecksumAlgorithm, UploadHead};
 use crate::sign::route::Route;
 use crate::sigv4::chunk::EMPTY_SHA256;
+use crate::sigv4::content_sha256::UNSIGNED_PAYLOAD;
 
 /// The form of one upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +47,7 @@ impl PayloadPlan {
     pub fn content_sha256(&self) -> Cow<'static, str> {
         match self {
             Self::Empty => Cow::Borrowed(EMPTY_SHA256),
-            Self::Unsigned => Cow::Borrowed("UNSIGNED-PAYLOAD"),
+            Self::Unsigned => Cow::Borrowed(UNSIGNED_PAYLOAD),
             Self::Sha256(digest) => Cow::Owned(hex::encode(digest)),
             Self::Framed(framer) => Cow::Borrowed(framer.content_sha256()),
         }

@@ -119,19 +119,65 @@ impl KeyCache {
         Self(Mutex::new(LruCache::new(capacity)))
     }
 
-    /// The key of `s3` for a credential on the day of `date`, derived if it is not known yet.
+    /// How many keys there are, for tests of who gets in.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The key of `s3` for a credential on the day of `date`, derived and kept if it is not known yet.
     pub fn get(&self, access_key_id: &str, secret: &str, region: &str, date: &AmzDate) -> SigningKey {
-        // One text, because it is made for each request. None of the three can hold a line feed.
-        let cache_key = [access_key_id, region, date.day()].join("\n");
+        self.find(access_key_id, secret, region, date).unwrap_or_else(|| {
+            let secret = Secret::new(secret);
+            let key = SigningKey::derive(&secret, region, date);
+            self.keep(access_key_id, secret, region, date, key.clone());
+            key
+        })
+    }
+
+    /// The key of `s3` for a credential on the day of `date`, if it is known.
+    pub fn find(&self, access_key_id: &str, secret: &str, region: &str, date: &AmzDate) -> Option<SigningKey> {
+        let place = place(access_key_id, region, date);
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match keys.get(&cache_key) {
-            Some((known, key)) if known.expose() == secret => key.clone(),
-            _ => {
-                let secret = Secret::new(secret);
-                let key = SigningKey::derive(&secret, region, date);
-                keys.put(cache_key, (secret, key.clone()));
-                key
-            }
+        let (_, key) = keys.get(&place).filter(|(known, _)| known.expose() == secret)?;
+        Some(key.clone())
+    }
+
+    /// Keeps a key of `s3` that was derived for such a credential.
+    pub fn keep(&self, access_key_id: &str, secret: Secret, region: &str, date: &AmzDate, key: SigningKey) {
+        let place = place(access_key_id, region, date);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).put(place, (secret, key));
+    }
+}
+
+/// One text, because it is made for each request. None of the three can hold a line feed.
+fn place(access_key_id: &str, region: &str, date: &AmzDate) -> String {
+    [access_key_id, region, date.day()].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_key_is_found_for_its_own_secret_region_and_day_only() {
+        let cache = KeyCache::new(NonZeroUsize::new(8).unwrap());
+        let [date, other_day] =
+            ["2026-11-22T12:00:00Z", "2026-11-23T12:00:00Z"].map(|text| AmzDate::new(text.parse().unwrap()));
+        let secret = Secret::new("s3cret");
+        let key = SigningKey::derive(&secret, "eu", &date);
+        assert!(cache.find("AK", "s3cret", "eu", &date).is_none());
+        cache.keep("AK", secret, "eu", &date, key.clone());
+        assert_eq!(cache.find("AK", "s3cret", "eu", &date).unwrap().sign("x"), key.sign("x"));
+        for (id, secret, region, date) in [
+            ("AL", "s3cret", "eu", &date),
+            ("AK", "changed", "eu", &date),
+            ("AK", "s3cret", "us", &date),
+            ("AK", "s3cret", "eu", &other_day),
+        ] {
+            assert!(cache.find(id, secret, region, date).is_none(), "{id} {secret} {region}");
         }
+        assert_ne!(cache.get("AK", "changed", "eu", &date).sign("x"), key.sign("x"));
+        assert_eq!(cache.len(), 1, "a changed secret takes the place of the old one");
     }
 }

@@ -7,6 +7,7 @@
 pub mod authorization;
 pub mod canonical;
 pub mod chunk;
+pub mod content_sha256;
 pub mod key;
 pub mod presign;
 pub mod verify;
@@ -14,6 +15,7 @@ pub mod verify;
 pub use authorization::{Credential, FormFault, SignedHead, SignedHeaders};
 pub use canonical::{CanonicalRequest, sign_request};
 pub use chunk::ChunkSigner;
+pub use content_sha256::ContentSha256;
 pub use key::{AmzDate, KeyCache, SigningKey};
 pub use presign::PresignedQuery;
 pub use verify::{Received, string_to_sign};

@@ -105,12 +105,13 @@ async fn g08_an_answer_names_a_listed_origin_and_no_other() {
     ] {
         let got = gateway.a.send("GET", "/bkt/a/x", &[("origin", origin)], "").await;
         assert_eq!((got.status.as_u16(), got.header("access-control-allow-origin")), (200, named), "{origin}");
-        assert_eq!((got.header("access-control-allow-credentials"), got.header("vary")), ("", "Authorization, Origin"));
+        assert_eq!(got.header("access-control-allow-credentials"), "");
+        assert_eq!(got.headers.get_all("vary").iter().collect::<Vec<_>>(), ["Authorization", "Origin"]);
         assert_eq!(got.header("access-control-expose-headers").contains("x-amz-meta-a"), !named.is_empty(), "{origin}");
     }
     // G07: and nothing of what the store says of itself.
     let quiet = gateway.a.send("GET", "/bkt/a/x", &[], "").await;
-    assert_eq!(cors_headers(&quiet), [("vary".to_owned(), "Authorization, Origin".to_owned())]);
+    assert_eq!(cors_headers(&quiet), ["Authorization", "Origin"].map(|name| ("vary".to_owned(), name.to_owned())));
     let deleted = gateway.a.send("DELETE", "/bkt/a/x", &[("origin", APP)], "").await;
     assert_eq!(deleted.header("access-control-allow-origin"), "", "a method that is not listed");
 }

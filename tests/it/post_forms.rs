@@ -199,6 +199,35 @@ async fn d30_the_bucket_is_that_of_the_url_and_the_key_that_of_the_form() {
 }
 
 #[tokio::test]
+async fn d30_k16_headers_of_a_form_that_would_be_forgotten_are_refused() {
+    let (recorder, gateway) = before_recorder(RULES).await;
+    let with = |name: &str, value: &str| (PostForm::to("a/x").header(name, value), 400, "InvalidArgument");
+    let forms = vec![
+        with("if-match", "*"),
+        with("if-none-match", "*"),
+        with("if-modified-since", "Sun, 22 Nov 2026 12:00:00 GMT"),
+        with("if-unmodified-since", "Sun, 22 Nov 2026 12:00:00 GMT"),
+        with("content-md5", "AAAAAAAAAAAAAAAAAAAAAA=="),
+        with("content-encoding", "gzip"),
+        with("content-disposition", "inline"),
+        with("content-language", "en"),
+        with("content-range", "bytes 0-1/2"),
+        with("expires", "0"),
+        with("range", "bytes=0-1"),
+        (PostForm::to("a/x").header("connection", "close, content-type"), 400, "InvalidRequest"),
+    ];
+    refused(&gateway, &recorder, forms).await;
+    let browser = PostForm::to("a/x")
+        .header("cache-control", "max-age=0")
+        .header("pragma", "no-cache")
+        .header("connection", "keep-alive")
+        .header("referer", "https://app.example/")
+        .header("cookie", "session=1")
+        .header("accept-language", "en");
+    assert_eq!(browser.send(&gateway).await.status, 204);
+}
+
+#[tokio::test]
 async fn d22_d23_d24_fields_need_the_rights_of_the_headers_that_they_stand_for() {
     let rules = "\n  - { name: web, who: { keys: [web] }, where: bkt/a/, what: write }";
     let (recorder, gateway) = before_recorder(rules).await;

@@ -292,6 +292,27 @@ async fn b17_d28_d29_nothing_of_the_clients_credential_reaches_the_store() {
 }
 
 #[tokio::test]
+async fn b17_a_session_token_in_a_signed_header_of_a_presigned_url_is_refused() {
+    let (recorder, gateway) = recorded().await;
+    let url = gateway.key_a.presign("GET", "/bkt/a/x", &[("x-amz-security-token", "t")], 60);
+    assert_eq!(gateway.key_a.send(&url, "").await.outcome(), (403, "InvalidToken".into()));
+    assert!(recorder.is_silent());
+}
+
+#[tokio::test]
+async fn a10_b06_who_is_told_the_region_has_not_failed_to_authenticate() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let setup = Setup::before(&recorder).signing("{ regions: eu-1 }");
+    let gateway = setup.limits("{ failed_authentications: { rate: 1, burst: 1 } }").start().await;
+    for _ in 0..5 {
+        let told = gateway.key_a.ask("GET", "/bkt/a/x", &[], b"").await;
+        assert_eq!(told.outcome(), (400, "AuthorizationHeaderMalformed".into()));
+        assert_eq!(told.element("Region"), "eu-1");
+    }
+    assert!(recorder.is_silent());
+}
+
+#[tokio::test]
 async fn b13_b19_a_body_that_does_not_fit_the_signed_hash_is_not_stored() {
     let (recorder, gateway) = recorded().await;
     let key = &gateway.key_a;

@@ -500,6 +500,67 @@ async fn b17_a_session_token_beside_a_plain_key_is_refused() {
 }
 
 #[tokio::test]
+async fn b17_a_session_token_in_a_header_of_a_presigned_url_is_refused() {
+    let signed = Ask { headers: vec![("x-amz-security-token", "t")], ..presigned("GET") };
+    assert_eq!(refusal(signed.sign()).await, SignatureError::Token);
+    let added = with_header(presigned("GET").sign(), "x-amz-security-token", "t");
+    assert_eq!(refusal(added).await, SignatureError::Token);
+}
+
+#[tokio::test]
+async fn strangers_do_not_push_keys_out_of_the_cache() {
+    let any = SigningSettings { regions: Vec::new(), ..SigningSettings::default() };
+    let gateway = authenticators(any);
+    let ask = async |ask: Ask| {
+        let (head, ()) = ask.sign().into_parts();
+        let connection = ConnectionFacts { peer: ([192, 0, 2, 1], 1).into(), tls: true };
+        gateway.authenticate(Claim::parse(&head).unwrap(), &head, connection).await.map(drop)
+    };
+    for region in ["a", "b", "c", "d"] {
+        let forged = ask(Ask { region, secret: "another", ..get() }).await;
+        assert_eq!(forged, Err(SignatureError::Mismatch.into()), "{region}");
+    }
+    assert_eq!(gateway.signatures.cached_keys(), 0);
+    for _ in 0..2 {
+        assert_eq!(ask(Ask { region: "a", ..get() }).await, Ok(()));
+        assert_eq!(gateway.signatures.cached_keys(), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_keys_of_jwts_are_not_kept() {
+    let (issuer, _file) = with_keys(settings(), &[RSA.jwk("k1")]);
+    let settings = Settings { issuers: vec![issuer], ..Settings::default() };
+    let gateway = Authenticators::new(settings, Arc::new(TestClock)).unwrap();
+    for number in 0..2 {
+        let jwt: &str = Token::new().claim("number", number).sign(&RSA).leak();
+        let (head, ()) = Ask { id: "jwt", secret: jwt, token: Some(jwt), ..get() }.sign().into_parts();
+        let connection = ConnectionFacts { peer: ([192, 0, 2, 1], 1).into(), tls: true };
+        gateway.authenticate(Claim::parse(&head).unwrap(), &head, connection).await.unwrap();
+    }
+    assert_eq!(gateway.signatures.cached_keys(), 0);
+}
+
+#[tokio::test]
+async fn l01_no_debug_output_has_a_signature_or_a_session_token() {
+    let token = "session-token-of-somebody";
+    let ask = || Ask { token: Some(token), ..get() };
+    for request in [ask().sign(), Ask { expires: Some(60), ..ask() }.sign()] {
+        let sent = format!("{} {:?}", request.uri(), request.headers().get("authorization"));
+        let (_, signature) = sent.split_once("Signature=").unwrap();
+        let signature = &signature[..64];
+        let claim = format!("{:?}", Claim::parse(&request.into_parts().0).unwrap());
+        assert!(claim.contains(ID), "{claim}");
+        assert!(!claim.contains(signature) && !claim.contains(token), "{claim}");
+    }
+    let request = Ask { payload: PAYLOADS[3], ..put() }.sign();
+    let authorization = request.headers()["authorization"].to_str().unwrap().to_owned();
+    let seed = authorization.split_once("Signature=").unwrap().1.to_owned();
+    let authenticated = format!("{:?}", check(request).await.unwrap());
+    assert!(!authenticated.contains(&seed), "{authenticated}");
+}
+
+#[tokio::test]
 async fn b18_the_payload_hash_must_be_there_and_known() {
     assert_eq!(refusal(without_header(put().sign(), "x-amz-content-sha256")).await, SignatureError::NoPayloadHash);
     let twice = with_header(put().sign(), "x-amz-content-sha256", SHA);
@@ -508,6 +569,11 @@ async fn b18_the_payload_hash_must_be_there_and_known() {
         let request =
             with_header(without_header(put().sign(), "x-amz-content-sha256"), "x-amz-content-sha256", payload);
         assert_eq!(refusal(request).await, SignatureError::PayloadHash, "{payload}");
+    }
+    for target in ["/bkt/a/x?X-Amz-Content-Sha256=unsigned-payload", "/bkt/a/x?X-Amz-Content-Sha256="] {
+        let payload = target.split_once('=').unwrap().1;
+        let refused = refusal(Ask { target, payload, ..presigned("PUT") }.sign()).await;
+        assert_eq!(refused, SignatureError::PayloadHash, "{target}");
     }
     let capitals = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855";
     assert!(check(Ask { payload: capitals, ..put() }.sign()).await.is_ok());

@@ -2,7 +2,7 @@
 
 use super::super::path::Path;
 use super::super::raw::RawConfig;
-use super::super::raw_signing::{RawAccessKey, RawSigning, RawUnsignedPayload};
+use super::super::raw_signing::{RawAccessKey, RawUnsignedPayload};
 use super::clients::{KnownClient, KnownClients, attributes, instant, plain_attributes};
 use super::credentials::value;
 use super::desk::Desk;
@@ -127,7 +127,7 @@ pub fn signing(desk: &mut Desk<'_>, path: &Path, config: &RawConfig) -> SigningS
             Some(RawUnsignedPayload::Anywhere) => UnsignedPayload::Anywhere,
             None => defaults.unsigned_payload,
         },
-        host: host(desk, path, raw),
+        host: host(desk, path, config),
     }
 }
 
@@ -157,11 +157,19 @@ fn regions(desk: &mut Desk<'_>, path: &Path, config: &RawConfig) -> Vec<String> 
     written.texts().to_vec()
 }
 
-fn host(desk: &mut Desk<'_>, path: &Path, raw: &RawSigning) -> Option<String> {
-    let host = raw.host.as_ref()?;
+fn host(desk: &mut Desk<'_>, path: &Path, config: &RawConfig) -> Option<String> {
+    let host = config.clients.signing.host.as_ref()?;
     let (name, port) = host.split_once(':').map_or((host.as_str(), None), |(name, port)| (name, Some(port)));
     if !is_host(name) || port.is_some_and(|port| port.parse::<u16>().is_err()) {
         desk.report(&path.key("host"), "this is not a host", "write it as clients send it, such as s3.example.com");
+    }
+    // The `Host` that comes would name the bucket, and the signature would cover another: one for `a.s3.example.com` would open `b`.
+    if config.domains.is_some() {
+        desk.report(
+            &path.key("host"),
+            "`clients.signing.host` does not go with `domains`: the host that names the bucket would not be signed",
+            "let the proxy hand on `Host` and remove `clients.signing.host`, or remove `domains`",
+        );
     }
     Some(host.clone())
 }

@@ -1,6 +1,6 @@
 //! A table of broken files. Every row changes one thing in the base file and says exactly which problems that makes.
 
-use super::{BASE, Expected, assert_problems, edited, references};
+use super::{BASE, Expected, assert_problems, edited, load, references};
 
 fn check(rows: &[(&str, &str, &[Expected<'_>])]) {
     for (from, to, expected) in rows {
@@ -610,6 +610,15 @@ fn domains() {
         (listen, &with("[s3.example.com, example.com]"), &[(1, "one lies inside the other", "keep one")]),
         (listen, &with("[example.com, example.com]"), &[(1, "the same as the domain", "keep one")]),
     ]);
+}
+
+#[test]
+fn b09_e09_a_host_that_is_not_signed_names_no_bucket() {
+    let signing = ("clients:\n", "clients:\n  signing: { host: gw.example }\n");
+    let text = edited(signing.0, signing.1);
+    assert!(load(&text).is_ok(), "each of the two alone is fine");
+    let text = text.replace("listen:\n", "domains: s3.example.com\nlisten:\n");
+    assert_problems(&text, &references(), &[(12, "does not go with `domains`", "remove `clients.signing.host`")]);
 }
 
 #[test]
