@@ -1,7 +1,7 @@
 //! A presigned URL: the parameters that are its signature, those that stand for headers, and the rest.
 //!
 //! Names are compared as AWS writes them; whether anything in a query looks like a credential was decided before, without regard to case,
-//! so a name in another case leaves one of the six missing. Source: AWS reference, "Authenticating requests: using query parameters".
+//! and one of these names in another case is refused. Source: AWS reference, "Authenticating requests: using query parameters".
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -63,6 +63,10 @@ impl PresignedQuery {
                     return Err(FormFault::Parameter);
                 }
             } else if let Some(name) = header_name(&name) {
+                // The same word in another case would be a second reading of the credential.
+                if OWN.iter().any(|own| own.eq_ignore_ascii_case(&name)) {
+                    return Err(FormFault::Parameter);
+                }
                 if headers.iter().any(|(known, _)| *known == name) {
                     return Err(FormFault::Parameter);
                 }
@@ -168,8 +172,12 @@ mod tests {
             let doubled = PresignedQuery::parse(&format!("{}&{pair}", SIX.join("&")));
             assert_eq!(doubled, Err(FormFault::Parameter), "{name}");
             assert_eq!(with(name, ""), Err(FormFault::Missing), "{name}");
-            assert_eq!(with(name, &pair.to_ascii_lowercase()), Err(FormFault::Missing), "{name}");
+            assert_eq!(with(name, &pair.to_ascii_lowercase()), Err(FormFault::Parameter), "{name}");
+            let beside = PresignedQuery::parse(&format!("{}&{}", SIX.join("&"), pair.to_ascii_uppercase()));
+            assert_eq!(beside, Err(FormFault::Parameter), "{name}");
         }
+        let token = PresignedQuery::parse(&format!("{}&x-amz-security-token=t", SIX.join("&")));
+        assert_eq!(token, Err(FormFault::Parameter));
         let twice = format!("{}&x-amz-acl=private&X-Amz-Acl=public-read", SIX.join("&"));
         assert_eq!(PresignedQuery::parse(&twice), Err(FormFault::Parameter));
     }
