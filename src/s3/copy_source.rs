@@ -11,6 +11,7 @@ use http::HeaderMap;
 use crate::s3::buckets::{Bucket, Buckets};
 use crate::s3::identify::IdentifyError;
 use crate::s3::names::{ObjectKey, decode_once};
+use crate::sigv4::canonical::collapse_blanks;
 
 /// Name of the header with the source.
 pub const HEADER: &str = "x-amz-copy-source";
@@ -37,8 +38,8 @@ pub struct CopySource {
 /// Why a copy source was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CopySourceError {
-    /// The header stands twice, is too long or is not plain text.
-    #[error("x-amz-copy-source must be one header of plain text, at most {MAX_BYTES} bytes")]
+    /// The header stands twice, is too long or is not plain text, or has several blanks where a signature has one.
+    #[error("x-amz-copy-source must be one header of plain text, at most {MAX_BYTES} bytes, with blanks written %20")]
     Header,
     /// A broken percent escape, or bytes that are not UTF-8.
     #[error("x-amz-copy-source has a broken percent escape or is not UTF-8")]
@@ -94,8 +95,12 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Cop
         return Err(CopySourceError::Header);
     }
     let text = value.to_str().map_err(|_| CopySourceError::Header)?;
-    // A tab would pass `to_str`; keys refuse control characters, this refuses them for version and range.
-    if text.bytes().any(|byte| byte.is_ascii_control()) { Err(CopySourceError::Header) } else { Ok(Some(text)) }
+    // A signature covers the value with every run of blanks as one, so a run would be a key that nobody signed. A tab would pass
+    // `to_str`; keys refuse control characters, this refuses them for version and range.
+    if text.bytes().any(|byte| byte.is_ascii_control()) || collapse_blanks(text) != text {
+        return Err(CopySourceError::Header);
+    }
+    Ok(Some(text))
 }
 
 /// Whether a name could be a bucket at all: ARNs, URLs and access points are not `bucket/key` (D04).
@@ -192,6 +197,15 @@ mod tests {
             ("//bkt/b/secret", CopySourceError::Form),
         ] {
             assert_eq!(key(source), Err(expected.into()), "{source}");
+        }
+    }
+
+    #[test]
+    fn b05_d03_a_source_is_what_a_signature_covers_to_the_blank() {
+        assert_eq!(key("bkt/a b").unwrap().0, "a b");
+        assert_eq!(key("bkt/a%20%20b").unwrap().0, "a  b");
+        for source in ["bkt/a  b", " bkt/a", "bkt/a ", "bkt/a\tb"] {
+            assert_eq!(key(source), Err(CopySourceError::Header.into()), "{source:?}");
         }
     }
 
