@@ -234,10 +234,11 @@ impl Condition {
         }
     }
 
-    /// As S3 shows it to the client, who has sent it. It also gets into the audit record, so a session token does not.
+    /// As S3 shows it to the client, who has sent it. It also gets into the audit record, so a session token and a key of the client do
+    /// not.
     fn describe(&self) -> String {
-        let shown =
-            |name: &str, value: &str| if name == "x-amz-security-token" { "…".to_owned() } else { value.to_owned() };
+        let is_secret = |name: &str| name == "x-amz-security-token" || name.ends_with("-customer-key");
+        let shown = |name: &str, value: &str| if is_secret(name) { "…".to_owned() } else { value.to_owned() };
         match self {
             Self::Equal(name, value) => format!("[\"eq\", \"${name}\", \"{}\"]", shown(name, value)),
             Self::StartsWith(name, value) => format!("[\"starts-with\", \"${name}\", \"{}\"]", shown(name, value)),
