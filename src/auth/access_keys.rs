@@ -10,6 +10,7 @@ use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::auth::app_token::SECRET_PREFIX;
 use crate::auth::error::{AuthError, SetupError, SignatureError};
 use crate::auth::jwt::{Issuers, looks_like_jwt};
 use crate::auth::session_token::looks_like_session_token;
@@ -26,6 +27,11 @@ const ID_PREFIX: &str = "CSAK";
 
 /// The characters behind the prefix of an id. Source: RFC 4648 §6.
 pub(in crate::auth) const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+/// An access key id as it may be written down: not if it is an app token that somebody has taken for one.
+pub(in crate::auth) fn printable_id(id: &str) -> Option<&str> {
+    (!id.starts_with(SECRET_PREFIX)).then_some(id)
+}
 
 /// Everything that an access key id can stand for.
 #[derive(Debug)]
@@ -197,6 +203,12 @@ mod tests {
         for id in ["", "CSAK", "csak1", "CSAK11", "CSAK1\0", "etl", "CSAK1 "] {
             assert_eq!(refusal(&keys, id, None, now()), SignatureError::UnknownKey.into(), "{id:?}");
         }
+    }
+
+    #[test]
+    fn l01_an_app_token_in_the_place_of_an_access_key_id_is_not_written_down() {
+        assert_eq!(printable_id("CSAK1"), Some("CSAK1"));
+        assert_eq!(printable_id(crate::auth::app_token::generate().0.expose()), None);
     }
 
     #[test]

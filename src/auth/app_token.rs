@@ -21,7 +21,7 @@ use crate::base::{PrincipalId, Secret, UtcInstant};
 pub(in crate::auth) const NAME_ATTRIBUTE: &str = "token";
 
 /// Secrets start with this, so that scanners of repositories and logs find them.
-const SECRET_PREFIX: &str = "csn_";
+pub(in crate::auth) const SECRET_PREFIX: &str = "csn_";
 
 /// Compared with when no token was found, so that the work is the same.
 const NO_DIGEST: [u8; 32] = [0; 32];

@@ -9,6 +9,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
+use crate::auth::access_keys::printable_id;
 use crate::auth::error::{AuthError, CredentialKind, InvalidReason, SignatureError};
 use crate::base::Secret;
 use crate::sigv4::{PresignedQuery, SignedHead};
@@ -28,12 +29,12 @@ pub enum Claim {
 }
 
 impl Claim {
-    /// The access key id of a signature. Whoever sent it has shown nothing yet.
+    /// The access key id of a signature, for the audit record. Whoever sent it has shown nothing yet.
     pub fn access_key_id(&self) -> Option<&str> {
         match self {
             Self::Bearer(_) => None,
-            Self::SigV4Header(signed) => Some(&signed.credential.access_key_id),
-            Self::Presigned(query) => Some(&query.signed.credential.access_key_id),
+            Self::SigV4Header(signed) => printable_id(&signed.credential.access_key_id),
+            Self::Presigned(query) => printable_id(&query.signed.credential.access_key_id),
         }
     }
 }

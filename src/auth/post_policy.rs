@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::auth::access_keys::AccessKeys;
+use crate::auth::access_keys::{AccessKeys, printable_id};
 use crate::auth::error::{AuthError, CredentialKind};
 use crate::auth::sigv4::SignatureCheck;
 use crate::auth::{Caller, strict_json};
@@ -84,7 +84,8 @@ impl<'a> SignedPolicy<'a> {
 
 /// The access key id that a form names, for the audit record: nobody has shown anything yet.
 pub fn access_key_id(fields: Fields<'_>) -> Option<String> {
-    Credential::parse(get(fields, "x-amz-credential")?).ok().map(|credential| credential.access_key_id)
+    let credential = Credential::parse(get(fields, "x-amz-credential")?).ok()?;
+    printable_id(&credential.access_key_id).map(str::to_owned)
 }
 
 /// Checks who has signed the policy of a form, and that its time is not over.
