@@ -15,6 +15,7 @@ mod audit;
 mod batch;
 mod binary;
 mod boto;
+mod changed_requests;
 mod clients;
 mod commit_point;
 mod confused_deputy;
