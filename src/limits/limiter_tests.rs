@@ -205,7 +205,10 @@ fn a10_failed_authentications_count_for_their_network_only() {
 fn l08_what_no_rule_permits_counts_for_its_principal_with_everything_else() {
     let rates = Rates { requests: requests(1, 3), in_flight: Some(2), ..Rates::default() };
     let world = World::new(rates, Terms::default());
-    let enter = |principal: &str| world.limiter.enter_without_rule(&PrincipalId::new(principal), world.start);
+    let enter = |source: &str| {
+        let caller = Caller::for_test(Scheme::AppToken, source, &[]);
+        world.limiter.enter_without_rule(caller.principal(), world.start)
+    };
     let (first, _second) = (enter("a").unwrap(), world.get("a", "/bkt/x").unwrap());
     assert_eq!(enter("a").unwrap_err(), Limited::InFlight { whose: Whose::Principal, limit: 2 });
     drop(first);
