@@ -319,7 +319,7 @@ fn f01_every_condition_holds_and_every_field_is_in_one() {
 }
 
 #[test]
-fn l01_a_session_token_and_a_key_of_the_client_are_not_told_in_an_error() {
+fn l01_a_session_token_is_not_told_in_an_error() {
     for condition in [
         r#"{"x-amz-security-token": "s3cret-token"}"#,
         r#"["starts-with", "$X-Amz-Security-Token", "s3cret"]"#,
