@@ -25,7 +25,7 @@ const IDP_RULES: &str = "
 const OWN_RULES: &str = "
   - { name: home, who: { issuers: [own] }, where: \"bkt/home/{sub}/\", what: [read, write, delete] }";
 
-const ENABLED: &str = "sts: { enabled: true }";
+pub const ENABLED: &str = "sts: { enabled: true }";
 
 fn form(token: &str, more: &str) -> String {
     format!(
@@ -457,8 +457,18 @@ async fn a_jwt_as_session_token_is_a_credential_only_with_its_signature() {
     assert_eq!(other.outcome(), (403, "AccessDenied".into()));
 }
 
+/// The tokens that a pod shows, by the names that its program knows them by.
+pub async fn tokens_of(provider: &Oidc) -> [(&'static str, String); 4] {
+    [
+        ("token", provider.access_token("uploader").await),
+        ("second", provider.access_token("reader").await),
+        ("forged", OwnIssuer::start().await.token(OwnIssuer::claims().to_string())),
+        ("expired", provider.mint("", json!({ "exp": 1_000_000_000 })).await),
+    ]
+}
+
 /// What a pod has: a token in a file, a role, two endpoints.
-fn pod(gateway: &Gateway, authority: Option<&Authority>, tokens: &[(&str, &str)]) -> Value {
+pub fn pod(gateway: &Gateway, authority: Option<&Authority>, tokens: &[(&str, &str)]) -> Value {
     let scheme = if authority.is_some() { "https" } else { "http" };
     let mut world = json!({
         "endpoint": format!("{scheme}://{}", gateway.address), "role": ROLE, "bucket": "bkt", "region": "us-east-1",
@@ -477,10 +487,8 @@ async fn unmodified_boto3_in_a_pod_works_with_its_token_file() {
     let Some(provider) = Oidc::shared().await else { return };
     let authority = Authority::new();
     let identity = authority.vouch_for(&["127.0.0.1"]);
-    let (uploader, reader) = (provider.access_token("uploader").await, provider.access_token("reader").await);
-    let forged = OwnIssuer::start().await.token(OwnIssuer::claims().to_string());
-    let expired = provider.mint("", json!({ "exp": 1_000_000_000 })).await;
-    let tokens = [("token", &*uploader), ("second", &*reader), ("forged", &*forged), ("expired", &*expired)];
+    let tokens = tokens_of(&provider).await;
+    let tokens = tokens.each_ref().map(|(name, token)| (*name, token.as_str()));
     for kind in StoreKind::REAL {
         let Some(store) = Store::get(kind).await else { continue };
         for tls in [None, Some(&authority)] {

@@ -3,6 +3,7 @@
 //! The programs are in `clients/real/`; what they share, and what they are told, is in `world.py` there. `docs/CLIENTS.md` is written by
 //! this test: `UPDATE=1 cargo test --features demo --test it real_clients`. Without it the test compares.
 
+mod one_gateway;
 mod rust;
 mod table;
 mod tap;
@@ -86,6 +87,9 @@ const PLACES: [(Place, StoreKind); 4] = [
 /// The storage class is what s3cmd always sends.
 const RULES: &str = "
   - { name: own, who: anyone, where: \"bkt/{key}/\", what: [read, write, delete], headers: { allow: [x-amz-storage-class] } }";
+
+/// The origin of the page; it also comes from 127.0.0.1, which is another.
+const CORS: &str = ", cors: [{ origins: [\"http://localhost:*\"], methods: [GET, PUT, POST, DELETE] }]";
 
 /// As the gateway makes them: `+` and `/` are where clients that write secrets into URLs go wrong, so there are some here.
 const SECRET: &str = "real/clients+secret0123456789abcdefghij+";
@@ -199,9 +203,7 @@ async fn gateway(store: &Store, place: Place, identity: &Identity) -> Gateway {
     if place.tls {
         setup = setup.tls(identity);
     }
-    // The origin of the page; it also comes from 127.0.0.1, which is another.
-    setup.bucket_settings =
-        ", cors: [{ origins: [\"http://localhost:*\"], methods: [GET, PUT, POST, DELETE] }]".to_owned();
+    setup.bucket_settings = CORS.to_owned();
     for program in PROGRAMS {
         setup = setup.access_key(program.name, &key_of(program), SECRET);
     }
@@ -218,12 +220,8 @@ async fn one(program: Program, place: Place, gateway: &Gateway, trust: &Trust) -
     let tap = Tap::start(gateway.address, way).await;
     let world = World {
         endpoint: format!("{}://{}", if place.tls { "https" } else { "http" }, tap.address),
-        access_key: key_of(&program),
-        secret_key: SECRET.to_owned(),
-        bucket: "bkt".to_owned(),
-        prefix: format!("{}/", program.name),
-        forbidden: "elsewhere/x".to_owned(),
         authority: place.tls.then(|| trust.authority.file()),
+        ..World::of(&program, format!("{}/", program.name), "elsewhere/x")
     };
     let begun = std::time::Instant::now();
     let (report, log) = match program.runtime {
@@ -277,6 +275,19 @@ fn run(program: Program, world: &World) -> (Value, String) {
 }
 
 impl World {
+    /// That of a program with its own key; where the gateway is has to be said yet.
+    fn of(program: &Program, prefix: String, forbidden: &str) -> Self {
+        Self {
+            endpoint: String::new(),
+            access_key: key_of(program),
+            secret_key: SECRET.to_owned(),
+            bucket: "bkt".to_owned(),
+            prefix,
+            forbidden: forbidden.to_owned(),
+            authority: None,
+        }
+    }
+
     /// The environment of a program, with the variables that clients know by themselves.
     fn environment(&self) -> Vec<(&'static str, String)> {
         let mut environment = vec![
