@@ -38,11 +38,14 @@ fmt: ## formatting, changes nothing
 	cargo fmt --all -- --check
 	cargo fmt --manifest-path bench/Cargo.toml -- --check
 
-# Twice: production is built without the demo, and what only the demo uses is dead code there.
+# Twice: production is built without the demo, and what only the demo uses is dead code there. The other two packages are not built here,
+# but a new dependency of countersign must be in their locks, or `make fuzz` and `make bench` do not start.
 .PHONY: lint
 lint: ## clippy, warnings are errors
 	cargo clippy --locked --all-targets --features demo -- -D warnings
 	cargo clippy --locked --lib --bins -- -D warnings
+	cargo fetch --locked --quiet --manifest-path fuzz/Cargo.toml
+	cargo fetch --locked --quiet --manifest-path bench/Cargo.toml
 
 .PHONY: fuzz
 fuzz: ## fuzz every parser, FUZZ_SECONDS (60) each; `make fuzz TARGETS="query xml"` for some
