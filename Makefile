@@ -44,8 +44,8 @@ fmt: ## formatting, changes nothing
 lint: ## clippy, warnings are errors
 	cargo clippy --locked --all-targets --features demo -- -D warnings
 	cargo clippy --locked --lib --bins -- -D warnings
-	cargo fetch --locked --quiet --manifest-path fuzz/Cargo.toml
-	cargo fetch --locked --quiet --manifest-path bench/Cargo.toml
+	cargo tree --locked --quiet --manifest-path fuzz/Cargo.toml > /dev/null
+	cargo tree --locked --quiet --manifest-path bench/Cargo.toml > /dev/null
 
 .PHONY: fuzz
 fuzz: ## fuzz every parser, FUZZ_SECONDS (60) each; `make fuzz TARGETS="query xml"` for some
