@@ -51,12 +51,15 @@ fn tables(outcomes: &Outcomes) -> String {
     let places = PLACES.map(|(place, _)| title(place));
     writeln!(text, "\n| client | {} | {} |", STEPS.join(" | "), places.join(" | ")).unwrap();
     writeln!(text, "|---|{}", "---|".repeat(STEPS.len() + places.len())).unwrap();
-    for places in outcomes.values() {
+    for (name, places) in outcomes {
         let any = places.values().next().expect("a client was somewhere");
+        // Some run in two versions.
+        let client =
+            if OF_DEBIAN.contains(name) { any.client.clone() } else { format!("{} {}", any.client, any.version) };
         let steps =
             STEPS.map(|step| if places.values().all(|outcome| outcome.steps.contains_key(step)) { "yes" } else { "–" });
         let results = PLACES.map(|(place, _)| places.get(&place).map_or("–".to_owned(), result));
-        writeln!(text, "| {} | {} | {} |", any.client, steps.join(" | "), results.join(" | ")).unwrap();
+        writeln!(text, "| {client} | {} | {} |", steps.join(" | "), results.join(" | ")).unwrap();
     }
     text.push('\n');
     text
