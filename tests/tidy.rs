@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 /// Modules by rank. A module may name modules of a lower rank and itself; equal rank means strangers.
 const RANKS: &[&[&str]] = &[
     &["base", "flow"],
-    &["sigv4", "telemetry", "dial", "bounded", "arrival", "inspect"],
-    &["s3"],
+    &["sigv4", "telemetry", "dial", "bounded", "arrival"],
+    &["s3", "inspect"],
     &["audit", "auth", "cors"],
     &["rules"],
     &["limits"],

@@ -13,6 +13,7 @@ mod path;
 mod problem;
 mod raw;
 mod raw_cors;
+mod raw_inspect;
 mod raw_output;
 mod raw_signing;
 mod raw_sts;
@@ -32,6 +33,7 @@ pub use reference::reference;
 pub use schema::schema;
 
 use crate::cors::CorsRules;
+use crate::inspect::InspectorSettings;
 use crate::limits::LimitSettings;
 use crate::rules::RuleSettings;
 use crate::s3::Buckets;
@@ -52,6 +54,8 @@ pub struct Config {
     pub buckets: Buckets,
     /// Which pages of other origins may talk to them.
     pub cors: CorsRules,
+    /// What looks into the bytes of objects, in the order of [`crate::inspect::InspectorId`].
+    pub inspectors: Vec<InspectorSettings>,
     /// Rules, in the order of the file.
     pub rules: Vec<RuleSettings>,
     /// Stores, in the order of [`crate::base::RouteId`].

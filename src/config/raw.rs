@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
 use super::raw_cors::RawCorsRule;
+use super::raw_inspect::{RawInspect, RawInspector};
 use super::raw_output::{RawAudit, RawLog};
 use super::raw_signing::{RawAccessKey, RawSigning};
 use super::raw_sts::RawSts;
@@ -37,6 +38,8 @@ pub struct RawConfig {
     pub clients: RawClients,
     /// Whether clients may change a JWT for access keys that last a while.
     pub sts: RawSts,
+    /// What looks into the bytes of objects, by a name of your choice; rules say where. Default: none. See `docs/INSPECTION.md`.
+    pub inspectors: Option<BTreeMap<String, RawInspector>>,
     /// What callers may do. Required: without a rule everything is refused. A deny beats every allow.
     pub rules: Option<Vec<RawRule>>,
     /// What a connection may cost, and what a caller may do at a time. Every key has a default.
@@ -322,6 +325,8 @@ pub struct RawRule {
     pub limits: Option<RawSizes>,
     /// Kinds of written objects.
     pub content: Option<RawContent>,
+    /// What looks into the bytes, and what is done when it finds something; default: nothing looks.
+    pub inspect: Option<RawInspect>,
     /// Headers of writes.
     pub headers: Option<RawHeaders>,
     /// Whether a read may choose the headers of its answer (`response-content-type` and its like); default false.

@@ -1,10 +1,12 @@
 //! What `rules` is configured with, resolved and validated by `config`.
 
 use std::num::{NonZeroU32, NonZeroU64};
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use crate::inspect::InspectionTerms;
 use crate::rules::action::ActionSet;
 use crate::rules::template::PrefixTemplate;
 
@@ -80,6 +82,8 @@ pub struct Terms {
     pub check_bytes: bool,
     /// Whether the signature of an upload must cover its bytes.
     pub signed_payload: bool,
+    /// What looks into the bytes, and what its verdicts lead to.
+    pub inspection: Option<Arc<InspectionTerms>>,
     /// Headers that a write must carry, with the exact value if one is given.
     pub require_headers: Vec<(HeaderName, Option<HeaderValue>)>,
     /// Headers that replace whatever the client sent on a write.

@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 
 use serde::Serialize;
 
+use crate::inspect::InspectionTerms;
 use crate::rules::Terms;
 use crate::rules::settings::Rates;
 
@@ -12,6 +13,8 @@ use crate::rules::settings::Rates;
 pub(super) struct TermsView {
     limits: SizesView,
     content: ContentView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inspect: Option<InspectView>,
     headers: HeadersView,
     response_overrides: bool,
 }
@@ -67,6 +70,50 @@ struct ContentView {
     signed_payload: bool,
 }
 
+/// What looks into the bytes, in the keys of the configuration.
+#[derive(Debug, Serialize)]
+struct InspectView {
+    with: Vec<String>,
+    uploads: bool,
+    matched: &'static str,
+    not_scannable: &'static str,
+    error: &'static str,
+    quarantine: Option<String>,
+    multipart: &'static str,
+    downloads: bool,
+}
+
+impl InspectView {
+    fn of(terms: &InspectionTerms) -> Self {
+        Self {
+            with: terms.names.clone(),
+            uploads: terms.uploads,
+            matched: terms.actions.matched.as_str(),
+            not_scannable: terms.actions.not_scannable.as_str(),
+            error: terms.actions.error.as_str(),
+            quarantine: terms.quarantine.as_ref().map(|place| format!("{}/{}", place.bucket, place.prefix)),
+            multipart: terms.multipart.as_str(),
+            downloads: terms.downloads.is_some(),
+        }
+    }
+
+    fn line(&self) -> String {
+        let looked_at = match (self.uploads, self.downloads) {
+            (true, true) => "uploads and downloads",
+            (false, true) => "downloads",
+            _ => "uploads",
+        };
+        format!(
+            "{looked_at} by {}; matched: {}, not_scannable: {}, error: {}; multipart: {}",
+            self.with.join(", "),
+            self.matched,
+            self.not_scannable,
+            self.error,
+            self.multipart
+        )
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct HeadersView {
     require: BTreeMap<String, Option<String>>,
@@ -84,6 +131,7 @@ impl TermsView {
             extensions,
             check_bytes,
             signed_payload,
+            inspection,
             require_headers,
             set_headers,
             allow_headers,
@@ -105,6 +153,7 @@ impl TermsView {
                 check_bytes: *check_bytes,
                 signed_payload: *signed_payload,
             },
+            inspect: inspection.as_deref().map(InspectView::of),
             headers: HeadersView {
                 require: require_headers
                     .iter()
@@ -144,6 +193,9 @@ impl TermsView {
         }
         if self.content.signed_payload {
             add("content.signed_payload", "the signature must cover the bytes".to_owned());
+        }
+        if let Some(inspect) = &self.inspect {
+            add("inspect", inspect.line());
         }
         for (name, value) in &self.headers.require {
             add("headers.require", format!("{name}: {}", value.as_deref().unwrap_or("(any value)")));

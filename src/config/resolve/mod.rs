@@ -8,6 +8,7 @@ mod clients;
 mod cors;
 mod credentials;
 mod desk;
+mod inspect;
 mod issuers;
 mod listen;
 mod pem;
@@ -41,6 +42,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
     let (sessions, sts) = sts::sts(desk, raw).unzip();
     auth.sessions = sessions;
     access_keys::check_loops(desk, &auth.access_keys, upstreams.iter().flatten());
+    let inspectors = inspect::inspectors(desk, raw);
     let bucket_path = Path::top().key("buckets");
     let world = rules::World {
         clients: &known,
@@ -51,6 +53,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
             .iter()
             .flat_map(|buckets| buckets.keys().map(String::as_str))
             .collect::<BTreeSet<_>>(),
+        inspectors: raw.inspectors.iter().flatten().map(|(name, _)| name.as_str()).collect(),
         buckets_complete: !desk.is_blurred(&bucket_path) && !desk.is_excused(&Path::top(), "buckets"),
     };
     let rules = rules::rules(desk, raw, &world);
@@ -64,6 +67,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         (auth.access_keys.len(), Some(raw.clients.access_keys.as_ref().map_or(0, Vec::len))),
         (auth.issuers.len(), Some(raw.clients.issuers.as_ref().map_or(0, Vec::len))),
         (auth.sessions.as_ref().map_or(0, |sessions| sessions.keys.len()), written_session_keys(raw)),
+        (inspectors.iter().flatten().count(), Some(raw.inspectors.as_ref().map_or(0, |all| all.len()))),
         (rules.len(), raw.rules.as_ref().map(Vec::len)),
     ];
     if desk.is_clean() && complete.iter().any(|(resolved, written)| Some(*resolved) != *written) {
@@ -80,6 +84,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         sts,
         buckets: Buckets::new(buckets).with_pass_through(pass_through).with_domains(domains),
         cors,
+        inspectors: inspectors.into_iter().flatten().collect(),
         rules,
         upstreams: upstreams.into_iter().flatten().collect(),
         limits,

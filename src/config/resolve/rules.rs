@@ -31,6 +31,8 @@ pub struct World<'a> {
     pub pass_through: Option<&'a PassThrough>,
     /// The names of all buckets, those with a problem included.
     pub bucket_names: BTreeSet<&'a str>,
+    /// The names of all inspectors, in the order of their identifiers.
+    pub inspectors: Vec<&'a str>,
     /// Whether a bucket that is not among the names may have been mistyped where it is defined.
     pub buckets_complete: bool,
 }
@@ -76,7 +78,7 @@ fn rule(desk: &mut Desk<'_>, path: &Path, raw: &RawRule, world: &World<'_>) -> O
         Some(RawEffect::Allow) | None => Effect::Allow,
     };
     let terms = match effect {
-        Effect::Allow => terms::terms(desk, path, raw),
+        Effect::Allow => terms::terms(desk, path, raw, world),
         Effect::Deny => {
             refuse_terms(desk, path, raw);
             Terms::default()
@@ -89,6 +91,7 @@ fn refuse_terms(desk: &mut Desk<'_>, path: &Path, raw: &RawRule) {
     let written = [
         ("limits", raw.limits.is_some()),
         ("content", raw.content.is_some()),
+        ("inspect", raw.inspect.is_some()),
         ("headers", raw.headers.is_some()),
         ("response_overrides", raw.response_overrides.is_some()),
     ];

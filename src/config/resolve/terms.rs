@@ -1,6 +1,7 @@
 //! What an allowed request must keep to: sizes, kinds of content, headers.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
@@ -10,8 +11,9 @@ use super::super::raw::{RawContent, RawHeaders, RawRule, RawSizes};
 use super::super::suggest::did_you_mean;
 use super::clients::{check_texts, text_path};
 use super::desk::Desk;
+use super::inspect::inspection;
 use super::rates::rates;
-use super::rules::each;
+use super::rules::{World, each};
 use super::values::size;
 use crate::auth::REPRESENTATION;
 use crate::rules::settings::Terms;
@@ -22,13 +24,16 @@ use crate::s3::operation::{Body, Level, Operation, OperationSpec};
 const MAX_OBJECT: u64 = 5 << 40;
 
 /// The terms of an allow rule.
-pub fn terms(desk: &mut Desk<'_>, path: &Path, raw: &RawRule) -> Terms {
+pub fn terms(desk: &mut Desk<'_>, path: &Path, raw: &RawRule, world: &World<'_>) -> Terms {
     let mut terms = Terms { response_overrides: raw.response_overrides.unwrap_or(false), ..Terms::default() };
     if let Some(raw) = &raw.limits {
         sizes(desk, &path.key("limits"), raw, &mut terms);
     }
     if let Some(raw) = &raw.content {
         content(desk, &path.key("content"), raw, &mut terms);
+    }
+    if let Some(raw) = &raw.inspect {
+        terms.inspection = inspection(desk, &path.key("inspect"), raw, world).map(Arc::new);
     }
     if let Some(raw) = &raw.headers {
         headers(desk, &path.key("headers"), raw, &mut terms);

@@ -89,7 +89,8 @@ fn upstream(desk: &mut Desk<'_>, path: &Path, name: &str, raw: &RawUpstream) -> 
     })
 }
 
-fn breaker(desk: &mut Desk<'_>, path: &Path, raw: &RawBreaker) -> BreakerSettings {
+/// When to stop asking for a while.
+pub fn breaker(desk: &mut Desk<'_>, path: &Path, raw: &RawBreaker) -> BreakerSettings {
     let range = Duration::from_millis(100)..=Duration::from_secs(3600);
     BreakerSettings {
         failures: count(desk, &path.key("failures"), raw.failures, 10, 0..=100_000),

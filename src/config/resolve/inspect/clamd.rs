@@ -1,0 +1,11 @@
+//! `clamd` of an inspector.
+
+use super::super::super::path::Path;
+use super::super::super::raw_inspect::RawClamd;
+use super::super::desk::Desk;
+use crate::inspect::clamd::Settings;
+
+/// Its settings; `None` if a problem was reported.
+pub fn resolve(_desk: &mut Desk<'_>, _path: &Path, _raw: &RawClamd) -> Option<Settings> {
+    Some(Settings::default())
+}

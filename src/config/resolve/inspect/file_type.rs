@@ -1,0 +1,11 @@
+//! `file_type` of an inspector.
+
+use super::super::super::path::Path;
+use super::super::super::raw_inspect::RawFileType;
+use super::super::desk::Desk;
+use crate::inspect::kinds::Settings;
+
+/// Its settings; `None` if a problem was reported.
+pub fn resolve(_desk: &mut Desk<'_>, _path: &Path, _raw: &RawFileType) -> Option<Settings> {
+    Some(Settings::default())
+}

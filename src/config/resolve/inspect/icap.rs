@@ -1,0 +1,11 @@
+//! `icap` of an inspector.
+
+use super::super::super::path::Path;
+use super::super::super::raw_inspect::RawIcap;
+use super::super::desk::Desk;
+use crate::inspect::icap::Settings;
+
+/// Its settings; `None` if a problem was reported.
+pub fn resolve(_desk: &mut Desk<'_>, _path: &Path, _raw: &RawIcap) -> Option<Settings> {
+    Some(Settings::default())
+}

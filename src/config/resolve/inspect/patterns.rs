@@ -1,0 +1,11 @@
+//! `patterns` of an inspector.
+
+use super::super::super::path::Path;
+use super::super::super::raw_inspect::RawPatterns;
+use super::super::desk::Desk;
+use crate::inspect::patterns::Settings;
+
+/// Its settings; `None` if a problem was reported.
+pub fn resolve(_desk: &mut Desk<'_>, _path: &Path, _raw: &RawPatterns) -> Option<Settings> {
+    Some(Settings::default())
+}
