@@ -10,6 +10,7 @@ pub mod file_type;
 pub mod hook;
 pub mod icap;
 pub mod kinds;
+pub mod memory;
 pub mod patterns;
 pub mod settings;
 pub mod subject;
@@ -22,6 +23,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use content::{Content, Feed};
+pub use memory::{Flight, Memory, MemorySettings, ObjectId, Turn};
 pub use settings::{InspectorSettings, KindSettings, LoadSettings};
 pub use subject::{Direction, Subject};
 pub use terms::{
