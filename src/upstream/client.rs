@@ -265,7 +265,7 @@ impl Upstream {
                 outcome = &mut sending => return Ok(outcome),
                 _ = tick.tick() => {}
             }
-            if watch.steps() != steps || (watch.is_waiting_for_client() && !watch.is_complete()) {
+            if watch.steps() != steps || (watch.is_waiting_for_others() && !watch.is_complete()) {
                 (steps, since) = (watch.steps(), Instant::now());
             } else if watch.is_complete() && since.elapsed() >= self.settings.first_byte_timeout {
                 return Err(self.no_answer(self.settings.first_byte_timeout));
