@@ -8,6 +8,8 @@ pub mod base;
 
 pub mod flow;
 
+pub mod breaker;
+
 pub mod sigv4;
 
 pub mod telemetry;
@@ -48,6 +50,8 @@ pub mod listing;
 pub mod multipart;
 
 pub mod documents;
+
+pub mod downloads;
 
 pub mod sts;
 

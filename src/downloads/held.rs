@@ -20,7 +20,9 @@ pub struct HeldBytes {
 
 /// The room of one object.
 #[derive(Debug)]
-pub struct Place(OwnedSemaphorePermit);
+pub struct Place {
+    _room: OwnedSemaphorePermit,
+}
 
 /// There was no room in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +58,7 @@ impl HeldBytes {
         let places = u32::try_from(length.div_ceil(UNIT)).map_err(|_| no_room)?;
         let room = Arc::clone(&self.room).acquire_many_owned(places);
         let place = tokio::time::timeout(LONGEST_WAIT, room).await;
-        place.map_err(|_| no_room)?.map(Place).map_err(|_| no_room)
+        place.map_err(|_| no_room)?.map(|room| Place { _room: room }).map_err(|_| no_room)
     }
 }
 

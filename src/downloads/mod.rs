@@ -95,7 +95,12 @@ impl Reader<'_> {
             }
         }
         let message = "The object changes all the time. Try again.";
-        Err(Refusal::new(S3ErrorCode::SlowDown, RefusalKind::Upstream, message, "the object changed while it was looked at"))
+        Err(Refusal::new(
+            S3ErrorCode::SlowDown,
+            RefusalKind::Upstream,
+            message,
+            "the object changed while it was looked at",
+        ))
     }
 
     /// Gives a whole object out, past the inspectors if need be.
@@ -336,7 +341,9 @@ impl From<NoRoom> for Refusal {
 impl From<NoPart> for Refusal {
     fn from(error: NoPart) -> Self {
         let message = match error {
-            NoPart::Refused => "The object was not inspected yet, and parts of it are not given out before. Read it as a whole.",
+            NoPart::Refused => {
+                "The object was not inspected yet, and parts of it are not given out before. Read it as a whole."
+            }
             NoPart::TooLarge { .. } => {
                 "The object was not inspected yet, and is too large to be inspected for a part of it. Read it as a whole."
             }

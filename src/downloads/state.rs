@@ -5,7 +5,6 @@ use std::time::Duration;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, LAST_MODIFIED};
 use http::response::Parts;
 use http::{HeaderName, HeaderValue, StatusCode};
-use jiff::Timestamp;
 
 const VERSION_ID: HeaderName = HeaderName::from_static("x-amz-version-id");
 /// How long after a change a time of modification stands for one state only: it counts seconds, and servers of one store differ a little.
@@ -105,7 +104,7 @@ fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
 }
 
 fn settles_in(changed: &str, now: &str) -> Option<Duration> {
-    let seconds = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|date| Timestamp::as_second(&date.timestamp()));
+    let seconds = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|date| date.timestamp().as_second());
     let age = seconds(now)?.checked_sub(seconds(changed)?)?;
     let settling = i64::try_from(SETTLING.as_secs()).ok()?;
     // A time in the future is not waited for longer than one of now.

@@ -9,9 +9,12 @@ pub mod content;
 pub mod file_type;
 pub mod hook;
 pub mod icap;
+pub mod inspection;
 pub mod kinds;
 pub mod memory;
 pub mod patterns;
+pub mod queue;
+pub mod registry;
 pub mod settings;
 pub mod subject;
 pub mod terms;
@@ -23,8 +26,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use content::{Content, Feed};
+pub use inspection::{Inspection, Outcome};
 pub use memory::{Flight, Memory, MemorySettings, ObjectId, Turn};
-pub use settings::{InspectorSettings, KindSettings, LoadSettings};
+pub use registry::{Busy, Inspectors};
+pub use settings::{InspectionLimits, InspectorSettings, KindSettings, LoadSettings};
 pub use subject::{Direction, Subject};
 pub use terms::{
     Action, Actions, DownloadTerms, InspectionTerms, InspectorId, Mark, MultipartInspection, QuarantinePlace, Ranges,

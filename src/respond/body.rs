@@ -10,9 +10,9 @@ use crate::audit::Ticket;
 use crate::body::Throttle;
 use crate::limits::Passage;
 use crate::limits::meter::Direction;
-use crate::respond::withheld::{InspectedBody, Withheld};
 use crate::respond::late::LateBody;
 use crate::respond::refusal::Refusal;
+use crate::respond::withheld::{InspectedBody, Withheld};
 use crate::upstream::ReplyBody;
 
 /// What is given of bytes in memory at a time, so that rates are kept.
@@ -90,10 +90,7 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = Withheld;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Withheld>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Withheld>>> {
         let this = &mut *self;
         if let Some(throttle) = &mut this.throttle {
             ready!(throttle.poll_ready(context));
