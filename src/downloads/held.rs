@@ -16,6 +16,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 pub struct HeldBytes {
     room: Arc<Semaphore>,
     limit: u64,
+    longest_wait: Duration,
 }
 
 /// The room of one object.
@@ -26,9 +27,10 @@ pub struct Place {
 
 /// There was no room in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no room to hold an object until its verdict in {} s, of {limit} bytes in all", LONGEST_WAIT.as_secs())]
+#[error("no room to hold an object until its verdict in {} s, of {limit} bytes in all", .wait.as_secs())]
 pub struct NoRoom {
     limit: u64,
+    wait: Duration,
 }
 
 /// An object in memory, with its place: that comes back when the last byte has left, not when it was handed on.
@@ -41,7 +43,7 @@ impl HeldBytes {
     /// Room for so many bytes.
     pub fn new(limit: u64) -> Self {
         let places = usize::try_from(limit / UNIT).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { room: Arc::new(Semaphore::new(places)), limit }
+        Self { room: Arc::new(Semaphore::new(places)), limit, longest_wait: LONGEST_WAIT }
     }
 
     /// The largest object there can be room for.
@@ -54,10 +56,10 @@ impl HeldBytes {
     /// # Errors
     /// [`NoRoom`] if there is none in time.
     pub async fn take(&self, length: u64) -> Result<Place, NoRoom> {
-        let no_room = NoRoom { limit: self.limit };
+        let no_room = NoRoom { limit: self.limit, wait: self.longest_wait };
         let places = u32::try_from(length.div_ceil(UNIT)).map_err(|_| no_room)?;
         let room = Arc::clone(&self.room).acquire_many_owned(places);
-        let place = tokio::time::timeout(LONGEST_WAIT, room).await;
+        let place = tokio::time::timeout(self.longest_wait, room).await;
         place.map_err(|_| no_room)?.map(|room| Place { _room: room }).map_err(|_| no_room)
     }
 }
@@ -94,11 +96,12 @@ mod tests {
         assert!(held.take(10 * UNIT).now_or_never().is_some());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_finds_no_room_is_told_so_in_time() {
-        let held = HeldBytes::new(2 * UNIT);
+        let longest_wait = Duration::from_millis(10);
+        let held = HeldBytes { longest_wait, ..HeldBytes::new(2 * UNIT) };
         let _place = held.take(2 * UNIT).await.unwrap();
-        assert_eq!(held.take(1).await.unwrap_err(), NoRoom { limit: 2 * UNIT });
+        assert_eq!(held.take(1).await.unwrap_err(), NoRoom { limit: 2 * UNIT, wait: longest_wait });
         assert!(held.take(0).await.is_ok(), "nothing needs no room");
     }
 }

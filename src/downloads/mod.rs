@@ -24,7 +24,7 @@ use crate::inspect::{
 };
 use crate::limits::{Admission, declared_type};
 use crate::respond::body::Source;
-use crate::respond::withheld::{InspectedBody, gives_out, hold, look_through, note_on};
+use crate::respond::withheld::{InspectedBody, Withheld, gives_out, hold, look_through, note_on};
 use crate::respond::{Refusal, RefusalKind, Reply, relay};
 use crate::s3::{Bucket, S3Call, S3ErrorCode};
 use crate::sign::{Outbound, Signer};
@@ -114,7 +114,8 @@ impl Reader<'_> {
             }
             let inspection = self.open(&reply.head, &reply.body, ticket).await?;
             let remember = object.map(|object| (Arc::clone(self.memory), object));
-            let body = InspectedBody::new(reply.body, inspection, remember);
+            let mut body = InspectedBody::new(reply.body, inspection, remember);
+            body.prime(ticket).await.map_err(withheld)?;
             return Ok(relay::compose(reply.head, Source::Inspected(Box::new(body)), self.call(), self.region()));
         };
         let flight = match object {
@@ -348,7 +349,7 @@ impl From<NoPart> for Refusal {
                 "The object was not inspected yet, and is too large to be inspected for a part of it. Read it as a whole."
             }
         };
-        Self::new(S3ErrorCode::ContentNotScannable, RefusalKind::Blocked, message, error)
+        Self::new(S3ErrorCode::AccessDenied, RefusalKind::Blocked, message, error)
     }
 }
 
@@ -360,6 +361,13 @@ fn given_up() -> Refusal {
 fn bad_answer(reason: &str) -> Refusal {
     let message = "The store answered a read with something else.";
     Refusal::new(S3ErrorCode::BadGateway, RefusalKind::Upstream, message, reason)
+}
+
+fn withheld(why: Withheld) -> Refusal {
+    match why {
+        Withheld::Store(error) => broke_off(&error),
+        Withheld::Rejected(outcome) => outcome.as_ref().into(),
+    }
 }
 
 fn broke_off(error: &dyn std::fmt::Display) -> Refusal {

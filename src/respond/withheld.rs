@@ -120,6 +120,8 @@ pub async fn hold(
 pub struct InspectedBody {
     /// `None` when the verdict is there.
     pump: Option<Pump>,
+    /// What may go out already.
+    first: Option<Bytes>,
     tail: Tail,
     length: SizeHint,
     /// Where the verdict is remembered.
@@ -130,7 +132,18 @@ impl InspectedBody {
     /// Nothing is read yet.
     pub fn new(source: ReplyBody, inspection: Inspection, remember: Option<(Arc<Memory>, ObjectId)>) -> Self {
         let length = source.size_hint();
-        Self { pump: Some(Pump { source, inspection, ended: false }), tail: Tail::default(), length, remember }
+        let pump = Some(Pump { source, inspection, ended: false });
+        Self { pump, first: None, tail: Tail::default(), length, remember }
+    }
+
+    /// Waits for the first piece for the client, so that what is found until then becomes a clean answer.
+    ///
+    /// # Errors
+    /// [`Withheld`] if nothing goes out.
+    pub async fn prime(&mut self, ticket: &mut Ticket) -> Result<(), Withheld> {
+        let first = poll_fn(|context| self.poll_piece(context, Some(ticket))).await;
+        self.first = first.transpose()?;
+        Ok(())
     }
 
     /// The next piece for the client.
@@ -139,6 +152,9 @@ impl InspectedBody {
         context: &mut Context<'_>,
         ticket: Option<&mut Ticket>,
     ) -> Poll<Option<Result<Bytes, Withheld>>> {
+        if let Some(piece) = self.first.take() {
+            return Poll::Ready(Some(Ok(piece)));
+        }
         while let Some(pump) = &mut self.pump {
             if let Some(piece) = self.tail.spare() {
                 return Poll::Ready(Some(Ok(piece)));
@@ -176,7 +192,7 @@ impl InspectedBody {
 
     /// Whether everything was given.
     pub fn is_end(&self) -> bool {
-        self.pump.is_none() && self.tail.is_empty()
+        self.pump.is_none() && self.first.is_none() && self.tail.is_empty()
     }
 
     /// How much it is in all, as the store declared it.
