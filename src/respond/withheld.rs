@@ -141,8 +141,17 @@ impl InspectedBody {
     /// # Errors
     /// [`Withheld`] if nothing goes out.
     pub async fn prime(&mut self, ticket: &mut Ticket) -> Result<(), Withheld> {
-        let first = poll_fn(|context| self.poll_piece(context, Some(ticket))).await;
-        self.first = first.transpose()?;
+        let first = poll_fn(|context| self.poll_piece(context, Some(ticket))).await.transpose()?;
+        if let Some(pump) = &mut self.pump {
+            // Until what came so far was taken, so that what is found in the beginning is found now.
+            poll_fn(|context| pump.inspection.poll_ready(context)).await;
+            if let Some(outcome) = pump.inspection.outcome_now().filter(|outcome| !gives_out(outcome)).cloned() {
+                self.pump = None;
+                self.settle(&outcome, Some(ticket));
+                return Err(Withheld::Rejected(outcome));
+            }
+        }
+        self.first = first;
         Ok(())
     }
 
@@ -247,5 +256,37 @@ impl Tail {
 
     fn is_empty(&self) -> bool {
         self.length == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_last_bytes_stay_whatever_the_pieces_are(lengths in proptest::collection::vec(1_usize..40_000, 0..40)) {
+            let mut next = 0_u8;
+            let mut pieces = lengths.iter().map(|length| {
+                (0..*length).map(|_| { next = next.wrapping_mul(13).wrapping_add(7); next }).collect::<Vec<u8>>()
+            });
+            let (mut tail, mut all, mut out) = (Tail::default(), Vec::new(), Vec::new());
+            for piece in pieces.by_ref() {
+                all.extend_from_slice(&piece);
+                tail.push(piece.into());
+                while let Some(piece) = tail.spare() {
+                    out.extend_from_slice(&piece);
+                }
+                prop_assert!(all.len() - out.len() >= KEPT_BACK.min(all.len()));
+                prop_assert!(all.len() - out.len() <= KEPT_BACK + 40_000, "no more than that and one piece");
+                prop_assert_eq!(tail.length, all.len() - out.len());
+            }
+            while let Some(piece) = tail.pop() {
+                out.extend_from_slice(&piece);
+            }
+            prop_assert!(out == all && tail.is_empty());
+        }
     }
 }

@@ -117,7 +117,8 @@ async fn h12_of_a_small_object_no_byte_is_given_out_before_its_verdict() {
         assert_eq!((record.inspection_action, record.bytes_out < 1000), (Some("refuse"), true));
         for length in [0, 1, 1000, 65_536] {
             let body = pattern(length);
-            store.put("in/clean", &body).await;
+            let put = gateway.a.put("/bkt/in/clean", &[("content-length", &length.to_string())], body.clone()).await;
+            assert_eq!(put.status, 200, "{kind:?} {length}: {}", put.text());
             let got = get(&gateway, "/bkt/in/clean", &[]).await;
             assert_eq!((got.status.as_u16(), got.body == body), (200, true), "{kind:?} {length}");
             assert_eq!(got.header("content-length"), length.to_string(), "{kind:?}");
@@ -125,7 +126,11 @@ async fn h12_of_a_small_object_no_byte_is_given_out_before_its_verdict() {
         }
         store.put("marks/evil", &evil(1000, 500)).await;
         let got = get(&gateway, "/bkt/marks/evil", &[]).await;
-        assert_eq!((got.status.as_u16(), got.body.len()), (200, 1000), "{kind:?}: a mark is for objects that are stored");
+        assert_eq!(
+            (got.status.as_u16(), got.body.len()),
+            (200, 1000),
+            "{kind:?}: a mark is for objects that are stored"
+        );
         store.put("plain/evil", &evil(1000, 500)).await;
         assert_eq!(get(&gateway, "/bkt/plain/evil", &[]).await.status, 200, "{kind:?}: other rules inspect nothing");
     }
@@ -315,8 +320,7 @@ fn object(status: u16, etag: &str, age: i64, headers: &str, body: &str) -> Answe
     let date = |instant: jiff::Timestamp| instant.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     let now = jiff::Timestamp::now();
     let changed = now - jiff::SignedDuration::from_secs(age);
-    let headers =
-        format!("etag: \"{etag}\"\r\ndate: {}\r\nlast-modified: {}\r\n{headers}", date(now), date(changed));
+    let headers = format!("etag: \"{etag}\"\r\ndate: {}\r\nlast-modified: {}\r\n{headers}", date(now), date(changed));
     Answer::status(status, &headers, body)
 }
 
@@ -369,7 +373,10 @@ async fn what_was_looked_at_is_what_is_given_out() {
     assert_eq!((asked.header("if-none-match"), asked.header("if-match")), ("\"x\"".into(), String::new()));
     assert_eq!((whole.header("range"), whole.header("if-match")), (String::new(), "\"e\"".into()));
     assert_eq!((pinned.header("range"), pinned.header("if-match")), ("bytes=1-4".into(), "\"e\"".into()));
-    assert_eq!((pinned.header("if-none-match"), pinned.header("x-amz-checksum-mode")), (String::new(), "ENABLED".into()));
+    assert_eq!(
+        (pinned.header("if-none-match"), pinned.header("x-amz-checksum-mode")),
+        (String::new(), "ENABLED".into())
+    );
 }
 
 #[tokio::test]
@@ -423,6 +430,10 @@ async fn all_that_is_held_at_a_time_is_bounded() {
     // Larger than all the room: not held, so it is cut.
     let gateway = setup(store.setup()).limits("{ inspection: { held: 10KiB } }").start().await;
     store.put("in/evil", &evil(60_000, 59_000)).await;
-    assert_eq!(get(&gateway, "/bkt/in/evil", &[]).await.outcome(), rejected(), "all of it is the end that is kept back");
+    assert_eq!(
+        get(&gateway, "/bkt/in/evil", &[]).await.outcome(),
+        rejected(),
+        "all of it is the end that is kept back"
+    );
     assert!(get(&gateway, "/bkt/in/o", &[]).await.body == body);
 }
