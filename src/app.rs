@@ -229,6 +229,8 @@ impl AdminState for State {
             self.metrics.inspections().set_load(state.name, state.running, state.waiting);
             self.metrics.inspections().set_health(state.name, state.up, state.resting, state.signatures_age);
         }
+        let verdicts = &self.gateway.verdicts;
+        self.metrics.inspections().set_memory(verdicts.verdicts(), verdicts.recalled());
         self.metrics.set_limits(self.gateway.limiter.accounts(), self.gateway.limiter.refused());
         self.metrics.render(connections, self.gateway.authenticators.key_ages())
     }
