@@ -19,8 +19,8 @@ use http::{Method, StatusCode};
 
 use crate::audit::Ticket;
 use crate::inspect::{
-    Direction, DownloadTerms, Flight, Inspection, InspectionTerms, Inspectors, Memory, ObjectId, Outcome, Ranges,
-    Subject, Turn,
+    Direction, DownloadTerms, Flight, Inspection, InspectionTerms, Inspectors, KnownBy, Memory, ObjectId, Outcome,
+    Ranges, Subject, Turn,
 };
 use crate::limits::{Admission, declared_type};
 use crate::respond::body::Source;
@@ -276,18 +276,16 @@ impl Reader<'_> {
 
     /// What the verdict about a state is remembered by; `None` if another object could have the same.
     fn id(&self, state: &State) -> Option<ObjectId> {
-        let length = state.length.filter(|_| state.is_settled())?.to_string();
-        let key = format!("{}{}", self.bucket.upstream_prefix, self.key());
-        Some(ObjectId::of([
-            Some(self.signer.route(self.bucket.route).name.as_str()),
-            Some(&self.bucket.upstream_bucket),
-            Some(&key),
-            Some(state.etag.to_str().ok()?),
-            state.version_id.as_deref(),
-            state.last_modified.as_deref(),
-            Some(&length),
-            Some(&self.inspectors.version_digest(self.terms)),
-        ]))
+        Some(ObjectId::new(&KnownBy {
+            upstream: &self.signer.route(self.bucket.route).name,
+            bucket: &self.bucket.upstream_bucket,
+            key: &format!("{}{}", self.bucket.upstream_prefix, self.key()),
+            etag: state.etag.to_str().ok()?,
+            version_id: state.version_id.as_deref(),
+            last_modified: state.last_modified.as_deref(),
+            length: state.length.filter(|_| state.is_settled())?,
+            digest: &self.inspectors.version_digest(self.terms),
+        }))
     }
 
     async fn send(&self, outbound: Outbound, ticket: &mut Ticket) -> Result<UpstreamReply, Refusal> {

@@ -12,8 +12,8 @@ const SETTLING: Duration = Duration::from_secs(2);
 
 /// What tells one state of an object from another.
 ///
-/// The ETag alone does not: it is an MD5 digest, and two objects with the same are made in a minute. So the time of modification belongs to
-/// it, once it is old enough that a later change has another one (RFC 9110 §8.8.2.2), or a version that never changes.
+/// Not the ETag alone ([`KnownBy`](crate::inspect::KnownBy)): the time of modification belongs to it, once it is old enough that a later
+/// change has another one (RFC 9110 §8.8.2.2), or a version that never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     /// As the store wrote it.

@@ -135,6 +135,7 @@ impl Gateway {
     ) -> Result<Reply, Refusal> {
         let (admission, bucket) = (&carrier.admission, &carrier.bucket);
         let call = admission.permit().call();
+        let digest = self.upload_digest(admission);
         let body = match call.upload.as_ref().and_then(|upload| upload.length) {
             Some(length) => {
                 let inspection = self.open_inspection(admission, ticket).await?;
@@ -145,6 +146,9 @@ impl Gateway {
         let outbound = self.signer.prepare(admission, bucket, query, body)?;
         let reply = self.upstreams.send(outbound).await?;
         ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
+        if let Some(digest) = digest {
+            self.remember_upload(carrier, &digest, &reply, remains);
+        }
         relay::relay(reply, call, &self.signer.route(bucket.route).region).await
     }
 

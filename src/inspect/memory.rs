@@ -30,9 +30,42 @@ pub struct MemorySettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ObjectId([u8; digest::SHA256_OUTPUT_LEN]);
 
+/// What an object is known by.
+///
+/// The ETag alone does not do: it is an MD5 digest, and two objects with the same are made in a minute. Either there is a version, which
+/// never changes, or a time of modification old enough that a later change has another one.
+#[derive(Debug, Clone, Copy)]
+pub struct KnownBy<'a> {
+    /// Name of the store.
+    pub upstream: &'a str,
+    /// Its bucket.
+    pub bucket: &'a str,
+    /// The key there.
+    pub key: &'a str,
+    /// The ETag, as the store wrote it.
+    pub etag: &'a str,
+    /// The version.
+    pub version_id: Option<&'a str>,
+    /// When it was last changed, as the store wrote it; of no account if there is a version.
+    pub last_modified: Option<&'a str>,
+    /// Bytes.
+    pub length: u64,
+    /// What the verdict depends on besides: [`Inspectors::version_digest`](crate::inspect::Inspectors::version_digest), taken before the look.
+    pub digest: &'a str,
+}
+
 impl ObjectId {
+    /// The id of an object in a state.
+    pub fn new(known_by: &KnownBy<'_>) -> Self {
+        let KnownBy { upstream, bucket, key, etag, version_id, last_modified, length, digest } = *known_by;
+        let last_modified = last_modified.filter(|_| version_id.is_none());
+        let length = length.to_string();
+        let whole = [upstream, bucket, key, etag, &length, digest].map(Some);
+        Self::of(whole.into_iter().chain([version_id, last_modified]))
+    }
+
     /// The id of what these parts name, in their order. A part that is not there is not the same as an empty one.
-    pub fn of<'a>(parts: impl IntoIterator<Item = Option<&'a str>>) -> Self {
+    fn of<'a>(parts: impl IntoIterator<Item = Option<&'a str>>) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
         for part in parts {
             // With its length, so that two neighbours cannot be cut in another place.

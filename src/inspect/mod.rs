@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 pub use content::{Content, Feed};
 pub use inspection::{Inspection, Outcome};
-pub use memory::{Flight, Memory, MemorySettings, ObjectId, Turn};
+pub use memory::{Flight, KnownBy, Memory, MemorySettings, ObjectId, Turn};
 pub use registry::{Busy, Inspectors};
 pub use settings::{InspectionLimits, InspectorSettings, KindSettings, LoadSettings};
 pub use subject::{Direction, Subject};

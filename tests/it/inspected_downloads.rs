@@ -1,5 +1,7 @@
 //! Objects that are looked at when they are read: small ones held, large ones cut, parts only of what was looked at as a whole.
 
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +10,8 @@ use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::support::{Answer, Gateway, Recorder, Response, Setup, Store, StoreKind, pattern};
 
@@ -20,6 +23,7 @@ const INSPECTORS: &str = "inspectors: { words: { patterns: { literals: { evil: E
 /// Objects up to 64 KiB are held.
 const RULES: &str = "
   - { name: own, who: { tokens: [a] }, where: bkt/in/, what: [read, write, delete, 's3:GetObjectVersion'], inspect: { with: [words], uploads: false, downloads: { hold: 64KiB } } }
+  - { name: both, who: { tokens: [a] }, where: bkt/both/, what: [read, write], inspect: { with: [words], downloads: {} } }
   - { name: plain, who: { tokens: [a] }, where: bkt/plain/, what: [read, write] }
   - { name: whole, who: { tokens: [a] }, where: bkt/whole/, what: [read, write], inspect: { with: [words], uploads: false, downloads: { ranges: refuse } } }
   - { name: small, who: { tokens: [a] }, where: bkt/small/, what: [read, write], inspect: { with: [words], uploads: false, downloads: { scan_up_to: 100KiB } } }
@@ -270,6 +274,13 @@ async fn a_version_is_known_at_once_and_each_has_its_own_verdict() {
         let old = get(&gateway, &format!("/bkt/in/v?versionId={clean}"), &[("range", "bytes=0-9")]).await;
         assert_eq!((old.status.as_u16(), &old.body[..]), (206, &pattern(1000)[..10]), "{kind:?}");
         assert_eq!(inspections(&gateway).await, 2, "{kind:?}");
+        // What was looked at when it was written is known to its readers.
+        assert_eq!(gateway.a.put("/bkt/both/v", &[], "new").await.status, 200, "{kind:?}");
+        assert_eq!(inspections(&gateway).await, 3, "{kind:?}");
+        for range in ["bytes=0-", "bytes=1-1"] {
+            assert_eq!(get(&gateway, "/bkt/both/v", &[("range", range)]).await.status, 206, "{kind:?}");
+        }
+        assert_eq!(inspections(&gateway).await, 3, "{kind:?}");
     }
 }
 
@@ -436,4 +447,76 @@ async fn all_that_is_held_at_a_time_is_bounded() {
         "all of it is the end that is kept back"
     );
     assert!(get(&gateway, "/bkt/in/o", &[]).await.body == body);
+}
+
+/// A scanner whose signatures change: how it answers to `VERSION` and to an object. `None`: it closes every connection.
+type Signatures = Arc<Mutex<Option<(&'static str, &'static str)>>>;
+
+/// Serves the protocol of clamd.
+async fn serve_scanner(listener: TcpListener, signatures: Signatures) {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let signatures = Arc::clone(&signatures);
+        tokio::spawn(async move {
+            let Some((version, answer)) = *signatures.lock().unwrap() else { return io::Result::Ok(()) };
+            let mut command = Vec::new();
+            while command.last() != Some(&0) {
+                command.push(stream.read_u8().await?);
+            }
+            if command == b"zINSTREAM\0" {
+                loop {
+                    let length = stream.read_u32().await?;
+                    if length == 0 {
+                        break;
+                    }
+                    stream.read_exact(&mut vec![0; length as usize]).await?;
+                }
+                stream.write_all(format!("stream: {answer}\0").as_bytes()).await
+            } else {
+                stream.write_all(format!("ClamAV {version}\0").as_bytes()).await
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn new_signatures_look_again_and_a_dead_scanner_forgets_nothing() {
+    let Some(store) = Store::get(StoreKind::SeaweedFs).await else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let signatures = Arc::new(Mutex::new(Some(("1.4/1/x", "OK"))));
+    let scanner = tokio::spawn(serve_scanner(listener, Arc::clone(&signatures)));
+    let inspectors =
+        format!("inspectors: {{ words: {{ clamd: {{ addresses: 'tcp://127.0.0.1:{port}', probe: none }} }} }}");
+    let gateway = store.setup().top(&inspectors).rules(RULES).start().await;
+    while gateway.ask_admin("/readyz").await.status != 200 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for key in ["in/known", "in/other"] {
+        store.put(key, b"object").await;
+        settle(&store, key).await;
+    }
+    assert_eq!(get(&gateway, "/bkt/in/known", &[]).await.status, 200);
+    *signatures.lock().unwrap() = None;
+    let other = get(&gateway, "/bkt/in/other", &[]).await;
+    assert_eq!(other.outcome(), (403, "InspectionFailed".into()));
+    let down =
+        async || gateway.ask_admin("/metrics").await.text().contains("countersign_inspector_up{inspector=\"words\"} 0");
+    wait_for("the scanner is known to be down", down).await;
+    assert_eq!(get(&gateway, "/bkt/in/known", &[]).await.status, 200, "what it found before still counts");
+    *signatures.lock().unwrap() = Some(("1.4/2/x", "New.Signature FOUND"));
+    let refused = async || get(&gateway, "/bkt/in/known", &[]).await.outcome() == rejected();
+    wait_for("the new signatures are known", refused).await;
+    scanner.abort();
+}
+
+/// Waits until something holds that is asked about every 30 s or more often.
+async fn wait_for(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    for _ in 0..600 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("did not happen within 60 s: {what}");
 }
