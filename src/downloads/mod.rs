@@ -145,7 +145,7 @@ impl Reader<'_> {
     ) -> Result<(Bytes, Arc<Outcome>), Refusal> {
         // The inspectors first: whoever waits for them must not take the room of objects that others look at.
         let inspection = self.open(head, &body, ticket).await?;
-        let place = self.held.take(length).await?;
+        let place = self.held.take(self.admission.permit().caller().principal().as_str(), length).await?;
         let length = usize::try_from(length).map_err(|_| bad_answer("an object that does not fit into memory"))?;
         let (bytes, outcome) = hold(body, inspection, length).await.map_err(|error| broke_off(&error))?;
         Ok((place.keep(bytes), outcome))

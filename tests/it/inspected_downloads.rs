@@ -8,11 +8,14 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Request;
 use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
 
+use super::support::certs::Authority;
 use super::support::{Answer, Gateway, Recorder, Response, Setup, Store, StoreKind, pattern};
 
 /// What must not be given out.
@@ -447,6 +450,83 @@ async fn all_that_is_held_at_a_time_is_bounded() {
         "all of it is the end that is kept back"
     );
     assert!(get(&gateway, "/bkt/in/o", &[]).await.body == body);
+}
+
+/// A connection of HTTP/2 to a gateway that serves TLS.
+async fn over_http2(gateway: &Gateway, authority: &Authority) -> http2::SendRequest<Empty<Bytes>> {
+    let stream = TcpStream::connect(gateway.address).await.unwrap();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let stream = TlsConnector::from(Arc::new(authority.client(&["h2"]))).connect(name, stream).await.unwrap();
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+/// Status, bytes, and whether that was all.
+async fn get_over_http2(
+    sender: &mut http2::SendRequest<Empty<Bytes>>,
+    gateway: &Gateway,
+    target: &str,
+    headers: &[(&str, &str)],
+) -> (u16, Vec<u8>, bool) {
+    let mut request = Request::get(format!("https://{}{target}", gateway.address))
+        .header("authorization", format!("Bearer {}", gateway.a.token));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = sender.send_request(request.body(Empty::new()).unwrap()).await.expect("a head");
+    let (status, mut body, mut got) = (answer.status().as_u16(), answer.into_body(), Vec::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return (status, got, false) };
+        got.extend(frame.into_data().into_iter().flatten());
+    }
+    (status, got, true)
+}
+
+#[tokio::test]
+async fn h12_over_http2_a_cut_object_is_a_stream_that_is_reset() {
+    const LENGTH: usize = 1 << 20;
+    let Some(store) = Store::get(StoreKind::SeaweedFs).await else { return };
+    let authority = Authority::new();
+    let gateway = setup(store.setup()).tls(&authority.vouch_for(&["127.0.0.1"])).start().await;
+    let mut sender = over_http2(&gateway, &authority).await;
+    store.put("in/evil", &evil(LENGTH, LENGTH - 20)).await;
+    let clean = pattern(LENGTH);
+    store.put("in/clean", &clean).await;
+    store.put("in/small", &evil(1000, 20)).await;
+    for _ in 0..2 {
+        let (status, got, whole) = get_over_http2(&mut sender, &gateway, "/bkt/in/evil", &[]).await;
+        assert_eq!((status, whole, got.len() <= LENGTH - 65_536), (200, false, true), "{}", got.len());
+        let (status, got, whole) = get_over_http2(&mut sender, &gateway, "/bkt/in/clean", &[]).await;
+        assert!((status, whole) == (200, true) && got == clean, "on the same connection");
+        let (status, _, whole) = get_over_http2(&mut sender, &gateway, "/bkt/in/small", &[]).await;
+        assert_eq!((status, whole), (403, true));
+    }
+}
+
+#[tokio::test]
+async fn d25_what_only_the_client_can_decrypt_is_looked_at_with_its_key() {
+    const PREFIX: &str = "x-amz-server-side-encryption-customer-";
+    let part = object(206, "e", 100, "content-range: bytes 1-4/12\r\n", "GOOD");
+    let recorder = Recorder::start(parts_of(part, object(200, "e", 100, "", GOOD_TEXT))).await;
+    let authority = Authority::new();
+    let rules = format!(
+        "
+  - {{ name: own, who: {{ tokens: [a] }}, where: bkt/in/, what: read, headers: {{ allow: [{PREFIX}algorithm, {PREFIX}key, {PREFIX}key-md5] }}, inspect: {{ with: words, uploads: false, downloads: {{}} }} }}"
+    );
+    let setup = Setup::before(&recorder).top(INSPECTORS).rules(&rules);
+    let gateway = setup.tls(&authority.vouch_for(&["127.0.0.1"])).start().await;
+    let mut sender = over_http2(&gateway, &authority).await;
+    let names = ["algorithm", "key", "key-md5"].map(|name| format!("{PREFIX}{name}"));
+    let mut headers: Vec<_> = names.iter().map(|name| (name.as_str(), "AES256")).collect();
+    headers.push(("range", "bytes=1-4"));
+    let (status, got, _) = get_over_http2(&mut sender, &gateway, "/bkt/in/o", &headers).await;
+    assert_eq!((status, &got[..]), (206, &b"GOOD"[..]));
+    let requests = recorder.requests();
+    assert_eq!(requests.len(), 3);
+    for name in &names {
+        assert!(requests.iter().all(|request| request.header(name) == "AES256"), "{name}");
+    }
 }
 
 /// A scanner whose signatures change: how it answers to `VERSION` and to an object. `None`: it closes every connection.

@@ -43,10 +43,10 @@ fn what_inspected_downloads_may_cost_can_be_written() {
 #[test]
 fn downloads_with_mistakes() {
     for (downloads, expected) in [
-        ("hold: 65MiB", &[(22, "`65MiB` is out of range", "64")][..]),
-        ("range: scan", &[(22, "unknown key `range`", "did you mean `ranges`?")]),
-        ("ranges: none", &[(22, "none", "")]),
-        ("scan_up_to: 6TiB", &[(22, "`6TiB` is out of range", "")]),
+        ("hold: 65MiB", &[(23, "`65MiB` is out of range", "64")][..]),
+        ("range: scan", &[(23, "unknown key `range`", "did you mean `ranges`?")]),
+        ("ranges: none", &[(23, "`none`", "")]),
+        ("scan_up_to: 6TiB", &[(23, "`6TiB` is out of range", "")]),
     ] {
         assert_problems(&rule(downloads), &references(), expected);
     }
