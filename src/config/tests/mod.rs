@@ -6,6 +6,7 @@ mod downloads;
 mod examples;
 mod files;
 mod good;
+mod inspection;
 mod rendering;
 mod schema;
 
