@@ -2,6 +2,7 @@
 
 pub mod calls;
 pub mod copy;
+pub mod staged;
 pub mod unknown_length;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::respond::late::UpstreamNote;
 use crate::respond::{Refusal, RefusalKind, relay};
 use crate::rules::UploadSeal;
 use crate::s3::xml::Element;
-use crate::s3::{Bucket, S3ErrorCode};
+use crate::s3::{Bucket, S3ErrorCode, StagingKey};
 use crate::sign::{MultipartStep, Outbound, Signer};
 use crate::upstream::{UpstreamReply, Upstreams};
 
@@ -38,11 +39,13 @@ pub struct Carrier {
     pub admission: Arc<Admission>,
     /// Where it goes.
     pub bucket: Arc<Bucket>,
+    /// The hidden key that stands for the call's own until the verdict.
+    pub hidden: Option<StagingKey>,
 }
 
 impl Carrier {
     async fn send(&self, step: MultipartStep<'_>) -> Result<UpstreamReply, Refusal> {
-        let outbound = self.signer.prepare_step(&self.admission, &self.bucket, step)?;
+        let outbound = self.signer.prepare_step(&self.admission, &self.bucket, self.hidden.as_ref(), step)?;
         Ok(self.upstreams.send(outbound).await?)
     }
 
@@ -52,7 +55,7 @@ impl Carrier {
         step: MultipartStep<'_>,
         ticket: &mut Ticket,
     ) -> Result<(Parts, Element), Refusal> {
-        let outbound = self.signer.prepare_step(&self.admission, &self.bucket, step)?;
+        let outbound = self.signer.prepare_step(&self.admission, &self.bucket, self.hidden.as_ref(), step)?;
         let (upstream, outcome) = self.fetch_document(outbound).await;
         if let Some(upstream) = upstream {
             upstream.note_on(ticket);
@@ -81,6 +84,12 @@ impl Carrier {
             return Err(relay::error_in_success(&root, self.admission.permit().call()));
         }
         Ok((head, root))
+    }
+
+    /// The same for the hidden key of an upload, if it has one.
+    fn for_upload(&self, seal: &UploadSeal) -> Self {
+        let hidden = seal.staging.as_ref().and_then(|staged| StagingKey::new(&staged.id));
+        Self { hidden, ..self.clone() }
     }
 
     /// Seals and opens upload ids. The key comes from the upstream's secret, so every replica with the same secret has it.
