@@ -18,6 +18,7 @@ use crate::config::{AuditTarget, Config, LogFormat, LogSettings};
 use crate::edge::{AdminState, ConnectionLimits, Edge, Handler, Monitor};
 use crate::flow::Budget;
 use crate::gateway::Gateway;
+use crate::inspect::Inspectors;
 use crate::limits::{Limiter, StoreShares};
 use crate::respond::{AnswerBody, Reply};
 use crate::rules::RuleSet;
@@ -71,6 +72,7 @@ impl App {
             rules: RuleSet::new(config.rules),
             limiter: Arc::new(limiter),
             signer: Arc::new(Signer::new(routes, Arc::clone(&clock))),
+            inspectors: Arc::new(Inspectors::new(config.inspectors, &metrics)?),
             upstreams: Arc::new(Upstreams::new(config.upstreams, &budget).context("upstreams")?),
             body_limits: body_limits(&config.edge.limits),
             auditor: Auditor::new(sink, metrics.clone(), Arc::clone(&clock)),
@@ -87,6 +89,7 @@ impl App {
 
     /// Serves until `shutdown` completes and the connections are drained.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let _checkups = self.gateway.inspectors.start();
         let _refresh_keys = self.gateway.authenticators.start();
         let mut refresh_credentials = tokio::task::JoinSet::new();
         for store in &self.credentials {
@@ -201,7 +204,9 @@ impl AdminState for State {
         let credentials =
             stores.map(|store| format!("credentials of upstream `{}` could not be loaded", store.upstream()));
         let keys = self.gateway.authenticators.missing_keys();
+        let inspectors = self.gateway.inspectors.states().filter_map(|state| state.not_ready);
         credentials
+            .chain(inspectors)
             .chain(keys.into_iter().map(|issuer| format!("the key set of issuer `{issuer}` could not be loaded")))
             .collect()
     }
@@ -216,6 +221,10 @@ impl AdminState for State {
         };
         for state in self.gateway.upstreams.states() {
             self.metrics.set_upstream(state.name, state.in_flight, state.waiting, state.resting, state.trips);
+        }
+        for state in self.gateway.inspectors.states() {
+            self.metrics.inspections().set_load(state.name, state.running, state.waiting);
+            self.metrics.inspections().set_health(state.name, state.up, state.resting, state.signatures_age);
         }
         self.metrics.set_limits(self.gateway.limiter.accounts(), self.gateway.limiter.refused());
         self.metrics.render(connections, self.gateway.authenticators.key_ages())

@@ -5,6 +5,7 @@
 
 mod browsers;
 mod carry_out;
+mod inspection;
 mod sts;
 
 use std::net::IpAddr;
@@ -25,6 +26,7 @@ use crate::base::{RequestId, RouteId, UtcInstant};
 use crate::body::{BodyLimits, Fault, UploadWatch, linger};
 use crate::cors::{CorsRules, Preflight};
 use crate::documents::delete_objects;
+use crate::inspect::Inspectors;
 use crate::limits::meter::Direction;
 use crate::limits::{Admission, Limiter, Meter, Passage};
 use crate::listing;
@@ -56,6 +58,8 @@ pub struct Gateway {
     pub upstreams: Arc<Upstreams>,
     /// Which requests for STS are answered; `None` if none is.
     pub sts: Option<StsSettings>,
+    /// What looks into the bytes of objects.
+    pub inspectors: Arc<Inspectors>,
     /// Limits on how a client sends a body.
     pub body_limits: BodyLimits,
     /// Writes down what happened.

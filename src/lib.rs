@@ -8,6 +8,8 @@ pub mod base;
 
 pub mod flow;
 
+pub mod breaker;
+
 pub mod sigv4;
 
 pub mod telemetry;

@@ -25,6 +25,8 @@ pub fn write(record: &Record, line: &mut Vec<u8>) -> serde_json::Result<()> {
         key,
         source,
         batch,
+        inspection,
+        inspection_action,
         decision,
         rule,
         outcome,
@@ -58,6 +60,13 @@ pub fn write(record: &Record, line: &mut Vec<u8>) -> serde_json::Result<()> {
     if let Some(batch) = batch {
         fields.plain(",\"batch\":", "");
         serde_json::to_writer(&mut *fields.0, batch)?;
+    }
+    if let Some(findings) = inspection {
+        fields.plain(",\"inspection\":", "");
+        serde_json::to_writer(&mut *fields.0, findings)?;
+    }
+    if let Some(action) = inspection_action {
+        fields.text(",\"inspection_action\":", action);
     }
     fields.optional(",\"decision\":", decision.map(|decision| decision.as_str()));
     fields.optional(",\"rule\":", rule.as_deref());
@@ -176,7 +185,7 @@ mod tests {
 
     use super::*;
     use crate::audit::batch::{BatchRecord, ObjectRecord};
-    use crate::audit::record::{Decision, Outcome};
+    use crate::audit::record::{Decision, FindingRecord, Outcome};
 
     fn assert_same(record: &Record) -> Result<(), TestCaseError> {
         let (mut ours, mut theirs) = (Vec::new(), serde_json::to_vec(record).unwrap());
@@ -198,6 +207,7 @@ mod tests {
         ) {
             let text = |index: usize| given[index].then(|| texts[index].clone());
             let object = ObjectRecord { key: texts[4].clone(), version_id: text(3), result: "denied", because: text(2) };
+            let finding = FindingRecord { inspector: texts[2].clone(), verdict: "matched", name: text(4), reason: text(1), bytes: numbers.1, ms: 1.5, remembered: given[2] };
             let batch = BatchRecord { asked: 3, objects: vec![object], ..BatchRecord::default() };
             assert_same(&Record {
                 time: texts[0].clone(),
@@ -213,6 +223,8 @@ mod tests {
                 key: text(2),
                 source: text(0),
                 batch: given[1].then(|| Box::new(batch.clone())),
+                inspection: given[3].then(|| vec![finding.clone(), finding]),
+                inspection_action: given[4].then_some("refuse"),
                 decision: allow.map(|allow| if allow { Decision::Allow } else { Decision::Deny }),
                 rule: text(3),
                 outcome,

@@ -37,6 +37,12 @@ pub struct Record {
     /// The objects of a DeleteObjects; other records do not have the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<Box<BatchRecord>>,
+    /// What the inspectors of the object came to; only of requests whose object was inspected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inspection: Option<Vec<FindingRecord>>,
+    /// What that led to: `allow`, `mark`, `quarantine` or `refuse`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inspection_action: Option<&'static str>,
     /// What the rules said; `null` if they were not asked.
     pub decision: Option<Decision>,
     /// The rule that decided.
@@ -61,6 +67,37 @@ pub struct Record {
     pub upstream_ms: Option<f64>,
     /// Milliseconds from the head of the request to its end.
     pub duration_ms: f64,
+}
+
+/// The verdict of one inspector.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct FindingRecord {
+    /// Its name.
+    pub inspector: String,
+    /// `clean`, `matched`, `not_scannable` or `error`.
+    pub verdict: &'static str,
+    /// What it found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Why it has no verdict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Bytes it was given.
+    pub bytes: u64,
+    /// Milliseconds from the first of them to the verdict.
+    pub ms: f64,
+    /// Whether the verdict is of an earlier look at the same object; left out if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub remembered: bool,
+}
+
+/// What a record says of an inspection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InspectionNote {
+    /// The verdicts.
+    pub findings: Vec<FindingRecord>,
+    /// What they led to.
+    pub action: &'static str,
 }
 
 /// What the rules said.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::arrival::{Arrival, ConnectionFacts, UnreadableHead};
 use crate::audit::batch::BatchRecord;
-use crate::audit::record::{Decision, Outcome, Record};
+use crate::audit::record::{Decision, InspectionNote, Outcome, Record};
 use crate::audit::sink::AuditSink;
 use crate::base::{Clock, PrincipalId, RequestId, RuleId, clock};
 use crate::s3::{Resource, S3Call};
@@ -57,6 +57,7 @@ impl Auditor {
         Ticket {
             record,
             bytes_in: None,
+            inspection: None,
             client_gone: false,
             received,
             sink: Arc::clone(&self.sink),
@@ -92,11 +93,14 @@ const MAX_NAME_BYTES: usize = 1024;
 
 /// How many body bytes came in, asked when the ticket closes.
 pub type BytesIn = Arc<dyn Fn() -> u64 + Send + Sync>;
+/// What an inspection came to, asked when the ticket closes.
+pub type Inspected = Arc<dyn Fn() -> Option<InspectionNote> + Send + Sync>;
 
 /// Collects what is known of a request. The record is written when the ticket is dropped.
 pub struct Ticket {
     record: Record,
     bytes_in: Option<BytesIn>,
+    inspection: Option<Inspected>,
     client_gone: bool,
     received: Instant,
     sink: Arc<dyn AuditSink>,
@@ -156,6 +160,17 @@ impl Ticket {
     /// Where the count of body bytes from the client is found at the end.
     pub fn note_upload(&mut self, bytes_in: BytesIn) {
         self.bytes_in = Some(bytes_in);
+    }
+
+    /// What the inspection of the object came to.
+    pub fn note_inspection(&mut self, note: InspectionNote) {
+        self.record.inspection = Some(note.findings);
+        self.record.inspection_action = Some(note.action);
+    }
+
+    /// Where that is found at the end.
+    pub fn expect_inspection(&mut self, inspected: Inspected) {
+        self.inspection = Some(inspected);
     }
 
     /// What a store answered.
@@ -234,6 +249,9 @@ impl Drop for Ticket {
         if std::thread::panicking() && self.record.outcome == Outcome::Aborted {
             self.panicked();
         }
+        if let Some(note) = self.inspection.take().and_then(|inspected| inspected()) {
+            self.note_inspection(note);
+        }
         let duration = self.received.elapsed();
         let mut record = std::mem::take(&mut self.record);
         record.duration_ms = milliseconds(duration);
@@ -260,6 +278,7 @@ mod tests {
         Ticket {
             record: Record::default(),
             bytes_in: None,
+            inspection: None,
             client_gone: false,
             received: Instant::now(),
             sink: Arc::<InMemory>::clone(sink),

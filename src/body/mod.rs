@@ -1,7 +1,7 @@
 //! The bytes of an upload on their way from the client to the store.
 //!
 //! A chain of small [`Stage`]s that take bytes and give bytes, without I/O and without a clock; [`UploadBody`] drives them from one
-//! HTTP body to the other. The last stage before the wire form keeps the end back until every check behind it has passed: an S3 store
+//! HTTP body to the other, past the inspectors if there are any. The last stage before the wire form keeps the end back until every check behind it has passed: an S3 store
 //! shows an object only when the whole declared length has arrived, so a failed check leaves nothing behind.
 
 pub mod chunk_decode;
@@ -10,6 +10,7 @@ pub mod chunk_verify;
 pub mod digest_check;
 pub mod form_decode;
 pub mod holdback;
+pub mod inspect_tap;
 pub mod length_guard;
 pub mod linger;
 pub mod throttle;
@@ -17,13 +18,17 @@ pub mod type_check;
 pub mod upload;
 pub mod watch;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use self::digest_check::Trailing;
+use crate::inspect::Outcome;
 use crate::inspect::file_type::TypeMismatch;
 use crate::s3::ChecksumAlgorithm;
 
 pub use chunk_encode::{ChunkEncode, Framer};
+pub use inspect_tap::Destination;
 pub use linger::{LingerLimits, linger};
 pub use throttle::Throttle;
 pub use upload::{BodyLimits, BodyPlan, UploadBody};
@@ -111,6 +116,9 @@ pub enum Fault {
         /// The limit.
         min_rate: u64,
     },
+    /// The inspectors' verdicts do not let the object through.
+    #[error("{0}")]
+    Inspection(Arc<Outcome>),
     /// The store answered early, so the rest of the body is of no use.
     #[error("the store answered before the end of the body")]
     Superseded,

@@ -1,4 +1,4 @@
-//! The story of one upload: client body → stages → store body.
+//! The story of one upload: client body → stages → inspectors, if there are any → store body.
 //!
 //! Pulled by the HTTP client of the store's side, so a slow store slows the client and nothing piles up: in memory are one piece from
 //! the client, the piece held back, and one chunk while it is signed.
@@ -18,11 +18,13 @@ use crate::body::chunk_decode::ChunkDecode;
 use crate::body::digest_check::{DigestCheck, Trailing};
 use crate::body::form_decode::FormDecode;
 use crate::body::holdback::Holdback;
+use crate::body::inspect_tap::{Destination, InspectTap};
 use crate::body::length_guard::LengthGuard;
 use crate::body::type_check::TypeCheck;
 use crate::body::{
     ChunkEncode, Fault, LingerLimits, Stage, Throttle, UploadWatch, finish_through, linger, push_through,
 };
+use crate::inspect::Inspection;
 use crate::limits::BodyTerms;
 use crate::s3::upload::UploadError;
 use crate::s3::{BodyFraming, ChecksumAlgorithm, UploadHead};
@@ -70,10 +72,12 @@ pub struct UploadBody {
     stages: Vec<Box<dyn Stage>>,
     /// Checked bytes of the object, released by the last stage.
     checked: VecDeque<Bytes>,
-    /// All checks have passed and everything is in `checked` or further.
+    /// All checks have passed, inspections among them, and everything is in `checked` or further.
     ended: bool,
     /// The store's framing; apart from the stages, since it is known only after the first bytes were checked.
     encode: Option<ChunkEncode>,
+    /// Those who look at what passed the stages; then the holdback is there and not among these.
+    tap: Option<Box<InspectTap>>,
     /// Bytes as they go out.
     ready: VecDeque<Bytes>,
     failed: Option<Fault>,
@@ -96,6 +100,7 @@ impl UploadBody {
             checked: VecDeque::new(),
             ended: false,
             encode: None,
+            tap: None,
             ready: VecDeque::new(),
             failed: None,
             length,
@@ -111,6 +116,12 @@ impl UploadBody {
         self.watch.count(taken);
         self.stages.insert(0, Box::new(decode));
         self.first = first;
+    }
+
+    /// Lets inspectors see the object. To be called before anything is read.
+    pub fn inspect(&mut self, inspection: Inspection, destination: Destination) {
+        let _holdback = self.stages.pop();
+        self.tap = Some(Box::new(InspectTap::new(inspection, destination)));
     }
 
     /// Declared length of the object in bytes.
@@ -149,7 +160,7 @@ impl UploadBody {
                 if self.ended || !self.checked.is_empty() {
                     return Poll::Ready(Ok(()));
                 }
-                if let Err(fault) = ready!(self.poll_source(context)) {
+                if let Err(fault) = ready!(self.poll_more(context)) {
                     return Poll::Ready(Err(fault));
                 }
             }
@@ -171,12 +182,46 @@ impl UploadBody {
                     self.watch.set_complete();
                     return Poll::Ready(Ok(None));
                 }
-                if let Err(fault) = ready!(self.poll_source(context)) {
+                if let Err(fault) = ready!(self.poll_more(context)) {
                     return Poll::Ready(Err(fault));
                 }
             }
         })
         .await
+    }
+
+    /// Takes one step: at the inspectors' end while they have something to look at, else at the client's.
+    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        if self.tap.is_some() && !ready!(self.poll_tap(context))? {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_source(context)
+    }
+
+    /// Takes one step at the inspectors' end. Ready with whether the client is to be asked for more now.
+    fn poll_tap(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, Fault>> {
+        let Some(tap) = &mut self.tap else { return Poll::Ready(Ok(true)) };
+        let checked = &mut self.checked;
+        let polled = tap.poll(context, &mut |bytes| {
+            checked.push_back(bytes);
+            Ok(())
+        });
+        match polled {
+            Poll::Ready(Ok(None)) => Poll::Ready(Ok(self.checked.is_empty())),
+            Poll::Ready(Ok(Some(outcome))) => {
+                self.watch.set_outcome(outcome);
+                self.ended = true;
+                self.tap = None;
+                Poll::Ready(Ok(false))
+            }
+            Poll::Ready(Err(fault)) => Poll::Ready(Err(self.fail(fault))),
+            // What was released before may go out in the meantime.
+            Poll::Pending if !self.checked.is_empty() => Poll::Ready(Ok(false)),
+            Poll::Pending => {
+                self.watch.step(true);
+                self.poll_superseded(context).map(|fault| Err(self.fail(fault)))
+            }
+        }
     }
 
     /// Takes one step at the client's end: a piece through the stages, or the end.
@@ -225,20 +270,29 @@ impl UploadBody {
         if data.is_empty() {
             return Ok(());
         }
-        let checked = &mut self.checked;
+        let (checked, tap) = (&mut self.checked, &mut self.tap);
         push_through(&mut self.stages, data, &mut |bytes| {
-            checked.push_back(bytes);
+            match tap {
+                None => checked.push_back(bytes),
+                Some(tap) => tap.take(bytes),
+            }
             Ok(())
         })
     }
 
     fn finish(&mut self) -> Result<(), Fault> {
-        let checked = &mut self.checked;
+        let (checked, tap) = (&mut self.checked, &mut self.tap);
         finish_through(&mut self.stages, &mut |bytes| {
-            checked.push_back(bytes);
+            match tap {
+                None => checked.push_back(bytes),
+                Some(tap) => tap.take(bytes),
+            }
             Ok(())
         })?;
-        self.ended = true;
+        match tap {
+            None => self.ended = true,
+            Some(tap) => tap.end(),
+        }
         self.source = None;
         Ok(())
     }
@@ -270,6 +324,11 @@ impl UploadBody {
     fn fail(&mut self, fault: Fault) -> Fault {
         self.ready.clear();
         self.checked.clear();
+        // Closes what the looks have open.
+        self.tap = None;
+        if let Fault::Inspection(outcome) = &fault {
+            self.watch.set_outcome(Arc::clone(outcome));
+        }
         self.failed = Some(fault.clone());
         self.watch.set_fault(fault.clone());
         fault
@@ -343,7 +402,7 @@ impl Body for UploadBody {
                 this.watch.set_complete();
                 return Poll::Ready(None);
             }
-            if let Err(fault) = ready!(this.poll_source(context)) {
+            if let Err(fault) = ready!(this.poll_more(context)) {
                 return Poll::Ready(Some(Err(fault)));
             }
         }

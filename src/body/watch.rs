@@ -1,23 +1,25 @@
 //! What others may know of an upload while it runs: how far it is, whether it is over, what broke it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
 
 use tokio::sync::Notify;
 
 use crate::body::Fault;
+use crate::inspect::Outcome;
 
 /// Shared view of one upload. The body writes it; the sender, the answer and the audit record read it.
 #[derive(Debug, Default)]
 pub struct UploadWatch {
     client_bytes: AtomicU64,
     steps: AtomicU64,
-    waiting_for_client: AtomicBool,
+    waiting_for_others: AtomicBool,
     complete: AtomicBool,
     completed: Notify,
     superseded: AtomicBool,
     fault: OnceLock<Fault>,
+    outcome: OnceLock<Arc<Outcome>>,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -32,9 +34,9 @@ impl UploadWatch {
         self.steps.load(Ordering::Relaxed)
     }
 
-    /// Whether the next step is the client's; otherwise it is the store's.
-    pub fn is_waiting_for_client(&self) -> bool {
-        self.waiting_for_client.load(Ordering::Relaxed)
+    /// Whether the next step is the client's or an inspector's; otherwise it is the store's.
+    pub fn is_waiting_for_others(&self) -> bool {
+        self.waiting_for_others.load(Ordering::Relaxed)
     }
 
     /// Whether every byte was handed over after all checks.
@@ -58,6 +60,11 @@ impl UploadWatch {
         self.fault.get()
     }
 
+    /// What the inspectors of the object came to, once they did.
+    pub fn outcome(&self) -> Option<&Arc<Outcome>> {
+        self.outcome.get()
+    }
+
     /// Makes the body end with [`Fault::Superseded`] when it is asked next: the store has already answered.
     pub fn supersede(&self) {
         self.superseded.store(true, Ordering::Release);
@@ -74,13 +81,18 @@ impl UploadWatch {
         self.client_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn step(&self, waiting_for_client: bool) {
+    pub(super) fn step(&self, waiting_for_others: bool) {
         self.steps.fetch_add(1, Ordering::Relaxed);
-        self.waiting_for_client.store(waiting_for_client, Ordering::Relaxed);
+        self.waiting_for_others.store(waiting_for_others, Ordering::Relaxed);
     }
 
     pub(super) fn remember(&self, waker: &Waker) {
         *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker.clone());
+    }
+
+    pub(super) fn set_outcome(&self, outcome: Arc<Outcome>) {
+        // There is one inspection of an upload, and it has one outcome.
+        let _first = self.outcome.set(outcome);
     }
 
     pub(super) fn set_complete(&self) {

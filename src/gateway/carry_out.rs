@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::inspection::{check_served, inspect};
 use super::{Gateway, Remains, internal};
 use crate::administration::{forward, list_buckets};
 use crate::audit::Ticket;
 use crate::body::{BodyPlan, Fault, Throttle, UploadBody};
 use crate::documents::{Errand, attributes, tagging};
+use crate::inspect::Inspection;
 use crate::limits::{Admission, BodyTerms};
 use crate::multipart::{Carrier, calls, copy, unknown_length};
 use crate::respond::local::ListedBucket;
@@ -56,15 +58,17 @@ impl Gateway {
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
         let (admission, call) = (Arc::clone(&carrier.admission), carrier.admission.permit().call());
+        check_served(&admission)?;
         match call.operation {
             Operation::UploadPart => {
                 let (terms, query) = calls::part(&carrier)?;
                 self.forward(&carrier, terms, &query, remains, ticket).await
             }
             _ if has_unknown_length(call) => {
+                let inspection = self.open_inspection(&admission, ticket).await?;
                 let slot = unknown_length::reserve(&self.upstreams, &carrier.bucket)?;
                 let _share = self.limiter.unknown_length_share(carrier.bucket.route, admission.permit())?;
-                let body = self.attach(&admission, admission.body_terms(), remains, ticket).await?;
+                let body = self.attach(&admission, admission.body_terms(), inspection, remains, ticket).await?;
                 Box::pin(unknown_length::store(carrier, body, slot, ticket)).await
             }
             operation if takes_steps(operation) => {
@@ -129,7 +133,10 @@ impl Gateway {
         let (admission, bucket) = (&carrier.admission, &carrier.bucket);
         let call = admission.permit().call();
         let body = match call.upload.as_ref().and_then(|upload| upload.length) {
-            Some(length) => Some((self.attach(admission, terms, remains, ticket).await?, length)),
+            Some(length) => {
+                let inspection = self.open_inspection(admission, ticket).await?;
+                Some((self.attach(admission, terms, inspection, remains, ticket).await?, length))
+            }
             None => None,
         };
         let outbound = self.signer.prepare(admission, bucket, query, body)?;
@@ -163,15 +170,19 @@ impl Gateway {
         }
     }
 
-    /// Puts the stages on the body of an upload, and reads its beginning.
+    /// Puts the stages and inspectors on the body of an upload, and reads its beginning.
     async fn attach(
         &self,
         admission: &Admission,
         terms: BodyTerms,
+        inspection: Option<Inspection>,
         remains: &mut Remains,
         ticket: &mut Ticket,
     ) -> Result<UploadBody, Refusal> {
         let mut body = self.open_body(admission.upload(), terms, remains, ticket)?;
+        if let Some(inspection) = inspection {
+            inspect(&mut body, inspection, ticket);
+        }
         body.prime().await?;
         Ok(body)
     }

@@ -9,8 +9,11 @@ pub mod content;
 pub mod file_type;
 pub mod hook;
 pub mod icap;
+pub mod inspection;
 pub mod kinds;
 pub mod patterns;
+pub mod queue;
+pub mod registry;
 pub mod settings;
 pub mod subject;
 pub mod terms;
@@ -22,6 +25,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use content::{Content, Feed};
+pub use inspection::{Inspection, Outcome};
+pub use registry::{Busy, Inspectors};
 pub use settings::{InspectorSettings, KindSettings, LoadSettings};
 pub use subject::{Direction, Subject};
 pub use terms::{

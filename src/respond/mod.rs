@@ -3,6 +3,7 @@
 pub mod body;
 mod browser_refusal;
 pub mod headers;
+pub mod inspected;
 pub mod late;
 pub mod local;
 pub mod posted;

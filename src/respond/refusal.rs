@@ -11,6 +11,7 @@ use crate::arrival::Oversize;
 use crate::auth::AuthError;
 use crate::base::RequestId;
 use crate::body::Fault;
+use crate::inspect::Busy;
 use crate::limits::{LimitError, Limited};
 use crate::respond::body::{AnswerBody, Reply, Source};
 use crate::rules::{Denied, SealError};
@@ -325,6 +326,13 @@ impl From<Limited> for Refusal {
     }
 }
 
+impl From<Busy> for Refusal {
+    fn from(error: Busy) -> Self {
+        let message = "Too many objects are inspected at a time. Try again, more slowly.";
+        Self::new(S3ErrorCode::SlowDown, RefusalKind::Limited, message, error)
+    }
+}
+
 impl From<CompleteError> for Refusal {
     fn from(error: CompleteError) -> Self {
         match &error {
@@ -407,6 +415,7 @@ impl From<Fault> for Refusal {
             Fault::ClientIdle { .. } | Fault::ClientSlow { .. } => {
                 refuse(S3ErrorCode::RequestTimeout, RefusalKind::Client)
             }
+            Fault::Inspection(outcome) => outcome.as_ref().into(),
             Fault::Superseded => refuse(S3ErrorCode::BadGateway, RefusalKind::Upstream),
         }
     }

@@ -100,6 +100,12 @@ codes! {
     ServerSideEncryptionConfigurationNotFoundError = 404,
     /// The account has as many buckets as it may have.
     TooManyBuckets = 400,
+    /// Of the gateway: an inspection found something in the object.
+    ContentRejected = 403,
+    /// Of the gateway: the object cannot be inspected as a whole.
+    ContentNotScannable = 403,
+    /// Of the gateway: the inspection of the object failed.
+    InspectionFailed = 403,
     /// Two writes met; trying again may help.
     ConditionalRequestConflict = 409,
     /// The object is larger than allowed.

@@ -7,6 +7,8 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::telemetry::inspections::InspectionMetrics;
+
 /// Every metric of the gateway, registered once.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -31,6 +33,7 @@ pub struct Metrics {
     upstream_trips: IntCounterVec,
     limited: IntCounter,
     limit_accounts: IntGauge,
+    inspections: InspectionMetrics,
 }
 
 /// What the edge has counted since the start.
@@ -138,6 +141,7 @@ impl Metrics {
                 "countersign_limit_accounts",
                 "Principals and addresses whose rates are remembered.",
             )?,
+            inspections: InspectionMetrics::register(&registry)?,
             registry,
         };
         let registry = &metrics.registry;
@@ -202,6 +206,11 @@ impl Metrics {
         catch_up(&self.upstream_trips.with_label_values(&[name]), trips);
     }
 
+    /// What is counted of inspectors.
+    pub fn inspections(&self) -> &InspectionMetrics {
+        &self.inspections
+    }
+
     /// What the limits keep now, and what they have refused since the start.
     pub fn set_limits(&self, accounts: usize, refused: u64) {
         self.limit_accounts.set(i64::try_from(accounts).unwrap_or(i64::MAX));
@@ -244,6 +253,10 @@ mod tests {
         metrics.refused("denied", "AccessDenied");
         metrics.set_upstream("rack", 3, 2, true, 4);
         metrics.set_limits(6, 5);
+        metrics.inspections().announce("av");
+        metrics.inspections().count("av", "matched", Duration::from_millis(3), 68);
+        metrics.inspections().set_load("av", 2, 1);
+        metrics.inspections().set_health("av", true, false, Some(Duration::from_secs(60)));
         let text = metrics.render(
             ConnectionCounts { open: 2, accepted: 7, unreadable: 3, ..ConnectionCounts::default() },
             [("corp".to_owned(), Some(Duration::from_secs(5)))],
@@ -263,6 +276,15 @@ mod tests {
             "countersign_upstream_trips_total{upstream=\"rack\"} 4",
             "countersign_limited_total 5",
             "countersign_limit_accounts 6",
+            "countersign_inspections_total{inspector=\"av\",verdict=\"matched\"} 1",
+            "countersign_inspections_total{inspector=\"av\",verdict=\"clean\"} 0",
+            "countersign_inspection_seconds_count{inspector=\"av\"} 1",
+            "countersign_inspected_bytes_total{inspector=\"av\"} 68",
+            "countersign_inspection_running{inspector=\"av\"} 2",
+            "countersign_inspection_waiting{inspector=\"av\"} 1",
+            "countersign_inspector_up{inspector=\"av\"} 1",
+            "countersign_inspector_breaker_open{inspector=\"av\"} 0",
+            "countersign_inspector_signatures_age_seconds{inspector=\"av\"} 60",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

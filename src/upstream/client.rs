@@ -12,10 +12,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::base::RouteId;
 use crate::body::{Fault, UploadWatch};
+use crate::breaker::Breaker;
 use crate::dial::{self, AddressPolicy, DialError, Dialer};
 use crate::flow::{Budget, Paced};
 use crate::sign::{Outbound, OutboundBody};
-use crate::upstream::breaker::Breaker;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::pool::{Connection, Pool};
 use crate::upstream::reply::{Lease, ReplyBody, UpstreamReply};
@@ -145,7 +145,9 @@ impl Upstream {
         outcome
     }
 
-    /// Tells the breaker what a request says about the store, if it says anything.
+    /// Tells the breaker what a request says about the store, if it says anything. Failures are what only the store or the way to it can
+    /// have caused: no connection, no answer in time, no progress in time, an error of something before the store. Any answer of the store
+    /// itself is one; what a client can cause counts as neither.
     fn note_health(&self, outcome: &Result<UpstreamReply, UpstreamError>) {
         use UpstreamError as Error;
         let upstream = self.settings.name.as_str();
@@ -263,7 +265,7 @@ impl Upstream {
                 outcome = &mut sending => return Ok(outcome),
                 _ = tick.tick() => {}
             }
-            if watch.steps() != steps || (watch.is_waiting_for_client() && !watch.is_complete()) {
+            if watch.steps() != steps || (watch.is_waiting_for_others() && !watch.is_complete()) {
                 (steps, since) = (watch.steps(), Instant::now());
             } else if watch.is_complete() && since.elapsed() >= self.settings.first_byte_timeout {
                 return Err(self.no_answer(self.settings.first_byte_timeout));

@@ -3,7 +3,6 @@
 //! Knows neither callers nor rules: it takes an [`Outbound`](crate::sign::Outbound) and nothing else. Redirects are not followed; what
 //! an answer means is for `respond`.
 
-pub mod breaker;
 pub mod client;
 pub mod error;
 pub mod io;
@@ -12,7 +11,7 @@ pub mod reply;
 pub mod settings;
 pub mod slots;
 
-pub use breaker::BreakerSettings;
+pub use crate::breaker::BreakerSettings;
 pub use client::{Upstream, UpstreamState, Upstreams};
 pub use error::UpstreamError;
 pub use reply::{ReplyBody, UpstreamReply};

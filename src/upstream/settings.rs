@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::breaker::BreakerSettings;
 pub use crate::sign::credentials::CredentialSource as CredentialSettings;
-use crate::upstream::breaker::BreakerSettings;
 
 /// One upstream, as resolved from the configuration.
 #[derive(Debug, Clone)]

@@ -1,9 +1,7 @@
-//! Stops asking a store that fails again and again, so that its clients are told at once and its connections are free.
+//! Stops asking a store or a scanner that fails again and again, so that those who ask are told at once and its connections are free.
 //!
-//! Counted are failures in a row that only the store or the way to it can have caused: no connection, no answer in time, no progress in
-//! time, an error of something before the store (502 to 504 with a page that is no XML). Any answer of the store itself ends the row. What a client
-//! can cause counts as neither. While open, one request in each pause goes through as a probe, whatever became of the one before: so a
-//! probe that takes an hour, or whose client leaves, holds nobody up. The time is passed in.
+//! Counts failures in a row; what is one, its user knows. Any answer ends the row. While open, one request in each pause goes through as a
+//! probe, whatever became of the one before: so a probe that takes an hour, or whose client leaves, holds nobody up. The time is passed in.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -18,7 +16,7 @@ pub struct BreakerSettings {
     pub pause: Duration,
 }
 
-/// The state of one store.
+/// The state of one store or scanner.
 #[derive(Debug)]
 pub struct Breaker {
     settings: BreakerSettings,
@@ -41,7 +39,7 @@ impl Breaker {
         }
     }
 
-    /// Whether a request may go through; if the store is not asked, this one may be the probe.
+    /// Whether a request may go through; if it is open, this one may be the probe.
     ///
     /// # Errors
     /// The time until the next probe.
@@ -74,7 +72,7 @@ impl Breaker {
         next_probe.filter(|at| *at > now).map_or(Ok(()), |at| Err(at - now))
     }
 
-    /// The store answered. Returns whether it was not asked before.
+    /// There was an answer. Returns whether it was open before.
     pub fn note_answer(&self) -> bool {
         // Nothing is written in the usual case, so that requests do not contend.
         if self.failures.load(Ordering::Relaxed) == 0 && !self.is_open() {
@@ -86,7 +84,7 @@ impl Breaker {
         self.open.swap(false, Ordering::Relaxed)
     }
 
-    /// The store failed. Returns whether it is not asked any more from now on.
+    /// There was a failure. Returns whether it is open from now on.
     pub fn note_failure(&self, now: Instant) -> bool {
         if self.settings.failures == 0 {
             return false;

@@ -1,0 +1,113 @@
+//! Lets inspectors see an object that passes, and holds its end back until their verdict.
+//!
+//! Stands behind all checks, so that what is looked at is what would be stored, and has the end of the upload in its hands: the held bytes
+//! go out when the verdicts are there, not before.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use crate::body::holdback::Holdback;
+use crate::body::{Emit, Fault, Stage};
+use crate::inspect::{Action, Inspection, Outcome};
+
+/// Where the bytes of an inspected upload go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// To the key of the object: nothing goes through that is not allowed as it is.
+    Final,
+    /// To a hidden key, from where it is moved according to the outcome: only what is refused does not go through.
+    Staging,
+}
+
+impl Destination {
+    /// Whether an object with this outcome may be stored here.
+    pub fn takes(self, action: Action) -> bool {
+        match self {
+            Self::Final => action == Action::Allow,
+            Self::Staging => action != Action::Refuse,
+        }
+    }
+}
+
+/// The inspectors of an upload, and the end of it.
+#[derive(Debug)]
+pub struct InspectTap {
+    inspection: Inspection,
+    destination: Destination,
+    /// What passed every check and was shown to nobody yet.
+    unseen: VecDeque<Bytes>,
+    holdback: Holdback,
+    at: At,
+}
+
+/// How far the upload is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// More may come.
+    Body,
+    /// Everything has come.
+    End,
+    /// The inspectors know that everything has come.
+    Verdict,
+}
+
+impl InspectTap {
+    /// Shows an upload to inspectors.
+    pub fn new(inspection: Inspection, destination: Destination) -> Self {
+        Self { inspection, destination, unseen: VecDeque::new(), holdback: Holdback::default(), at: At::Body }
+    }
+
+    /// Takes bytes that passed every check.
+    pub fn take(&mut self, bytes: Bytes) {
+        self.unseen.push_back(bytes);
+    }
+
+    /// There are no more.
+    pub fn end(&mut self) {
+        self.at = At::End;
+    }
+
+    /// Whether everything has come, so that only the verdicts are waited for.
+    pub fn has_ended(&self) -> bool {
+        self.at != At::Body
+    }
+
+    /// Shows the inspectors what they may see, and emits what may go out. Ready with `None` when they can take more; with the outcome when
+    /// that was the end.
+    pub fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        emit: &mut Emit<'_>,
+    ) -> Poll<Result<Option<Arc<Outcome>>, Fault>> {
+        loop {
+            let is_ready = self.inspection.poll_ready(context).is_ready();
+            if let Some(outcome) =
+                self.inspection.outcome_now().filter(|outcome| !self.destination.takes(outcome.action))
+            {
+                return Poll::Ready(Err(Fault::Inspection(Arc::clone(outcome))));
+            }
+            if self.at == At::Verdict {
+                let outcome = ready!(self.inspection.poll_outcome(context));
+                self.holdback.finish(emit)?;
+                return Poll::Ready(Ok(Some(outcome)));
+            }
+            if !is_ready {
+                return Poll::Pending;
+            }
+            match (self.unseen.pop_front(), self.at) {
+                (Some(bytes), _) => {
+                    self.inspection.push(&bytes);
+                    self.holdback.push(bytes, emit)?;
+                }
+                (None, At::Body) => return Poll::Ready(Ok(None)),
+                (None, _) => {
+                    self.inspection.end();
+                    self.at = At::Verdict;
+                }
+            }
+        }
+    }
+}

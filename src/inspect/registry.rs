@@ -1,0 +1,318 @@
+//! All inspectors of a configuration: how much each may be asked, how it is doing, and the way to a look at an object.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::base::{Clock, SystemClock};
+use crate::breaker::{Breaker, BreakerSettings};
+use crate::inspect::inspection::{Inspection, OneLook};
+use crate::inspect::queue::{NoPlace, Queue};
+use crate::inspect::{
+    Action, BuildError, Finding, Health, InspectionTerms, Inspector, InspectorSettings, KindSettings, LoadSettings,
+    Subject, Verdict, clamd, hook, icap, kinds, patterns, yara,
+};
+use crate::telemetry::Metrics;
+
+/// Time between two questions whether an inspector can work.
+const CHECKUP_INTERVAL: Duration = Duration::from_secs(15);
+/// How long the answer is waited for.
+const CHECKUP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The inspectors, in the order of [`InspectorId`](crate::inspect::InspectorId).
+#[derive(Debug)]
+pub struct Inspectors(Vec<Arc<Station>>);
+
+/// One inspector and what is kept about it.
+#[derive(Debug)]
+pub(super) struct Station {
+    pub(super) name: String,
+    pub(super) inspector: Arc<dyn Inspector>,
+    pub(super) load: LoadSettings,
+    required: bool,
+    queue: Arc<Queue>,
+    breaker: Breaker,
+    standing: Mutex<Standing>,
+    metrics: Metrics,
+}
+
+/// What the last question whether it can work came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Standing {
+    /// There was none yet.
+    Unknown,
+    /// It can.
+    Up(Health),
+    /// It cannot, and why.
+    Down(String),
+}
+
+/// Too many looks are under way: the request should come again later.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("inspector `{inspector}` is busy: {why}")]
+pub struct Busy {
+    /// Name of the inspector.
+    pub inspector: String,
+    /// What was exceeded, for the operator.
+    pub why: String,
+}
+
+/// How an inspector is doing, for metrics and readiness.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InspectorState<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Looks under way.
+    pub running: usize,
+    /// Requests that wait for one to end.
+    pub waiting: usize,
+    /// Whether it could work when it was asked last.
+    pub up: bool,
+    /// Whether it is not asked after failures in a row.
+    pub resting: bool,
+    /// Age of its signatures, if it tells.
+    pub signatures_age: Option<Duration>,
+    /// Why the gateway is not ready, if the inspector is required and cannot work.
+    pub not_ready: Option<String>,
+}
+
+/// The tasks that ask the inspectors how they are. They end when this is dropped.
+#[derive(Debug)]
+pub struct Checkups(#[expect(dead_code, reason = "kept for its Drop")] JoinSet<()>);
+
+impl Inspectors {
+    /// Makes the inspectors. Reads files, connects to nothing.
+    ///
+    /// # Errors
+    /// [`BuildError`] for the first that cannot be made.
+    pub fn new(settings: Vec<InspectorSettings>, metrics: &Metrics) -> Result<Self, BuildError> {
+        let station = |settings: InspectorSettings| {
+            let inspector = build(&settings.name, &settings.kind)?;
+            Ok(Arc::new(Station::new(settings, inspector, metrics)))
+        };
+        settings.into_iter().map(station).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Begins the looks that a rule wants at one object, as soon as there is a place at every inspector.
+    ///
+    /// Places are taken in the order of the configuration, so that two requests never wait for each other. One that rests after failures is
+    /// not waited for: it has failed, and if the rule refuses that, the outcome is there before the first byte.
+    ///
+    /// # Errors
+    /// [`Busy`] if there is no place in time.
+    pub async fn open(&self, terms: &InspectionTerms, subject: Subject) -> Result<Inspection, Busy> {
+        let stations = self.stations(terms);
+        let resting = |station: &&Arc<Station>| station.breaker.check(now).is_err();
+        if terms.actions.error == Action::Refuse
+            && let Some(station) = stations.iter().copied().find(resting)
+        {
+            return Ok(Inspection::new(vec![OneLook::decided(station, not_asked())], terms.actions));
+        }
+        let subject = Arc::new(subject);
+        let mut looks = Vec::with_capacity(stations.len());
+        for station in stations {
+            looks.push(station.begin(&subject).await?);
+        }
+        Ok(Inspection::new(looks, terms.actions))
+    }
+
+    /// What a verdict under these terms depends on: what the inspectors are configured with, the versions of scanners and signatures, and
+    /// what verdicts lead to. 64 hex digits.
+    pub fn version_digest(&self, terms: &InspectionTerms) -> String {
+        let mut context = digest::Context::new(&digest::SHA256);
+        let mut add = |text: &str| {
+            context.update(&(text.len() as u64).to_be_bytes());
+            context.update(text.as_bytes());
+        };
+        for station in self.stations(terms) {
+            add(&station.name);
+            add(&station.inspector.digest());
+            add(&station.version());
+        }
+        for action in [terms.actions.matched, terms.actions.not_scannable, terms.actions.error] {
+            add(action.as_str());
+        }
+        hex::encode(context.finish())
+    }
+
+    /// How each inspector is doing.
+    pub fn states(&self) -> impl Iterator<Item = InspectorState<'_>> {
+        self.0.iter().map(|station| station.state())
+    }
+
+    /// Starts asking the inspectors whether they can work. Must be called inside a tokio runtime.
+    pub fn start(&self) -> Checkups {
+        let mut tasks = JoinSet::new();
+        for station in &self.0 {
+            tasks.spawn(Arc::clone(station).check_on());
+        }
+        Checkups(tasks)
+    }
+
+    /// The inspectors of a rule in the order of the configuration.
+    fn stations(&self, terms: &InspectionTerms) -> Vec<&Arc<Station>> {
+        let mut ids = terms.inspectors.clone();
+        ids.sort_unstable();
+        ids.into_iter().map(|id| &self.0[id.0]).collect()
+    }
+}
+
+/// Makes one inspector.
+///
+/// # Errors
+/// [`BuildError`] if its files, or what it was configured with, cannot be used.
+pub fn build(name: &str, kind: &KindSettings) -> Result<Arc<dyn Inspector>, BuildError> {
+    match kind {
+        KindSettings::Clamd(settings) => clamd::build(name, settings),
+        KindSettings::Icap(settings) => icap::build(name, settings),
+        KindSettings::Patterns(settings) => patterns::build(name, settings),
+        KindSettings::Yara(settings) => yara::build(name, settings),
+        KindSettings::FileType(settings) => kinds::build(name, settings),
+        KindSettings::Http(settings) => hook::build(name, settings),
+    }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+fn not_asked() -> Verdict {
+    Verdict::error("it is not asked, because it failed again and again")
+}
+
+impl Station {
+    fn new(settings: InspectorSettings, inspector: Arc<dyn Inspector>, metrics: &Metrics) -> Self {
+        let InspectorSettings { name, load, required, .. } = settings;
+        metrics.inspections().announce(&name);
+        Self {
+            inspector,
+            required,
+            queue: Queue::new(load.max_scans, load.max_waiting, load.principal_share, load.queue_timeout),
+            breaker: Breaker::new(BreakerSettings { failures: load.breaker_failures, pause: load.breaker_pause }),
+            standing: Mutex::new(Standing::Unknown),
+            metrics: metrics.clone(),
+            name,
+            load,
+        }
+    }
+
+    async fn begin(self: &Arc<Self>, subject: &Arc<Subject>) -> Result<OneLook, Busy> {
+        if self.breaker.check(now).is_err() {
+            return Ok(OneLook::decided(self, not_asked()));
+        }
+        let place = self.queue.take(&subject.principal).await.map_err(|error| self.busy(error))?;
+        match self.breaker.admit(now) {
+            Ok(()) => Ok(OneLook::begin(self, subject, place)),
+            Err(_) => Ok(OneLook::decided(self, not_asked())),
+        }
+    }
+
+    fn busy(&self, error: NoPlace) -> Busy {
+        let LoadSettings { max_scans, principal_share, queue_timeout, .. } = self.load;
+        let why = match error {
+            NoPlace::Full => {
+                let waiting = self.queue.waiting();
+                format!(
+                    "{waiting} requests wait for {max_scans} places, or {principal_share} % of them are the principal's own"
+                )
+            }
+            NoPlace::Late => format!("no place in {} s", queue_timeout.as_secs_f64()),
+        };
+        Busy { inspector: self.name.clone(), why }
+    }
+
+    /// Tells the breaker what a verdict says about the inspector.
+    pub(super) fn note_health(&self, verdict: &Verdict) {
+        let inspector = self.name.as_str();
+        if let Verdict::Error { reason } = verdict {
+            if self.breaker.note_failure(now()) {
+                tracing::warn!(
+                    inspector,
+                    reason,
+                    "the inspector fails again and again; only probes go there until it has a verdict"
+                );
+            }
+        } else if self.breaker.note_answer() {
+            tracing::info!(inspector, "the inspector has verdicts again");
+        }
+    }
+
+    /// Counts a verdict.
+    pub(super) fn count(&self, finding: &Finding) {
+        self.metrics.inspections().count(&self.name, finding.verdict.state().as_str(), finding.time, finding.bytes);
+    }
+
+    async fn check_on(self: Arc<Self>) {
+        let mut warned = Vec::new();
+        loop {
+            let checkup = tokio::time::timeout(CHECKUP_TIMEOUT, Arc::clone(&self.inspector).check()).await;
+            let standing = match checkup {
+                Ok(Ok(health)) => Standing::Up(health),
+                Ok(Err(reason)) => Standing::Down(reason),
+                Err(_) => Standing::Down(format!("no answer in {} s", CHECKUP_TIMEOUT.as_secs())),
+            };
+            self.note_standing(standing, &mut warned);
+            tokio::time::sleep(CHECKUP_INTERVAL).await;
+        }
+    }
+
+    /// Keeps what a question came to, and logs what is new.
+    fn note_standing(&self, standing: Standing, warned: &mut Vec<String>) {
+        let inspector = self.name.as_str();
+        let before = std::mem::replace(&mut *self.standing(), standing.clone());
+        match (&before, &standing) {
+            (Standing::Up(before), Standing::Up(health)) if before.version == health.version => {}
+            (_, Standing::Up(health)) => tracing::info!(inspector, version = health.version, "the inspector can work"),
+            (Standing::Down(_), _) => {}
+            (_, Standing::Down(reason)) => tracing::warn!(inspector, reason, "the inspector cannot work"),
+            (_, Standing::Unknown) => {}
+        }
+        if let Standing::Up(health) = standing {
+            for warning in health.warnings.iter().filter(|warning| !warned.contains(warning)) {
+                tracing::warn!(inspector, "{warning}");
+            }
+            *warned = health.warnings;
+        }
+    }
+
+    fn standing(&self) -> std::sync::MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn version(&self) -> String {
+        match &*self.standing() {
+            Standing::Up(health) => health.version.clone(),
+            Standing::Unknown | Standing::Down(_) => String::new(),
+        }
+    }
+
+    fn state(&self) -> InspectorState<'_> {
+        let standing = self.standing().clone();
+        let problem = match &standing {
+            Standing::Up(_) => None,
+            Standing::Unknown => Some("it was not asked yet".to_owned()),
+            Standing::Down(reason) => Some(reason.clone()),
+        };
+        let signatures_age = match &standing {
+            Standing::Up(Health { signatures_made: Some(made), .. }) => {
+                let now = u64::try_from(SystemClock.now().as_second()).unwrap_or_default();
+                Some(Duration::from_secs(now.saturating_sub(*made)))
+            }
+            _ => None,
+        };
+        InspectorState {
+            name: &self.name,
+            running: self.queue.taken(),
+            waiting: self.queue.waiting(),
+            up: problem.is_none(),
+            resting: self.breaker.is_open(),
+            signatures_age,
+            not_ready: problem
+                .filter(|_| self.required)
+                .map(|why| format!("the inspector `{}` cannot work: {why}", self.name)),
+        }
+    }
+}
