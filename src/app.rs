@@ -20,6 +20,7 @@ use crate::flow::Budget;
 use crate::gateway::Gateway;
 use crate::inspect::Inspectors;
 use crate::limits::{Limiter, StoreShares};
+use crate::multipart::staged::Staging;
 use crate::respond::{AnswerBody, Reply};
 use crate::rules::RuleSet;
 use crate::sign::{CredentialStore, Route, Signer};
@@ -64,6 +65,7 @@ impl App {
         let shares: Vec<_> = config.upstreams.iter().map(store_shares).collect();
         let limiter = Limiter::new(config.limits, &config.rules, &shares, Instant::now());
         let budget = Budget::new(config.edge.limits.buffer_bytes);
+        let inspectors = Arc::new(Inspectors::new(config.inspectors, &metrics)?);
         let gateway = Gateway {
             authenticators: Authenticators::new(config.auth, Arc::clone(&clock)).context("clients")?,
             sts: config.sts,
@@ -72,7 +74,8 @@ impl App {
             rules: RuleSet::new(config.rules),
             limiter: Arc::new(limiter),
             signer: Arc::new(Signer::new(routes, Arc::clone(&clock))),
-            inspectors: Arc::new(Inspectors::new(config.inspectors, &metrics)?),
+            staging: Arc::new(Staging::new(Arc::clone(&inspectors))),
+            inspectors,
             upstreams: Arc::new(Upstreams::new(config.upstreams, &budget).context("upstreams")?),
             body_limits: body_limits(&config.edge.limits),
             auditor: Auditor::new(sink, metrics.clone(), Arc::clone(&clock)),

@@ -15,6 +15,7 @@ use crate::audit::Ticket;
 use crate::base::Sealer;
 use crate::bounded;
 use crate::limits::Admission;
+use crate::multipart::staged::Staging;
 use crate::respond::late::UpstreamNote;
 use crate::respond::{Refusal, RefusalKind, relay};
 use crate::rules::UploadSeal;
@@ -41,12 +42,19 @@ pub struct Carrier {
     pub bucket: Arc<Bucket>,
     /// The hidden key that stands for the call's own until the verdict.
     pub hidden: Option<StagingKey>,
+    /// What is on its way from hidden keys.
+    pub staging: Arc<Staging>,
+    /// The bucket of the rule's quarantine.
+    pub quarantine: Option<Arc<Bucket>>,
 }
 
 impl Carrier {
     async fn send(&self, step: MultipartStep<'_>) -> Result<UpstreamReply, Refusal> {
-        let outbound = self.signer.prepare_step(&self.admission, &self.bucket, self.hidden.as_ref(), step)?;
-        Ok(self.upstreams.send(outbound).await?)
+        Ok(self.upstreams.send(self.prepare(step)?).await?)
+    }
+
+    fn prepare(&self, step: MultipartStep<'_>) -> Result<Outbound, Refusal> {
+        Ok(self.signer.prepare_step(&self.admission, &self.bucket, self.hidden.as_ref(), step)?)
     }
 
     /// Sends a request whose answer is a document. An error may stand in a 200, when the store had already begun to answer.
@@ -55,7 +63,7 @@ impl Carrier {
         step: MultipartStep<'_>,
         ticket: &mut Ticket,
     ) -> Result<(Parts, Element), Refusal> {
-        let outbound = self.signer.prepare_step(&self.admission, &self.bucket, self.hidden.as_ref(), step)?;
+        let outbound = self.prepare(step)?;
         let (upstream, outcome) = self.fetch_document(outbound).await;
         if let Some(upstream) = upstream {
             upstream.note_on(ticket);
@@ -84,12 +92,6 @@ impl Carrier {
             return Err(relay::error_in_success(&root, self.admission.permit().call()));
         }
         Ok((head, root))
-    }
-
-    /// The same for the hidden key of an upload, if it has one.
-    fn for_upload(&self, seal: &UploadSeal) -> Self {
-        let hidden = seal.staging.as_ref().and_then(|staged| StagingKey::new(&staged.id));
-        Self { hidden, ..self.clone() }
     }
 
     /// Seals and opens upload ids. The key comes from the upstream's secret, so every replica with the same secret has it.

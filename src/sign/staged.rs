@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use crate::base::encoding::encode_path;
 use crate::limits::Admission;
 use crate::s3::{Bucket, StagingKey};
-use crate::sign::{Draft, Outbound, SignError, Signer, upstream_key};
+use crate::sign::{Draft, Outbound, SignError, Signer, object_headers, upstream_key};
 use crate::sigv4::canonical::canonical_query;
 
 /// What a request is about. No key of a client's choice but the admitted one.
@@ -88,6 +88,17 @@ pub fn split(headers: HeaderMap) -> (HeaderMap, HeaderMap) {
         side.insert(name.clone(), value.clone());
     }
     (hidden, last)
+}
+
+/// The headers of the object that an admitted call makes that it gets at its final place, alone or once more.
+///
+/// # Errors
+/// [`SignError`] if one cannot be sent.
+pub fn kept_headers(admission: &Admission) -> Result<HeaderMap, SignError> {
+    let headers = object_headers(admission.permit().call(), admission.terms())?;
+    let (hidden, mut last) = split(headers);
+    last.extend(hidden.into_iter().filter_map(|(name, value)| name.filter(is_for_both).map(|name| (name, value))));
+    Ok(last)
 }
 
 /// Whether a header must not stand at a hidden key: nobody could remove or read the object there, or somebody could who must not. A copy

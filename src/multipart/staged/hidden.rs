@@ -9,6 +9,7 @@ use super::internal;
 use crate::bounded;
 use crate::multipart::{Carrier, MAX_ANSWER_BYTES, bad_answer};
 use crate::respond::{Refusal, relay};
+use crate::s3::checksum::{RunningDigest, to_base64};
 use crate::s3::listing::{ListKind, ListPage};
 use crate::s3::{Bucket, StagingKey};
 use crate::sign::{Place, StagedRequest};
@@ -114,7 +115,9 @@ impl<'a> Hidden<'a> {
     /// Gives it these tags instead of what it has.
     pub async fn set_tags(&self, tags: &[(String, String)]) -> Result<(), Refusal> {
         let document = crate::s3::tagging::render(tags);
-        let md5 = crate::s3::checksum::md5_base64(document.as_bytes());
+        let mut digest = RunningDigest::md5();
+        digest.update(document.as_bytes());
+        let md5 = to_base64(&digest.finish(16));
         let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/xml"))]);
         headers.insert("content-md5", HeaderValue::from_str(&md5).map_err(|error| bad_answer(&error))?);
         let request = StagedRequest {

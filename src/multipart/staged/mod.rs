@@ -19,6 +19,7 @@ use http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::inspect::{Inspectors, MultipartInspection, Outcome};
+use self::hidden::Hidden;
 use crate::multipart::Carrier;
 use crate::multipart::calls::client;
 use crate::respond::late::{Finished, UpstreamNote};
@@ -28,6 +29,7 @@ use crate::s3::{S3ErrorCode, StagingKey};
 use crate::sign::staged::kept_headers;
 
 pub use complete::complete;
+pub use hidden::StoredPart;
 
 /// Most objects that are brought from their hidden key to their place at a time. Each holds one piece of its object and a few connections,
 /// and goes on without its client.
@@ -129,6 +131,20 @@ pub fn begin(carrier: &Carrier) -> Result<Option<StagedUpload>, Refusal> {
         }
         Some(MultipartInspection::Staged) => Ok(Some(StagedUpload { id: new_id(), headers: headers_for_the_end(carrier)? })),
     }
+}
+
+/// Removes the object of an upload that is given up after it was put together. Tells whether there was one.
+///
+/// # Errors
+/// [`Refusal`] if the store does not tell.
+pub async fn forget(carrier: &Carrier) -> Result<bool, Refusal> {
+    if carrier.hidden.is_none() {
+        return Ok(false);
+    }
+    let hidden = Hidden::of(carrier)?;
+    let Some(found) = hidden.head().await? else { return Ok(false) };
+    hidden.remove(found.has_version()).await;
+    Ok(true)
 }
 
 /// Names nothing: who learns of a hidden key, from the store's own log, learns nothing of the object.
