@@ -105,7 +105,12 @@ impl App {
             monitor: self.edge.monitor(),
         };
         let _beat = Task(tokio::spawn(beat()));
+        let staging = Arc::clone(&self.gateway.staging);
         let report = self.edge.run(Serve(self.gateway), Arc::new(state), shutdown).await;
+        // Objects without a client any more. One that is left is found at its hidden key when its client completes it again.
+        if tokio::time::timeout(STAGING_DRAIN, staging.drained()).await.is_err() {
+            tracing::warn!("staged objects were still on their way");
+        }
         tracing::info!(?report, "stopped");
     }
 }
@@ -120,6 +125,9 @@ async fn beat() {
         beats.tick().await;
     }
 }
+
+/// How long inspected uploads are waited for whose requests have ended.
+const STAGING_DRAIN: Duration = Duration::from_secs(20);
 
 /// Below every alarm that is set for each request.
 const BEAT: Duration = Duration::from_millis(400);
