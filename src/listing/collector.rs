@@ -115,7 +115,10 @@ impl<'a> Collector<'a> {
             }
             return Ok(None);
         }
-        if self.scope.request.kind == ListKind::Uploads || self.scope.hides_some_of(&part.prefix) || self.blends_hidden() {
+        if self.scope.request.kind == ListKind::Uploads
+            || self.scope.hides_some_of(&part.prefix)
+            || self.blends_hidden()
+        {
             self.collect_visible(&part.prefix, start_after, from).await
         } else {
             self.collect_all(&part.prefix, start_after, from).await

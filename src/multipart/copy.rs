@@ -98,8 +98,7 @@ pub async fn part(carrier: &Carrier, resource: &str, ticket: &mut Ticket) -> Res
     let mut headers = call.headers.pass.clone();
     pin(&mut headers, &found);
     let query = calls::part_query(number, seal.upload_id);
-    let outbound = 
-        carrier.signer.prepare_copy(admission, &carrier.bucket, hidden.as_ref(), source, &query, headers)?;
+    let outbound = carrier.signer.prepare_copy(admission, &carrier.bucket, hidden.as_ref(), source, &query, headers)?;
     ticket.forget_upstream();
     let render = |_: &S3Call, root: &Element| render("CopyPartResult", root);
     calls::finish_late(carrier, outbound, resource, render, ticket).await

@@ -15,8 +15,8 @@ use http::header::CONTENT_TYPE;
 use tokio::time::{Instant, Sleep};
 
 use crate::audit::Ticket;
-use crate::respond::body::{AnswerBody, Reply, Source};
 use crate::inspect::Outcome;
+use crate::respond::body::{AnswerBody, Reply, Source};
 use crate::respond::inspected::note_of;
 use crate::respond::local;
 use crate::respond::refusal::Refusal;

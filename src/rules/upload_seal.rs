@@ -71,13 +71,8 @@ impl UploadSeal {
         bucket: &Bucket,
         key: &str,
     ) -> Option<String> {
-        let seal = Self {
-            upload_id: upload_id.to_owned(),
-            rule: None,
-            media_type: None,
-            inspection: None,
-            staging: None,
-        };
+        let seal =
+            Self { upload_id: upload_id.to_owned(), rule: None, media_type: None, inspection: None, staging: None };
         sealer.seal(&context(caller, &bucket.name, key), &serde_json::to_string(&seal).ok()?)
     }
 

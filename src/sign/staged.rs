@@ -115,7 +115,8 @@ pub fn is_for_the_end(name: &HeaderName) -> bool {
 /// Whether a header is to be said twice, because a copy does not carry it along.
 pub fn is_for_both(name: &HeaderName) -> bool {
     let name = name.as_str();
-    name.starts_with("x-amz-server-side-encryption") || matches!(name, "x-amz-checksum-algorithm" | "x-amz-checksum-type")
+    name.starts_with("x-amz-server-side-encryption")
+        || matches!(name, "x-amz-checksum-algorithm" | "x-amz-checksum-type")
 }
 
 /// The conditions of a request on the object that it replaces.

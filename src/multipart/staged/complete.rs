@@ -16,9 +16,9 @@ use crate::multipart::calls::{self, CHECKSUMS};
 use crate::respond::late::{self, UpstreamNote};
 use crate::respond::{Refusal, Reply};
 use crate::rules::UploadSeal;
+use crate::s3::S3ErrorCode;
 use crate::s3::complete_upload::{self, CompletedPart};
 use crate::s3::xml::XmlWriter;
-use crate::s3::S3ErrorCode;
 use crate::sign::MultipartStep;
 
 /// CompleteMultipartUpload; `parts` is the client's list, `resource` the path for an error that comes late.

@@ -136,7 +136,8 @@ impl<'a> Hidden<'a> {
         let sealer = self.carrier.signer.sealer(self.bucket(), PURPOSE)?;
         let sealed = sealer.seal(self.key.as_str(), &text).ok_or_else(|| internal("no random bytes"))?;
         let body = Bytes::from(sealed);
-        self.expect_success(&self.key.parts(), StagedRequest { method: Method::PUT, body, ..StagedRequest::default() }).await
+        self.expect_success(&self.key.parts(), StagedRequest { method: Method::PUT, body, ..StagedRequest::default() })
+            .await
     }
 
     /// The parts it is made of; `None` if that cannot be told. Then it is copied in other pieces, and has another ETag on some stores.

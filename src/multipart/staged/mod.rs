@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::inspect::{Inspectors, MultipartInspection, Outcome};
 use self::hidden::Hidden;
+use crate::inspect::{Inspectors, MultipartInspection, Outcome};
 use crate::multipart::Carrier;
 use crate::multipart::calls::client;
 use crate::respond::late::{Finished, UpstreamNote};
@@ -114,7 +114,10 @@ impl Drop for Entry {
 
 async fn wait(mut seen: watch::Receiver<Option<Done>>) -> Finished {
     let done = seen.wait_for(Option::is_some).await.ok().and_then(|done| done.clone());
-    done.map_or_else(|| Finished { outcome: Err(internal("a staged object was lost")), upstream: None, inspection: None }, Finished::from)
+    done.map_or_else(
+        || Finished { outcome: Err(internal("a staged object was lost")), upstream: None, inspection: None },
+        Finished::from,
+    )
 }
 
 /// How a new multipart upload begins: at a hidden key, if the rule wants its objects looked at as a whole.
@@ -127,9 +130,16 @@ pub fn begin(carrier: &Carrier) -> Result<Option<StagedUpload>, Refusal> {
         None | Some(MultipartInspection::PerPart) => Ok(None),
         Some(MultipartInspection::Deny) => {
             let message = "Uploads in parts are not accepted here. Upload the object in one piece.";
-            Err(Refusal::new(S3ErrorCode::AccessDenied, RefusalKind::Denied, message, "the rule denies multipart uploads"))
+            Err(Refusal::new(
+                S3ErrorCode::AccessDenied,
+                RefusalKind::Denied,
+                message,
+                "the rule denies multipart uploads",
+            ))
         }
-        Some(MultipartInspection::Staged) => Ok(Some(StagedUpload { id: new_id(), headers: headers_for_the_end(carrier)? })),
+        Some(MultipartInspection::Staged) => {
+            Ok(Some(StagedUpload { id: new_id(), headers: headers_for_the_end(carrier)? }))
+        }
     }
 }
 
@@ -174,7 +184,9 @@ impl Carrier {
     /// [`Refusal`] if its name is none that the gateway gives.
     pub(super) fn for_upload(&self, seal: &UploadSeal) -> Result<Self, Refusal> {
         let hidden = match &seal.staging {
-            Some(staged) => Some(StagingKey::new(&staged.id).ok_or_else(|| internal("a sealed hidden key that is none"))?),
+            Some(staged) => {
+                Some(StagingKey::new(&staged.id).ok_or_else(|| internal("a sealed hidden key that is none"))?)
+            }
             None => None,
         };
         Ok(Self { hidden, ..self.clone() })

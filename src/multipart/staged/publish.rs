@@ -18,9 +18,9 @@ use crate::multipart::unknown_length::etag_of_parts;
 use crate::multipart::{Carrier, bad_answer, note_of};
 use crate::respond::late::UpstreamNote;
 use crate::respond::{Refusal, RefusalKind, relay};
+use crate::s3::S3ErrorCode;
 use crate::s3::complete_upload::{self, CompletedPart};
 use crate::s3::xml::Element;
-use crate::s3::S3ErrorCode;
 use crate::sign::staged::{conditions, copy_source};
 use crate::sign::{Place, StagedRequest};
 
@@ -145,7 +145,8 @@ impl RetainText for HeaderMap {
 }
 
 fn encode_tags(tags: &[(String, String)]) -> String {
-    let pairs: Vec<_> = tags.iter().map(|(key, value)| format!("{}={}", encode_query(key), encode_query(value))).collect();
+    let pairs: Vec<_> =
+        tags.iter().map(|(key, value)| format!("{}={}", encode_query(key), encode_query(value))).collect();
     pairs.join("&")
 }
 
@@ -160,7 +161,10 @@ fn kept_headers(kept: &[(String, String)]) -> Result<HeaderMap, Refusal> {
     let header = |(name, value): &(String, String)| {
         Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
     };
-    kept.iter().map(header).collect::<Option<HeaderMap>>().ok_or_else(|| super::internal("a sealed header that is none"))
+    kept.iter()
+        .map(header)
+        .collect::<Option<HeaderMap>>()
+        .ok_or_else(|| super::internal("a sealed header that is none"))
 }
 
 /// Asks whether the conditions on what is replaced hold. The store is told them again with the last request; Ceph RGW 16 looks at them in a
@@ -178,7 +182,12 @@ async fn check_conditions(carrier: &Carrier, conditions: &HeaderMap) -> Result<(
         (StatusCode::NOT_FOUND, true) | (StatusCode::OK, false) => Ok(()),
         (StatusCode::OK, true) => {
             let message = "A condition of the request does not hold.";
-            Err(Refusal::new(S3ErrorCode::PreconditionFailed, RefusalKind::Upstream, message, "there is an object already"))
+            Err(Refusal::new(
+                S3ErrorCode::PreconditionFailed,
+                RefusalKind::Upstream,
+                message,
+                "there is an object already",
+            ))
         }
         _ => Err(relay::read_error(reply, carrier.admission.permit().call()).await),
     }
@@ -283,14 +292,20 @@ impl Copy<'_> {
         Ok(Some(self.published(head, &root, etag)))
     }
 
-    async fn copy_part(&self, upload_id: &str, number: u32, (first, size): (u64, u64)) -> Result<CompletedPart, Refusal> {
+    async fn copy_part(
+        &self,
+        upload_id: &str,
+        number: u32,
+        (first, size): (u64, u64),
+    ) -> Result<CompletedPart, Refusal> {
         let mut headers = HeaderMap::new();
         self.add_source(&mut headers)?;
         let range = format!("bytes={first}-{}", first + size - 1);
         headers.insert(SOURCE_RANGE, HeaderValue::from_str(&range).map_err(|error| bad_answer(&error))?);
         let (number_text, query) = (number.to_string(), ("uploadId", upload_id));
         let query = [("partNumber", number_text.as_str()), query];
-        let request = StagedRequest { method: Method::PUT, query: &query, headers, takes_long: true, ..StagedRequest::default() };
+        let request =
+            StagedRequest { method: Method::PUT, query: &query, headers, takes_long: true, ..StagedRequest::default() };
         let (_, root) = self.send(request, &mut None).await?;
         let checksum = |name: &&'static str| root.child(name).map(|found| (*name, found.text.clone()));
         Ok(CompletedPart {

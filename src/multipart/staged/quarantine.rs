@@ -21,12 +21,7 @@ const MAX_TEXT_BYTES: usize = 160;
 ///
 /// # Errors
 /// [`Refusal`] if the store fails. Then the hidden object is still there.
-pub async fn keep(
-    hidden: &Hidden<'_>,
-    found: &Found,
-    outcome: &Outcome,
-    request_id: &str,
-) -> Result<(), Refusal> {
+pub async fn keep(hidden: &Hidden<'_>, found: &Found, outcome: &Outcome, request_id: &str) -> Result<(), Refusal> {
     let carrier = hidden.carrier;
     let place = terms(carrier)?.quarantine.as_ref().ok_or_else(|| internal("a rule without quarantine"))?;
     let bucket = carrier.quarantine.as_ref().filter(|bucket| bucket.route == carrier.bucket.route);
