@@ -21,6 +21,7 @@ use crate::gateway::Gateway;
 use crate::inspect::Inspectors;
 use crate::limits::{Limiter, StoreShares};
 use crate::multipart::staged::Staging;
+use crate::multipart::staged::sweep::{self, SweepSettings, Sweeper};
 use crate::respond::{AnswerBody, Reply};
 use crate::rules::RuleSet;
 use crate::sign::{CredentialStore, Route, Signer};
@@ -33,6 +34,7 @@ pub struct App {
     gateway: Arc<Gateway>,
     credentials: Vec<Arc<CredentialStore>>,
     metrics: Metrics,
+    sweeping: SweepSettings,
 }
 
 impl App {
@@ -66,6 +68,7 @@ impl App {
         let limiter = Limiter::new(config.limits, &config.rules, &shares, Instant::now());
         let budget = Budget::new(config.edge.limits.buffer_bytes);
         let inspectors = Arc::new(Inspectors::new(config.inspectors, &metrics)?);
+        let staged = sweep::places(&config.rules, &config.buckets);
         let gateway = Gateway {
             authenticators: Authenticators::new(config.auth, Arc::clone(&clock)).context("clients")?,
             sts: config.sts,
@@ -74,7 +77,7 @@ impl App {
             rules: RuleSet::new(config.rules),
             limiter: Arc::new(limiter),
             signer: Arc::new(Signer::new(routes, Arc::clone(&clock))),
-            staging: Arc::new(Staging::new(Arc::clone(&inspectors))),
+            staging: Arc::new(Staging::new(Arc::clone(&inspectors), staged)),
             inspectors,
             upstreams: Arc::new(Upstreams::new(config.upstreams, &budget).context("upstreams")?),
             body_limits: body_limits(&config.edge.limits),
@@ -82,7 +85,7 @@ impl App {
             since: clock.now(),
         };
         let edge = Edge::bind(config.edge, budget)?;
-        Ok(Self { edge, gateway: Arc::new(gateway), credentials, metrics })
+        Ok(Self { edge, gateway: Arc::new(gateway), credentials, metrics, sweeping: config.sweeping })
     }
 
     /// Where it listens.
@@ -98,6 +101,14 @@ impl App {
         for store in &self.credentials {
             refresh_credentials.spawn(Arc::clone(store).keep_fresh());
         }
+        let sweeper = Sweeper {
+            staging: Arc::clone(&self.gateway.staging),
+            signer: Arc::clone(&self.gateway.signer),
+            upstreams: Arc::clone(&self.gateway.upstreams),
+            settings: self.sweeping,
+            metrics: self.metrics.clone(),
+        };
+        let _sweep = Task(tokio::spawn(sweeper.run()));
         let state = State {
             gateway: Arc::clone(&self.gateway),
             credentials: self.credentials,

@@ -26,7 +26,7 @@ use crate::base::{RequestId, RouteId, UtcInstant};
 use crate::body::{BodyLimits, Fault, UploadWatch, linger};
 use crate::cors::{CorsRules, Preflight};
 use crate::documents::delete_objects;
-use crate::inspect::Inspectors;
+use crate::inspect::{Inspectors, Outcome};
 use crate::limits::meter::Direction;
 use crate::limits::{Admission, Limiter, Meter, Passage};
 use crate::listing;
@@ -86,6 +86,11 @@ struct Remains {
 }
 
 impl Remains {
+    /// What the inspectors of the upload came to.
+    fn outcome(&self) -> Option<Arc<Outcome>> {
+        self.upload.as_ref().and_then(|upload| upload.outcome().cloned())
+    }
+
     /// Counts what the client sends, if a rate is set for it.
     fn upload_meter(&self) -> Option<Meter> {
         self.passage.as_ref().and_then(|passage| passage.meter(Direction::Upload))

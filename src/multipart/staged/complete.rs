@@ -9,10 +9,9 @@ use super::publish::{self, Goal};
 use super::{Done, internal, look, quarantine, wait};
 use crate::audit::Ticket;
 use crate::body::Fault;
-use crate::inspect::{Action, Direction, InspectionTerms, Mark, Outcome, Subject, VerdictState};
-use crate::limits::declared_type;
+use crate::inspect::{Action, InspectionTerms, Mark, Outcome, VerdictState};
 use crate::multipart::Carrier;
-use crate::multipart::calls::{self, CHECKSUMS};
+use crate::multipart::calls;
 use crate::respond::late::{self, UpstreamNote};
 use crate::respond::{Refusal, Reply};
 use crate::rules::UploadSeal;
@@ -63,8 +62,7 @@ impl Completion {
         let hidden = Hidden::of(&self.carrier)?;
         let parts = self.assemble(&hidden).await?;
         let found = hidden.head().await?.ok_or_else(gone)?;
-        let subject = subject(&self.carrier, self.request_id.clone(), Some(&found));
-        let outcome = self.look(&hidden, &found, subject).await?;
+        let outcome = look::at(&hidden, &found, &self.request_id).await?;
         done.inspection = Some(Arc::clone(&outcome));
         let staged = self.seal.staging.as_ref().ok_or_else(|| internal("a staged upload without its seal"))?;
         settle(&hidden, &found, &outcome, parts.as_deref(), &staged.headers, &self.request_id, &mut done.upstream).await
@@ -98,23 +96,14 @@ impl Completion {
         }
     }
 
-    async fn look(&self, hidden: &Hidden<'_>, found: &Found, subject: Subject) -> Result<Arc<Outcome>, Refusal> {
-        let terms = terms(&self.carrier)?;
-        let inspection = self.carrier.staging.inspectors.open(terms, subject).await?;
-        let reply = hidden.read(found).await?;
-        look::through(inspection, reply.body, found.length).await
-    }
-
     fn document(&self, published: &publish::Published) -> String {
         let call = self.carrier.admission.permit().call();
         let mut xml = XmlWriter::new("CompleteMultipartUploadResult", true);
         xml.text("Location", &calls::location(call));
         calls::name(&mut xml, call);
         xml.text("ETag", &published.etag);
-        for element in ["ChecksumType"].iter().chain(&CHECKSUMS) {
-            if let Some((_, value)) = published.checksums.iter().find(|(name, _)| name == element) {
-                xml.text(element, value);
-            }
+        for (element, value) in &published.checksums {
+            xml.text(element, value);
         }
         xml.finish()
     }
@@ -158,24 +147,7 @@ pub(super) fn terms(carrier: &Carrier) -> Result<&InspectionTerms, Refusal> {
     carrier.admission.terms().inspection.as_deref().ok_or_else(|| internal("a staged object without inspection"))
 }
 
-/// The object as inspectors are told of it.
-pub(super) fn subject(carrier: &Carrier, request_id: String, found: Option<&Found>) -> Subject {
-    let permit = carrier.admission.permit();
-    let resource = &permit.call().resource;
-    let encoding = found.and_then(|found| found.headers.get(http::header::CONTENT_ENCODING)?.to_str().ok());
-    Subject {
-        request_id,
-        principal: permit.caller().principal().as_str().to_owned(),
-        bucket: resource.bucket().map(|bucket| bucket.name.clone()).unwrap_or_default(),
-        key: resource.key().map(|key| key.as_str().to_owned()).unwrap_or_default(),
-        media_type: found.and_then(|found| declared_type(&found.headers)),
-        content_encoding: encoding.map(str::to_owned),
-        length: found.map(|found| found.length),
-        direction: Direction::Upload,
-    }
-}
-
-fn gone() -> Refusal {
+pub(super) fn gone() -> Refusal {
     let message = "The upload does not exist.";
     Refusal::new(S3ErrorCode::NoSuchUpload, crate::respond::RefusalKind::Upstream, message, "the hidden object is gone")
 }

@@ -54,6 +54,7 @@ pub struct Published {
     pub headers: HeaderMap,
     pub etag: String,
     pub checksums: Vec<(&'static str, String)>,
+    pub last_modified: String,
 }
 
 /// A copy, ready to be made in either way.
@@ -356,7 +357,7 @@ impl Copy<'_> {
             checksums = checksums_of(&self.found.headers);
         }
         let etag = format!("\"{}\"", etag.trim_matches('"'));
-        Published { headers, etag, checksums }
+        Published { headers, etag, checksums, last_modified: root.text_of("LastModified").to_owned() }
     }
 }
 
