@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::hidden::{Found, Hidden, StoredPart};
+use super::hidden::{Found, Hidden, Record, StoredPart};
 use super::publish::{self, Goal};
 use super::{Done, internal, look, quarantine, wait};
 use crate::audit::Ticket;
@@ -71,7 +71,11 @@ impl Completion {
     /// Puts the hidden object together, unless that was done before. Gives the parts that it is made of, if they can be told.
     async fn assemble(&self, hidden: &Hidden<'_>) -> Result<Option<Vec<StoredPart>>, Refusal> {
         if hidden.head().await?.is_some() {
-            return Ok(hidden.noted_parts().await);
+            let record = hidden.record().await;
+            if let Some(copy) = &record.copy {
+                hidden.abandon(copy).await;
+            }
+            return Ok(Some(record.parts).filter(|parts| !parts.is_empty()));
         }
         let stored = calls::stored_parts(&self.carrier, &self.seal, None).await?;
         let parts = calls::hold_to_terms(&self.carrier, &self.parts, &stored);
@@ -79,7 +83,7 @@ impl Completion {
             drop(self.carrier.send(MultipartStep::Abort { upload_id: &self.seal.upload_id }).await);
         }
         let parts = parts?;
-        hidden.note_parts(&parts).await?;
+        hidden.note(&Record { parts: parts.clone(), copy: None }).await?;
         let document = complete_upload::render(&self.parts);
         let step = MultipartStep::Complete { upload_id: &self.seal.upload_id, document };
         let outbound = self.carrier.prepare(step)?;

@@ -15,7 +15,7 @@ mod put;
 mod quarantine;
 pub mod sweep;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderMap;
@@ -67,6 +67,8 @@ pub struct Staging {
     inspectors: Arc<Inspectors>,
     /// The buckets of stores that may hold hidden objects, by upstream and name there.
     buckets: Mutex<HashMap<(RouteId, String), Arc<Bucket>>>,
+    /// The upstreams that give copied parts other digests than those had that came in.
+    other_digests: Mutex<HashSet<RouteId>>,
     running: Mutex<HashMap<StagingKey, watch::Receiver<Option<Done>>>>,
     places: Arc<Semaphore>,
 }
@@ -77,6 +79,7 @@ impl Staging {
         let staging = Self {
             inspectors,
             buckets: Mutex::default(),
+            other_digests: Mutex::default(),
             running: Mutex::default(),
             places: Arc::new(Semaphore::new(MAX_RUNNING)),
         };
@@ -91,6 +94,14 @@ impl Staging {
         if buckets.len() < MAX_BUCKETS || buckets.contains_key(&place) {
             buckets.insert(place, Arc::clone(bucket));
         }
+    }
+
+    fn note_other_digests(&self, upstream: RouteId) {
+        self.other_digests.lock().unwrap_or_else(PoisonError::into_inner).insert(upstream);
+    }
+
+    fn keeps_digests(&self, upstream: RouteId) -> bool {
+        !self.other_digests.lock().unwrap_or_else(PoisonError::into_inner).contains(&upstream)
     }
 
     /// Waits until nothing is on its way any more.

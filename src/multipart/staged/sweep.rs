@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::Staging;
+use super::hidden::Record;
 use crate::base::{Clock, SystemClock, UtcInstant};
 use crate::bounded;
 use crate::multipart::MAX_ANSWER_BYTES;
@@ -98,6 +99,11 @@ impl Sweeper {
             let old = youngest.get(upload_of(key)).is_some_and(|time| is_older(*time, now, self.settings.objects));
             if !old || self.is_under_way(key) {
                 continue;
+            }
+            if let Some(record) = Record::read(&self.signer, &self.upstreams, bucket, key).await
+                && let Some(copy) = record.copy
+            {
+                copy.abort(&self.signer, &self.upstreams, bucket).await;
             }
             // In a bucket without versions the one version has this name.
             let version = entry.id.as_deref().filter(|version| *version != "null");
