@@ -1002,3 +1002,46 @@ fn patterns_with_mistakes() {
         assert_problems(&inspector(keys), &references(), expected);
     }
 }
+
+#[test]
+fn inspectors_with_mistakes() {
+    let inspectors = |keys: &str| edited("rules:", &format!("inspectors: {{ {keys} }}\nrules:"));
+    for (keys, expected) in [
+        ("a: {}", &[(21, "not said what this inspector looks for", "write one of `patterns`")][..]),
+        ("a: { patterns: { sets: eicar }, http: {} }", &[(21, "more than one kind", "can name several")]),
+        ("\"a b\": { patterns: { sets: eicar } }", &[(21, "cannot be a name", "")]),
+        ("a: { patterns: { sets: eicar }, max_scans: 0 }", &[(21, "0 is out of range", "1 to 10000")]),
+        ("a: { patterns: { sets: eicar }, principal_share: 101 }", &[(21, "101 is out of range", "1 to 100")]),
+        ("a: { patterns: { sets: eicar }, timeout: 0s }", &[(21, "0s is out of range", "")]),
+        ("a: { patterns: { sets: eicar }, queue_timeout: 25h }", &[(21, "25h is out of range", "")]),
+        ("a: { pattern: {} }", &[(21, "unknown key `pattern`", "did you mean `patterns`?")]),
+    ] {
+        assert_problems(&inspectors(keys), &references(), expected);
+    }
+}
+
+#[test]
+fn inspection_of_a_rule_with_mistakes() {
+    let inspector = edited("rules:", "inspectors: { words: { patterns: { sets: eicar } } }\nrules:");
+    let rule = |keys: &str| {
+        let inspect = format!("where: team-data/builds/\n    inspect: {{ {keys} }}");
+        inspector.replacen("where: team-data/builds/", &inspect, 1)
+    };
+    for (keys, expected) in [
+        ("", &[(26, "the key `with` is missing", "with: [antivirus]")][..]),
+        ("with: []", &[(26, "the list is empty", "name an inspector")]),
+        ("with: word", &[(26, "there is no inspector `word`", "did you mean `words`?")]),
+        ("with: [words, words]", &[(26, "named twice", "remove one")]),
+        ("with: words, uploads: false", &[(26, "nothing is inspected", "downloads: {}")]),
+        ("with: words, matched: delete", &[(26, "`delete`", "")]),
+        ("with: words, matched: quarantine", &[(26, "the key `quarantine` is missing", "bucket/prefix/")]),
+        ("with: words, quarantine: team-data/q/", &[(26, "no verdict leads to the quarantine", "remove it")]),
+        ("with: words, error: quarantine, quarantine: nowhere/", &[(26, "there is no bucket `nowhere`", "")]),
+        ("with: words, error: quarantine, quarantine: team-data/q", &[(26, "must end with `/`", "")]),
+        ("with: words, mark: a-tag", &[(26, "this is not a mark", "tag:NAME")]),
+        ("with: words, mark: 'metadata:verdict'", &[(26, "this is not a mark", "x-amz-meta-NAME")]),
+        ("with: words, downloads: { hold: 65MiB }", &[(26, "65MiB is out of range", "64MiB")]),
+    ] {
+        assert_problems(&rule(keys), &references(), expected);
+    }
+}

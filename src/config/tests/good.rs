@@ -10,6 +10,10 @@ use super::{BASE, HASH, edited, load, references};
 use crate::auth::{KeySource, UnsignedPayload};
 use crate::base::RouteId;
 use crate::config::{AuditTarget, Config, LogFormat, LogLevel, load_text};
+use crate::inspect::{
+    Action, Actions, DownloadTerms, InspectionTerms, InspectorId, LoadSettings, Mark, MultipartInspection,
+    QuarantinePlace, Ranges,
+};
 use crate::rules::settings::Client;
 use crate::rules::{Effect, Rates, RequestRate};
 use crate::s3::addressing::Domains;
@@ -191,6 +195,26 @@ rules:
       set: { x-amz-server-side-encryption: AES256, Cache-Control: no-store, if-none-match: "*" }
       allow: x-amz-storage-class
     response_overrides: true
+    inspect:
+      with: [words]
+      uploads: true
+      matched: quarantine
+      not_scannable: mark
+      error: allow
+      quarantine: public/quarantine/
+      mark: metadata:X-Amz-Meta-Verdict
+      multipart: per_part
+      downloads: { hold: 2MiB, ranges: refuse }
+inspectors:
+  words:
+    patterns: { literals: { bad: some words } }
+    max_scans: 3
+    max_waiting: 0
+    principal_share: 100
+    queue_timeout: 1s
+    timeout: 2s
+    breaker: { failures: 0, pause: 1s }
+    required: false
 limits:
   max_connections: 100
   timeouts: { handshake: 1s, head: 2s, body_idle: 3s, drain: 4s, linger: 5s }
@@ -430,4 +454,53 @@ fn domains_are_taken_as_one_or_as_a_list() {
     let two = Domains::new(["s3.example.com".to_owned(), "xs3.example.com".to_owned()]);
     assert_eq!(domains("[s3.example.com, xs3.example.com]"), two);
     assert_eq!(loaded(BASE).buckets.domains(), &Domains::default());
+}
+
+#[test]
+fn every_key_of_inspection_can_be_written() {
+    let config = everything();
+    let words = &config.inspectors[0];
+    assert_eq!((words.name.as_str(), words.required), ("words", false));
+    let load = LoadSettings {
+        max_scans: 3,
+        max_waiting: 0,
+        principal_share: 100,
+        queue_timeout: Duration::from_secs(1),
+        timeout: Duration::from_secs(2),
+        breaker_failures: 0,
+        breaker_pause: Duration::from_secs(1),
+    };
+    assert_eq!(words.load, load);
+    let expected = InspectionTerms {
+        inspectors: vec![InspectorId(0)],
+        names: vec!["words".to_owned()],
+        uploads: true,
+        actions: Actions { matched: Action::Quarantine, not_scannable: Action::Mark, error: Action::Allow },
+        quarantine: Some(QuarantinePlace { bucket: "public".to_owned(), prefix: "quarantine/".to_owned() }),
+        mark: Mark::Metadata("x-amz-meta-verdict".parse().unwrap()),
+        multipart: MultipartInspection::PerPart,
+        downloads: Some(DownloadTerms { hold: 2 << 20, ranges: Ranges::Refuse }),
+    };
+    assert_eq!(config.rules[0].terms.inspection.as_deref(), Some(&expected));
+}
+
+#[test]
+fn h12_inspection_refuses_all_but_clean_if_nothing_else_is_said() {
+    let inspector = "inspectors: { words: { patterns: { sets: eicar } } }\nrules:";
+    let inspect = "where: team-data/builds/\n    inspect: { with: words }";
+    let config = loaded(&edited("rules:", inspector).replace("where: team-data/builds/", inspect));
+    let load = LoadSettings {
+        max_scans: 16,
+        max_waiting: 128,
+        principal_share: 50,
+        queue_timeout: Duration::from_secs(10),
+        timeout: Duration::from_secs(60),
+        breaker_failures: 10,
+        breaker_pause: Duration::from_secs(5),
+    };
+    assert_eq!((config.inspectors[0].load, config.inspectors[0].required), (load, true));
+    let terms = config.rules[0].terms.inspection.as_deref().unwrap();
+    assert_eq!((terms.actions, terms.uploads, terms.downloads), (Actions::default(), true, None));
+    assert_eq!((terms.multipart, &terms.mark), (MultipartInspection::Staged, &Mark::Tag("countersign-verdict".into())));
+    assert!(!terms.needs_staging() && terms.quarantine.is_none());
 }
