@@ -1004,6 +1004,19 @@ fn patterns_with_mistakes() {
 }
 
 #[test]
+fn file_types_with_mistakes() {
+    for (keys, expected) in [
+        ("allow: []", &[(21, "the list is empty", "name a type")][..]),
+        ("allow: png", &[(21, "there is no type `png`", "image/*")]),
+        ("deny: [macro]", &[(21, "there is no type `macro`", "did you mean `macros`?")]),
+        ("deny: [image/png, '']", &[(21, "the text is empty", "")]),
+    ] {
+        let inspectors = format!("inspectors: {{ types: {{ file_type: {{ {keys} }} }} }}\nrules:");
+        assert_problems(&edited("rules:", &inspectors), &references(), expected);
+    }
+}
+
+#[test]
 fn inspectors_with_mistakes() {
     let inspectors = |keys: &str| edited("rules:", &format!("inspectors: {{ {keys} }}\nrules:"));
     for (keys, expected) in [
