@@ -21,6 +21,8 @@ use crate::flow::Budget;
 use crate::gateway::Gateway;
 use crate::inspect::{Inspectors, Memory};
 use crate::limits::{Limiter, StoreShares};
+use crate::multipart::staged::Staging;
+use crate::multipart::staged::sweep::{self, SweepSettings, Sweeper};
 use crate::respond::{AnswerBody, Reply};
 use crate::rules::RuleSet;
 use crate::sign::{CredentialStore, Route, Signer};
@@ -33,6 +35,7 @@ pub struct App {
     gateway: Arc<Gateway>,
     credentials: Vec<Arc<CredentialStore>>,
     metrics: Metrics,
+    sweeping: SweepSettings,
 }
 
 impl App {
@@ -65,6 +68,8 @@ impl App {
         let shares: Vec<_> = config.upstreams.iter().map(store_shares).collect();
         let limiter = Limiter::new(config.limits, &config.rules, &shares, Instant::now());
         let budget = Budget::new(config.edge.limits.buffer_bytes);
+        let inspectors = Arc::new(Inspectors::new(config.inspectors, &metrics)?);
+        let staged = sweep::places(&config.rules, &config.buckets);
         let gateway = Gateway {
             authenticators: Authenticators::new(config.auth, Arc::clone(&clock)).context("clients")?,
             sts: config.sts,
@@ -75,14 +80,15 @@ impl App {
             signer: Arc::new(Signer::new(routes, Arc::clone(&clock))),
             verdicts: Memory::new(config.inspection.memory),
             held: HeldBytes::new(config.inspection.held),
-            inspectors: Arc::new(Inspectors::new(config.inspectors, &metrics)?),
+            staging: Arc::new(Staging::new(Arc::clone(&inspectors), staged)),
+            inspectors,
             upstreams: Arc::new(Upstreams::new(config.upstreams, &budget).context("upstreams")?),
             body_limits: body_limits(&config.edge.limits),
             auditor: Auditor::new(sink, metrics.clone(), Arc::clone(&clock)),
             since: clock.now(),
         };
         let edge = Edge::bind(config.edge, budget)?;
-        Ok(Self { edge, gateway: Arc::new(gateway), credentials, metrics })
+        Ok(Self { edge, gateway: Arc::new(gateway), credentials, metrics, sweeping: config.sweeping })
     }
 
     /// Where it listens.
@@ -98,6 +104,14 @@ impl App {
         for store in &self.credentials {
             refresh_credentials.spawn(Arc::clone(store).keep_fresh());
         }
+        let sweeper = Sweeper {
+            staging: Arc::clone(&self.gateway.staging),
+            signer: Arc::clone(&self.gateway.signer),
+            upstreams: Arc::clone(&self.gateway.upstreams),
+            settings: self.sweeping,
+            metrics: self.metrics.clone(),
+        };
+        let _sweep = Task(tokio::spawn(sweeper.run()));
         let state = State {
             gateway: Arc::clone(&self.gateway),
             credentials: self.credentials,
@@ -105,7 +119,12 @@ impl App {
             monitor: self.edge.monitor(),
         };
         let _beat = Task(tokio::spawn(beat()));
+        let staging = Arc::clone(&self.gateway.staging);
         let report = self.edge.run(Serve(self.gateway), Arc::new(state), shutdown).await;
+        // Objects without a client any more. One that is left is found at its hidden key when its client completes it again.
+        if tokio::time::timeout(STAGING_DRAIN, staging.drained()).await.is_err() {
+            tracing::warn!("staged objects were still on their way");
+        }
         tracing::info!(?report, "stopped");
     }
 }
@@ -120,6 +139,9 @@ async fn beat() {
         beats.tick().await;
     }
 }
+
+/// How long inspected uploads are waited for whose requests have ended.
+const STAGING_DRAIN: Duration = Duration::from_secs(20);
 
 /// Below every alarm that is set for each request.
 const BEAT: Duration = Duration::from_millis(400);
