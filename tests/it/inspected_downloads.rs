@@ -434,6 +434,21 @@ async fn d25_what_is_encoded_is_not_given_out_unseen() {
 }
 
 #[tokio::test]
+async fn headers_of_the_client_s_choice_do_not_mislead_inspectors() {
+    let encoded = object(200, "e", 100, "content-encoding: br\r\n", GOOD_TEXT);
+    let overridden = object(200, "e", 100, "content-encoding: identity\r\n", GOOD_TEXT);
+    let recorder = Recorder::start(Answer::Where("response-content", Box::new(overridden), Box::new(encoded))).await;
+    let gateway = setup(Setup::before(&recorder)).start().await;
+    let not_scannable = (403, "ContentNotScannable".to_owned());
+    let link = gateway.b.get("/bkt/in/o?response-content-encoding=identity").await;
+    assert_eq!(link.outcome(), not_scannable, "it is encoded, whatever the client calls it");
+    assert_eq!(gateway.b.get("/bkt/in/o").await.outcome(), not_scannable, "nor is the verdict remembered wrong");
+    let name = "response-content-disposition=attachment";
+    assert_eq!(gateway.b.get(&format!("/bkt/in/p?{name}")).await.status, 200, "this one says nothing of the bytes");
+    assert_eq!(recorder.requests().iter().filter(|request| request.request_line().contains("/in/p")).count(), 1);
+}
+
+#[tokio::test]
 async fn all_that_is_held_at_a_time_is_bounded() {
     let Some(store) = Store::get(StoreKind::SeaweedFs).await else { return };
     let gateway = setup(store.setup()).limits("{ inspection: { held: 100KiB, verdicts: 0 } }").start().await;
