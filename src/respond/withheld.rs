@@ -206,7 +206,7 @@ impl InspectedBody {
 
     /// How much it is in all, as the store declared it.
     pub fn size_hint(&self) -> SizeHint {
-        self.length.clone()
+        self.length
     }
 }
 
