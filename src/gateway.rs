@@ -26,11 +26,12 @@ use crate::base::{RequestId, RouteId, UtcInstant};
 use crate::body::{BodyLimits, Fault, UploadWatch, linger};
 use crate::cors::{CorsRules, Preflight};
 use crate::documents::delete_objects;
-use crate::inspect::Inspectors;
+use crate::inspect::{Inspectors, Outcome};
 use crate::limits::meter::Direction;
 use crate::limits::{Admission, Limiter, Meter, Passage};
 use crate::listing;
 use crate::multipart::Carrier;
+use crate::multipart::staged::Staging;
 use crate::respond::{Refusal, RefusalKind, Reply, local};
 use crate::rules::{BatchScope, Denied, Permit, RuleSet, Scope};
 use crate::s3::addressing::locate_path;
@@ -60,6 +61,8 @@ pub struct Gateway {
     pub sts: Option<StsSettings>,
     /// What looks into the bytes of objects.
     pub inspectors: Arc<Inspectors>,
+    /// What is on its way from hidden keys.
+    pub staging: Arc<Staging>,
     /// Limits on how a client sends a body.
     pub body_limits: BodyLimits,
     /// Writes down what happened.
@@ -83,6 +86,11 @@ struct Remains {
 }
 
 impl Remains {
+    /// What the inspectors of the upload came to.
+    fn outcome(&self) -> Option<Arc<Outcome>> {
+        self.upload.as_ref().and_then(|upload| upload.outcome().cloned())
+    }
+
     /// Counts what the client sends, if a rate is set for it.
     fn upload_meter(&self) -> Option<Meter> {
         self.passage.as_ref().and_then(|passage| passage.meter(Direction::Upload))
@@ -252,6 +260,9 @@ impl Gateway {
                     signer: Arc::clone(&self.signer),
                     upstreams: Arc::clone(&self.upstreams),
                     bucket: Arc::clone(bucket),
+                    hidden: None,
+                    staging: Arc::clone(&self.staging),
+                    quarantine: self.quarantine_of(&admission),
                     admission: Arc::new(admission),
                 };
                 self.carry_out(carrier, resource, remains, ticket).await

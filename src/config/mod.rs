@@ -35,6 +35,7 @@ pub use schema::schema;
 use crate::cors::CorsRules;
 use crate::inspect::InspectorSettings;
 use crate::limits::LimitSettings;
+use crate::multipart::staged::sweep::SweepSettings;
 use crate::rules::RuleSettings;
 use crate::s3::Buckets;
 use crate::sts::StsSettings;
@@ -62,6 +63,8 @@ pub struct Config {
     pub upstreams: Vec<UpstreamSettings>,
     /// What callers may do at a time; the limits of rules are in their terms.
     pub limits: LimitSettings,
+    /// How long hidden objects are kept.
+    pub sweeping: SweepSettings,
     /// Where audit records go.
     pub audit: AuditTarget,
     /// What the log shows.

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
 use super::raw_cors::RawCorsRule;
-use super::raw_inspect::{RawInspect, RawInspector};
+use super::raw_inspect::{RawInspect, RawInspector, RawStaging};
 use super::raw_output::{RawAudit, RawLog};
 use super::raw_signing::{RawAccessKey, RawSigning};
 use super::raw_sts::RawSts;
@@ -448,6 +448,8 @@ pub struct RawLimits {
     /// Failed authentications of one address (of one /64 in IPv6) that are answered as such; more get `SlowDown`. A good credential is
     /// never refused for them.
     pub failed_authentications: RawFailures,
+    /// How long uploads that wait for the verdict of inspectors are kept at hidden keys; what is older is removed.
+    pub staging: RawStaging,
 }
 
 /// How many failed authentications of one address are answered as such.

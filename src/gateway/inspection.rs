@@ -8,9 +8,14 @@ use crate::body::{Destination, Fault, UploadBody};
 use crate::inspect::{Direction, Inspection, InspectionTerms, MultipartInspection, Subject};
 use crate::limits::Admission;
 use crate::respond::{Refusal, RefusalKind, inspected};
-use crate::s3::{Operation, S3ErrorCode};
+use crate::s3::{Bucket, Operation, S3ErrorCode};
 
 impl Gateway {
+    /// The bucket where the rule of a call has its quarantine.
+    pub(super) fn quarantine_of(&self, admission: &Admission) -> Option<Arc<Bucket>> {
+        self.buckets.get(&admission.terms().inspection.as_ref()?.quarantine.as_ref()?.bucket)
+    }
+
     /// Begins to inspect an upload, if its rule wants that; nothing of the body is read yet. Without a place at an inspector, or if one rests
     /// that must not, the request is refused by its head.
     ///
@@ -19,25 +24,30 @@ impl Gateway {
     pub(super) async fn open_inspection(
         &self,
         admission: &Admission,
+        destination: Destination,
         ticket: &mut Ticket,
-    ) -> Result<Option<Inspection>, Refusal> {
+    ) -> Result<Option<(Inspection, Destination)>, Refusal> {
         let Some(terms) = admission.terms().inspection.as_ref().filter(|terms| terms.uploads) else { return Ok(None) };
         let subject = subject(admission, ticket);
         // Boxed, since few requests go this way and all would carry the room for it.
         let inspection = Box::pin(self.inspectors.open(terms, subject)).await?;
-        match inspection.outcome_now().filter(|outcome| !Destination::Final.takes(outcome.action)) {
+        match inspection.outcome_now().filter(|outcome| !destination.takes(outcome.action)) {
             Some(outcome) => {
                 ticket.note_inspection(inspected::note_of(outcome));
                 Err(Fault::Inspection(Arc::clone(outcome)).into())
             }
-            None => Ok(Some(inspection)),
+            None => Ok(Some((inspection, destination))),
         }
     }
 }
 
 /// Shows an upload to its inspectors. What they come to is in the audit record, however the upload ends.
-pub(super) fn inspect(body: &mut UploadBody, inspection: Inspection, ticket: &mut Ticket) {
-    body.inspect(inspection, Destination::Final);
+pub(super) fn inspect(
+    body: &mut UploadBody,
+    (inspection, destination): (Inspection, Destination),
+    ticket: &mut Ticket,
+) {
+    body.inspect(inspection, destination);
     let watch = Arc::clone(body.watch());
     ticket.expect_inspection(Arc::new(move || watch.outcome().map(|outcome| inspected::note_of(outcome))));
 }
@@ -50,9 +60,7 @@ pub(super) fn check_served(admission: &Admission) -> Result<(), Refusal> {
     let Some(terms) = admission.terms().inspection.as_ref().filter(|terms| terms.uploads) else { return Ok(()) };
     let operation = admission.permit().call().operation;
     let served = match operation {
-        Operation::PutObject => !terms.needs_staging(),
-        Operation::CreateMultipartUpload | Operation::UploadPart => is_per_part(terms) && !terms.needs_staging(),
-        Operation::CopyObject | Operation::UploadPartCopy => false,
+        Operation::UploadPartCopy => !is_per_part(terms),
         _ => true,
     };
     if served {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// What is counted of inspectors.
 #[derive(Debug, Clone)]
@@ -15,6 +15,7 @@ pub struct InspectionMetrics {
     up: IntGaugeVec,
     breaker_open: IntGaugeVec,
     signatures_age: GaugeVec,
+    swept: IntCounter,
 }
 
 /// Buckets from a pattern in a small object to a scanner of archives, in seconds.
@@ -52,6 +53,10 @@ impl InspectionMetrics {
                 "countersign_inspector_breaker_open",
                 "1 while an inspector is not asked after failures in a row.",
             )?,
+            swept: IntCounter::new(
+                "countersign_staging_swept_total",
+                "Objects and uploads that were left at hidden keys and removed.",
+            )?,
             signatures_age: GaugeVec::new(
                 Opts::new(
                     "countersign_inspector_signatures_age_seconds",
@@ -68,6 +73,7 @@ impl InspectionMetrics {
         registry.register(Box::new(metrics.up.clone()))?;
         registry.register(Box::new(metrics.breaker_open.clone()))?;
         registry.register(Box::new(metrics.signatures_age.clone()))?;
+        registry.register(Box::new(metrics.swept.clone()))?;
         Ok(metrics)
     }
 
@@ -83,6 +89,11 @@ impl InspectionMetrics {
         self.verdicts.with_label_values(&[inspector, verdict]).inc();
         self.seconds.with_label_values(&[inspector]).observe(time.as_secs_f64());
         self.bytes.with_label_values(&[inspector]).inc_by(bytes);
+    }
+
+    /// So many things were left at hidden keys, and were removed.
+    pub fn count_swept(&self, removed: usize) {
+        self.swept.inc_by(removed as u64);
     }
 
     /// How many looks of an inspector there are now, and how many requests wait for one.

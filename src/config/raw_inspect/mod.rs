@@ -82,6 +82,16 @@ pub struct RawInspect {
     pub downloads: Option<RawDownloads>,
 }
 
+/// How long what waits for its verdict is kept.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawStaging {
+    /// A hidden object that nobody completes or whose completion failed, `1s` to `720h`; default `24h`.
+    pub keep_objects: Option<String>,
+    /// A multipart upload at a hidden key that nobody completes, `1s` to `720h`; default `168h`.
+    pub keep_uploads: Option<String>,
+}
+
 /// What a verdict leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -58,6 +58,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
     };
     let rules = rules::rules(desk, raw, &world);
     let limits = rates::limits(desk, &Path::top().key("limits"), &raw.limits);
+    let sweeping = inspect::sweeping(desk, &raw.limits.staging);
     let audit = audit(desk, raw);
     let complete = [
         (edge.listeners.len(), raw.listen.as_ref().map(Vec::len)),
@@ -88,6 +89,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         rules,
         upstreams: upstreams.into_iter().flatten().collect(),
         limits,
+        sweeping,
         audit,
         log: log(raw),
     })

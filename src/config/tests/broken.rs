@@ -1022,3 +1022,16 @@ fn patterns_with_mistakes() {
         assert_problems(&inspector(keys), &references(), expected);
     }
 }
+
+#[test]
+fn file_types_with_mistakes() {
+    for (keys, expected) in [
+        ("allow: []", &[(21, "the list is empty", "name a type")][..]),
+        ("allow: png", &[(21, "there is no type `png`", "image/*")]),
+        ("deny: [macro]", &[(21, "there is no type `macro`", "did you mean `macros`?")]),
+        ("deny: [image/png, '']", &[(21, "the text is empty", "")]),
+    ] {
+        let inspectors = format!("inspectors: {{ types: {{ file_type: {{ {keys} }} }} }}\nrules:");
+        assert_problems(&edited("rules:", &inspectors), &references(), expected);
+    }
+}

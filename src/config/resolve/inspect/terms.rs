@@ -42,6 +42,13 @@ pub fn inspection(desk: &mut Desk<'_>, path: &Path, raw: &RawInspect, world: &Wo
     let actions =
         Actions { matched: action(raw.matched), not_scannable: action(raw.not_scannable), error: action(raw.error) };
     let quarantine = quarantine(desk, path, raw, actions, world);
+    let keeps_bad = [actions.matched, actions.not_scannable, actions.error];
+    if raw.multipart == Some(RawMultipart::PerPart)
+        && keeps_bad.iter().any(|action| matches!(action, Action::Mark | Action::Quarantine))
+    {
+        let help = "write `multipart: staged`, or let the verdicts lead to `refuse` or `allow`";
+        desk.report(&path.key("multipart"), "a part alone cannot be marked or put into a quarantine", help);
+    }
     let mark = mark(desk, &path.key("mark"), raw.mark.as_deref());
     let downloads = raw.downloads.as_ref().map(|raw| downloads(desk, &path.key("downloads"), raw));
     let uploads = raw.uploads.unwrap_or(true);
