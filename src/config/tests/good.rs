@@ -182,7 +182,7 @@ rules:
   - name: all
     effect: allow
     who: { tokens: ci, keys: [etl], issuers: [corp], groups: a, attributes: { team: [build, ops] }, networks: [10.0.0.0/8, "::1"] }
-    where: ["public/home/{sub}/", rack-data/, "other/t-{groups}/x/"]
+    where: ["public/home/{sub}/", public/all/, "other/t-{groups}/x/"]
     what: [read, s3:PutObject, "s3:GetObjectT*"]
     limits:
       min_size: 1B
@@ -203,7 +203,7 @@ rules:
       error: allow
       quarantine: public/quarantine/
       mark: metadata:X-Amz-Meta-Verdict
-      multipart: per_part
+      multipart: deny
       downloads: { hold: 2MiB, ranges: refuse }
 inspectors:
   words:
@@ -227,6 +227,7 @@ limits:
   http2_max_streams: 7
   per_principal: { request_rate: 100, requests_in_flight: 1 }
   failed_authentications: { rate: 7, burst: 8 }
+  staging: { keep_objects: 1h, keep_uploads: 720h }
 audit: { file: /var/log/countersign/audit.jsonl }
 log: { level: debug, format: json }
 "#;
@@ -478,10 +479,13 @@ fn every_key_of_inspection_can_be_written() {
         actions: Actions { matched: Action::Quarantine, not_scannable: Action::Mark, error: Action::Allow },
         quarantine: Some(QuarantinePlace { bucket: "public".to_owned(), prefix: "quarantine/".to_owned() }),
         mark: Mark::Metadata("x-amz-meta-verdict".parse().unwrap()),
-        multipart: MultipartInspection::PerPart,
+        multipart: MultipartInspection::Deny,
         downloads: Some(DownloadTerms { hold: 2 << 20, ranges: Ranges::Refuse }),
     };
     assert_eq!(config.rules[0].terms.inspection.as_deref(), Some(&expected));
+    let hours = |count: u64| Duration::from_secs(3600 * count);
+    assert_eq!((config.sweeping.objects, config.sweeping.uploads), (hours(1), hours(720)));
+    assert_eq!((loaded(BASE).sweeping.objects, loaded(BASE).sweeping.uploads), (hours(24), hours(168)));
 }
 
 #[test]
