@@ -982,6 +982,26 @@ fn sts_with_mistakes() {
 }
 
 #[test]
+fn scanners_with_mistakes() {
+    for (to, expected) in [
+        ("clamd: {}", &[(21, "`addresses` is missing", "tcp://host:port")][..]),
+        ("clamd: { addresses: [] }", &[(21, "the list is empty", "unix:/path")]),
+        ("clamd: { addresses: \"127.0.0.1:3310\" }", &[(21, "not an address of clamd", "tcp://host:port")]),
+        ("clamd: { addresses: \"tcp://127.1:3310\" }", &[(21, "not a host", "")]),
+        ("clamd: { addresses: [\"tcp://a\", \"tcp://a:3310\"] }", &[(21, "this address is there twice", "")]),
+        ("clamd: { addresses: \"tcp://a\", max_size: 5GiB }", &[(21, "`5GiB` is out of range", "4GiB")]),
+        ("clamd: { addresses: \"tcp://a\", not_scannable: [\"\"] }", &[(21, "the text is empty", "Heuristics")]),
+        ("clamd: { addresses: \"tcp://a\", probe: some }", &[(21, "expected one of `none`, `basic`, `strict`", "")]),
+    ] {
+        assert_problems(
+            &edited("rules:", &format!("inspectors: {{ antivirus: {{ {to} }} }}\nrules:")),
+            &references(),
+            expected,
+        );
+    }
+}
+
+#[test]
 fn patterns_with_mistakes() {
     let inspector =
         |keys: &str| edited("rules:", &format!("inspectors: {{ dlp: {{ patterns: {{ {keys} }} }} }}\nrules:"));
@@ -1005,66 +1025,6 @@ fn patterns_with_mistakes() {
 }
 
 #[test]
-fn file_types_with_mistakes() {
-    for (keys, expected) in [
-        ("allow: []", &[(21, "the list is empty", "name a type")][..]),
-        ("allow: png", &[(21, "there is no type `png`", "image/*")]),
-        ("deny: [macro]", &[(21, "there is no type `macro`", "did you mean `macros`?")]),
-        ("deny: [image/png, '']", &[(21, "the text is empty", "")]),
-    ] {
-        let inspectors = format!("inspectors: {{ types: {{ file_type: {{ {keys} }} }} }}\nrules:");
-        assert_problems(&edited("rules:", &inspectors), &references(), expected);
-    }
-}
-
-#[test]
-fn inspectors_with_mistakes() {
-    let inspectors = |keys: &str| edited("rules:", &format!("inspectors: {{ {keys} }}\nrules:"));
-    for (keys, expected) in [
-        ("a: {}", &[(21, "not said what this inspector looks for", "write one of `patterns`")][..]),
-        ("a: { patterns: { sets: eicar }, http: {} }", &[(21, "more than one kind", "can name several")]),
-        ("\"a b\": { patterns: { sets: eicar } }", &[(21, "cannot be a name", "")]),
-        ("a: { patterns: { sets: eicar }, max_scans: 0 }", &[(21, "0 is out of range", "1 to 10000")]),
-        ("a: { patterns: { sets: eicar }, principal_share: 101 }", &[(21, "101 is out of range", "1 to 100")]),
-        ("a: { patterns: { sets: eicar }, timeout: 0s }", &[(21, "0s is out of range", "")]),
-        ("a: { patterns: { sets: eicar }, queue_timeout: 25h }", &[(21, "25h is out of range", "")]),
-        ("a: { pattern: {} }", &[(21, "unknown key `pattern`", "did you mean `patterns`?")]),
-    ] {
-        assert_problems(&inspectors(keys), &references(), expected);
-    }
-}
-
-#[test]
-fn inspection_of_a_rule_with_mistakes() {
-    let inspector = edited("rules:", "inspectors: { words: { patterns: { sets: eicar } } }\nrules:");
-    let rule = |keys: &str| {
-        let inspect = format!("where: team-data/builds/\n    inspect: {{ {keys} }}");
-        inspector.replacen("where: team-data/builds/", &inspect, 1)
-    };
-    for (keys, expected) in [
-        ("", &[(26, "the key `with` is missing", "with: [antivirus]")][..]),
-        ("with: []", &[(26, "the list is empty", "name an inspector")]),
-        ("with: word", &[(26, "there is no inspector `word`", "did you mean `words`?")]),
-        ("with: [words, words]", &[(26, "named twice", "remove one")]),
-        ("with: words, uploads: false", &[(26, "nothing is inspected", "downloads: {}")]),
-        ("with: words, matched: delete", &[(26, "`delete`", "")]),
-        ("with: words, matched: quarantine", &[(26, "the key `quarantine` is missing", "bucket/prefix/")]),
-        ("with: words, quarantine: team-data/q/", &[(26, "no verdict leads to the quarantine", "remove it")]),
-        ("with: words, error: quarantine, quarantine: nowhere/", &[(26, "there is no bucket `nowhere`", "")]),
-        ("with: words, error: quarantine, quarantine: team-data/q", &[(26, "must end with `/`", "")]),
-        ("with: words, mark: a-tag", &[(26, "this is not a mark", "tag:NAME")]),
-        ("with: words, mark: 'metadata:verdict'", &[(26, "this is not a mark", "x-amz-meta-NAME")]),
-        ("with: words, downloads: { hold: 65MiB }", &[(26, "65MiB is out of range", "64MiB")]),
-        (
-            "with: words, error: mark, multipart: per_part",
-            &[(26, "a part alone cannot be marked", "multipart: staged")],
-        ),
-    ] {
-        assert_problems(&rule(keys), &references(), expected);
-    }
-}
-
-#[test]
 fn a_quarantine_at_another_store_than_the_objects_is_a_mistake() {
     let inspector = edited("rules:", "inspectors: { words: { patterns: { sets: eicar } } }\nrules:");
     let inspect = "where: team-data/builds/\n    inspect: { with: words, matched: quarantine, quarantine: cell/ }";
@@ -1076,6 +1036,8 @@ fn a_quarantine_at_another_store_than_the_objects_is_a_mistake() {
     assert_problems(&two_stores, &references(), &[(31, "`team-data` is at another store", "same upstream")]);
     let one_store = inspected.replacen("buckets:\n", "buckets:\n  cell: {}\n", 1);
     assert!(load(&one_store).is_ok());
+    let per_part = inspected.replacen("cell/ }", "team-data/q/, multipart: per_part }", 1);
+    assert_problems(&per_part, &references(), &[(26, "a part alone cannot be marked", "multipart: staged")]);
 }
 
 #[test]

@@ -10,10 +10,7 @@ use super::{BASE, HASH, edited, load, references};
 use crate::auth::{KeySource, UnsignedPayload};
 use crate::base::RouteId;
 use crate::config::{AuditTarget, Config, LogFormat, LogLevel, load_text};
-use crate::inspect::{
-    Action, Actions, DownloadTerms, InspectionTerms, InspectorId, LoadSettings, Mark, MultipartInspection,
-    QuarantinePlace, Ranges,
-};
+use crate::inspect::{KindSettings, clamd};
 use crate::rules::settings::Client;
 use crate::rules::{Effect, Rates, RequestRate};
 use crate::s3::addressing::Domains;
@@ -182,7 +179,7 @@ rules:
   - name: all
     effect: allow
     who: { tokens: ci, keys: [etl], issuers: [corp], groups: a, attributes: { team: [build, ops] }, networks: [10.0.0.0/8, "::1"] }
-    where: ["public/home/{sub}/", public/all/, "other/t-{groups}/x/"]
+    where: ["public/home/{sub}/", rack-data/, "other/t-{groups}/x/"]
     what: [read, s3:PutObject, "s3:GetObjectT*"]
     limits:
       min_size: 1B
@@ -195,26 +192,6 @@ rules:
       set: { x-amz-server-side-encryption: AES256, Cache-Control: no-store, if-none-match: "*" }
       allow: x-amz-storage-class
     response_overrides: true
-    inspect:
-      with: [words]
-      uploads: true
-      matched: quarantine
-      not_scannable: mark
-      error: allow
-      quarantine: public/quarantine/
-      mark: metadata:X-Amz-Meta-Verdict
-      multipart: deny
-      downloads: { hold: 2MiB, ranges: refuse }
-inspectors:
-  words:
-    patterns: { literals: { bad: some words } }
-    max_scans: 3
-    max_waiting: 0
-    principal_share: 100
-    queue_timeout: 1s
-    timeout: 2s
-    breaker: { failures: 0, pause: 1s }
-    required: false
 limits:
   max_connections: 100
   timeouts: { handshake: 1s, head: 2s, body_idle: 3s, drain: 4s, linger: 5s }
@@ -230,6 +207,9 @@ limits:
   staging: { keep_objects: 1h, keep_uploads: 720h }
 audit: { file: /var/log/countersign/audit.jsonl }
 log: { level: debug, format: json }
+inspectors:
+  antivirus:
+    clamd: { addresses: ["tcp://10.0.0.5:3310", "unix:/run/clamav/clamd.ctl"], max_size: 64MiB, connect_timeout: 1s, not_scannable: [Heuristics.], probe: strict }
 "#;
 
 fn everything() -> Config {
@@ -458,53 +438,22 @@ fn domains_are_taken_as_one_or_as_a_list() {
 }
 
 #[test]
-fn every_key_of_inspection_can_be_written() {
+fn every_key_of_scanners_can_be_written() {
     let config = everything();
-    let words = &config.inspectors[0];
-    assert_eq!((words.name.as_str(), words.required), ("words", false));
-    let load = LoadSettings {
-        max_scans: 3,
-        max_waiting: 0,
-        principal_share: 100,
-        queue_timeout: Duration::from_secs(1),
-        timeout: Duration::from_secs(2),
-        breaker_failures: 0,
-        breaker_pause: Duration::from_secs(1),
-    };
-    assert_eq!(words.load, load);
-    let expected = InspectionTerms {
-        inspectors: vec![InspectorId(0)],
-        names: vec!["words".to_owned()],
-        uploads: true,
-        actions: Actions { matched: Action::Quarantine, not_scannable: Action::Mark, error: Action::Allow },
-        quarantine: Some(QuarantinePlace { bucket: "public".to_owned(), prefix: "quarantine/".to_owned() }),
-        mark: Mark::Metadata("x-amz-meta-verdict".parse().unwrap()),
-        multipart: MultipartInspection::Deny,
-        downloads: Some(DownloadTerms { hold: 2 << 20, ranges: Ranges::Refuse }),
-    };
-    assert_eq!(config.rules[0].terms.inspection.as_deref(), Some(&expected));
     let hours = |count: u64| Duration::from_secs(3600 * count);
     assert_eq!((config.sweeping.objects, config.sweeping.uploads), (hours(1), hours(720)));
     assert_eq!((loaded(BASE).sweeping.objects, loaded(BASE).sweeping.uploads), (hours(24), hours(168)));
-}
-
-#[test]
-fn h12_inspection_refuses_all_but_clean_if_nothing_else_is_said() {
-    let inspector = "inspectors: { words: { patterns: { sets: eicar } } }\nrules:";
-    let inspect = "where: team-data/builds/\n    inspect: { with: words }";
-    let config = loaded(&edited("rules:", inspector).replace("where: team-data/builds/", inspect));
-    let load = LoadSettings {
-        max_scans: 16,
-        max_waiting: 128,
-        principal_share: 50,
-        queue_timeout: Duration::from_secs(10),
-        timeout: Duration::from_secs(60),
-        breaker_failures: 10,
-        breaker_pause: Duration::from_secs(5),
+    let of = |name: &str| config.inspectors.iter().find(|found| found.name == name).map(|found| found.kind.clone());
+    let Some(KindSettings::Clamd(clamd)) = of("antivirus") else { panic!("{:?}", config.inspectors) };
+    let expected = clamd::Settings {
+        addresses: vec![
+            clamd::Address::Tcp { host: "10.0.0.5".to_owned(), port: 3310 },
+            clamd::Address::Unix(PathBuf::from("/run/clamav/clamd.ctl")),
+        ],
+        max_size: 64 << 20,
+        connect_timeout: Duration::from_secs(1),
+        not_scannable: vec!["Heuristics.".to_owned()],
+        probe: clamd::Probe::Strict,
     };
-    assert_eq!((config.inspectors[0].load, config.inspectors[0].required), (load, true));
-    let terms = config.rules[0].terms.inspection.as_deref().unwrap();
-    assert_eq!((terms.actions, terms.uploads, terms.downloads), (Actions::default(), true, None));
-    assert_eq!((terms.multipart, &terms.mark), (MultipartInspection::Staged, &Mark::Tag("countersign-verdict".into())));
-    assert!(!terms.needs_staging() && terms.quarantine.is_none());
+    assert_eq!(clamd, expected);
 }
