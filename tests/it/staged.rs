@@ -271,6 +271,7 @@ async fn conditions_are_about_the_place_of_the_object() {
             let done = attempt(("if-match", &old)).await;
             assert_eq!(done.status, 200, "{kind:?} {more}: {}", done.text());
             assert_eq!(store.read("d/x").await.unwrap(), b"the new object", "{kind:?} {more}");
+            assert_eq!(all_keys(&store).await, ["d/x"], "{kind:?} {more}");
             store.remove("d/x").await;
         }
     }
