@@ -565,10 +565,11 @@ async fn what_is_left_at_hidden_keys_is_swept() {
 
 #[tokio::test]
 async fn a_form_under_a_quarantine_is_looked_at_before_it_gets_to_its_place() {
-    use super::support::post::PostForm;
+    use super::support::post::{KEY_ID, PostForm, SECRET};
     let Some(store) = Store::get(StoreKind::SeaweedFs).await else { return };
-    let rules = "\n  - { name: r, who: { tokens: [a], keys: [a] }, where: bkt, what: [read, write], inspect: { with: [av], matched: quarantine, quarantine: bkt/kept/ } }";
-    let gateway = store.setup().top("inspectors: { av: { patterns: { sets: [eicar] } } }").rules(rules).start().await;
+    let rules = "\n  - { name: r, who: { keys: [web] }, where: bkt, what: [read, write], inspect: { with: [av], matched: quarantine, quarantine: bkt/kept/ } }";
+    let setup = store.setup().top("inspectors: { av: { patterns: { sets: [eicar] } } }").rules(rules);
+    let gateway = setup.access_key("web", KEY_ID, SECRET).start().await;
     let refused = PostForm::to("a/bad").file(&eicar()).send(&gateway).await;
     assert_eq!(refused.outcome(), (403, "ContentRejected".into()), "{}", refused.text());
     let taken = PostForm::to("a/good").file(b"clean").send(&gateway).await;
