@@ -10,7 +10,7 @@ mod yara;
 
 use std::time::Duration;
 
-pub use terms::inspection;
+pub use terms::{check_quarantine, inspection};
 
 use super::super::path::Path;
 use super::super::raw::RawConfig;
