@@ -29,6 +29,7 @@ mod forged_tokens;
 mod hostile;
 mod http2_abuse;
 mod inspect_patterns;
+mod inspected_downloads;
 mod inspection;
 mod limits;
 mod listing;

@@ -21,7 +21,7 @@ fn requests(per_second: u32, burst: u32) -> Option<RequestRate> {
     Some(RequestRate { per_second: NonZeroU32::new(per_second)?, burst: NonZeroU32::new(burst)? })
 }
 
-fn loaded(text: &str) -> Config {
+pub(super) fn loaded(text: &str) -> Config {
     load(text).unwrap_or_else(|problems| panic!("{problems}\nin\n{text}"))
 }
 
@@ -205,6 +205,7 @@ limits:
   per_principal: { request_rate: 100, requests_in_flight: 1 }
   failed_authentications: { rate: 7, burst: 8 }
   staging: { keep_objects: 1h, keep_uploads: 720h }
+  inspection: { held: 1GiB, verdicts: 7, remember: 2h }
 audit: { file: /var/log/countersign/audit.jsonl }
 log: { level: debug, format: json }
 inspectors:
