@@ -271,6 +271,7 @@ async fn conditions_are_about_the_place_of_the_object() {
             let done = attempt(("if-match", &old)).await;
             assert_eq!(done.status, 200, "{kind:?} {more}: {}", done.text());
             assert_eq!(store.read("d/x").await.unwrap(), b"the new object", "{kind:?} {more}");
+            assert_eq!(all_keys(&store).await, ["d/x"], "{kind:?} {more}");
             store.remove("d/x").await;
         }
     }
@@ -559,5 +560,81 @@ async fn what_is_left_at_hidden_keys_is_swept() {
         let metrics = sweeping.ask_admin("/metrics").await.text();
         assert!(metrics.contains("countersign_staging_swept_total 3"), "{kind:?}: {metrics}");
         assert!(lasting.ask_admin("/metrics").await.text().contains("countersign_staging_swept_total 0"), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_form_under_a_quarantine_is_looked_at_before_it_gets_to_its_place() {
+    use super::support::post::{KEY_ID, PostForm, SECRET};
+    let Some(store) = Store::get(StoreKind::SeaweedFs).await else { return };
+    let rules = "\n  - { name: r, who: { keys: [web] }, where: bkt, what: [read, write], inspect: { with: [av], matched: quarantine, quarantine: bkt/kept/ } }";
+    let setup = store.setup().top("inspectors: { av: { patterns: { sets: [eicar] } } }").rules(rules);
+    let gateway = setup.access_key("web", KEY_ID, SECRET).start().await;
+    let refused = PostForm::to("a/bad").file(&eicar()).send(&gateway).await;
+    assert_eq!(refused.outcome(), (403, "ContentRejected".into()), "{}", refused.text());
+    let taken = PostForm::to("a/good").file(b"clean").send(&gateway).await;
+    assert_eq!(taken.status, 204, "{}", taken.text());
+    let keys = all_keys(&store).await;
+    assert!(keys.len() == 2 && keys[0] == "a/good" && keys[1].ends_with("/bkt/a/bad"), "{keys:?}");
+}
+
+#[tokio::test]
+async fn checksums_of_parts_and_of_the_object_stay() {
+    use countersign::s3::checksum::{ChecksumAlgorithm, to_base64};
+    // RGW 16 knows no checksums.
+    let Some(store) = Store::get(StoreKind::SeaweedFs).await else { return };
+    let gateway = inspected(&store, "").await;
+    let parts = [pattern(PART), b"end".to_vec()];
+    let crc32 = |bytes: &[u8]| to_base64(&super::support::key_client::digest(ChecksumAlgorithm::Crc32, bytes));
+    let id = create(&gateway.a, "d/x", &[("x-amz-checksum-algorithm", "CRC32")]).await;
+    let mut list = String::new();
+    for (number, part) in (1..).zip(&parts) {
+        let target = format!("/bkt/d/x?partNumber={number}&uploadId={id}");
+        let put = gateway.a.put(&target, &[("x-amz-checksum-crc32", &crc32(part))], part.clone()).await;
+        assert_eq!(put.status, 200, "{}", put.text());
+        list.push_str(&format!(
+            "<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag><ChecksumCRC32>{}</ChecksumCRC32></Part>",
+            put.header("etag"),
+            crc32(part)
+        ));
+    }
+    let list = format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>");
+    let done = complete(&gateway.a, "d/x", &id, &list, &[]).await;
+    assert_eq!(done.status, 200, "{}", done.text());
+    let head = gateway.a.send("HEAD", "/bkt/d/x", &[("x-amz-checksum-mode", "ENABLED")], "").await;
+    assert_eq!(head.header("etag"), etag_of(&parts));
+    assert!(head.header("x-amz-checksum-crc32").ends_with("-2"), "{:?}", head.headers);
+    assert_eq!(done.element("ChecksumCRC32"), head.header("x-amz-checksum-crc32"));
+}
+
+#[tokio::test]
+async fn h12_no_reader_sees_an_infected_object_that_came_in_parts() {
+    for kind in StoreKind::REAL {
+        let Some(store) = Store::get(kind).await else { continue };
+        let gateway = inspected(&store, "").await;
+        store.put("d/old", b"the old object").await;
+        let stop = std::sync::Arc::<std::sync::atomic::AtomicBool>::default();
+        let reader = tokio::spawn({
+            let (store, stop) = (store.clone(), stop.clone());
+            async move {
+                let mut reads = 0;
+                while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                    assert_eq!(store.read("d/old").await.unwrap(), b"the old object");
+                    assert_eq!(store.read("d/new").await, None);
+                    reads += 1;
+                }
+                reads
+            }
+        });
+        let eicar = eicar();
+        for round in 0..20 {
+            let (key, at) = (if round % 2 == 0 { "d/old" } else { "d/new" }, round * 3 % eicar.len());
+            let parts = [[&pattern(PART), &eicar[..at]].concat(), eicar[at..].to_vec()];
+            let refused = put_in_parts(&gateway.a, key, &parts, &[]).await;
+            assert_eq!(refused.outcome(), (403, "ContentRejected".into()), "{kind:?} {at}: {}", refused.text());
+        }
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(reader.await.unwrap() > 0);
+        assert_eq!(all_keys(&store).await, ["d/old"], "{kind:?}");
     }
 }

@@ -545,6 +545,7 @@ fn buckets() {
     check(&[
         (bucket, "team-data: { prefix: gw }", &[(9, "does not end with `/`", "write `gw/`")]),
         (bucket, "team-data: { prefix: /gw/ }", &[(9, "begins with a slash", "gw/")]),
+        (bucket, "team-data: { prefix: .countersign/x/ }", &[(9, "the gateway's own", "another prefix")]),
         (bucket, "team-data: { prefix: a/../b/ }", &[(9, "the prefix has a `.` or `..` segment", "")]),
         (bucket, "team-data: { prefix: \"{sub}/\" }", &[(9, "no attribute parts", "where")]),
         (bucket, "team-data: { bucket: Corp_Data }", &[(9, "not the name of an S3 bucket", "3 to 63")]),
@@ -1033,5 +1034,31 @@ fn file_types_with_mistakes() {
     ] {
         let inspectors = format!("inspectors: {{ types: {{ file_type: {{ {keys} }} }} }}\nrules:");
         assert_problems(&edited("rules:", &inspectors), &references(), expected);
+    }
+}
+
+#[test]
+fn a_quarantine_at_another_store_than_the_objects_is_a_mistake() {
+    let inspector = edited("rules:", "inspectors: { words: { patterns: { sets: eicar } } }\nrules:");
+    let inspect = "where: team-data/builds/\n    inspect: { with: words, matched: quarantine, quarantine: cell/ }";
+    let inspected = inspector.replacen("where: team-data/builds/", inspect, 1);
+    let other = "endpoint: https://s3.example.org\n    region: x\n    credentials: { access_key_id: env:ID, secret_access_key: env:KEY }\nbuckets:\n";
+    let two_stores = inspected
+        .replacen("buckets:\n", &format!("  other:\n    {other}  cell: {{ upstream: other }}\n"), 1)
+        .replacen("team-data: { ", "team-data: { upstream: store, ", 1);
+    assert_problems(&two_stores, &references(), &[(31, "`team-data` is at another store", "same upstream")]);
+    let one_store = inspected.replacen("buckets:\n", "buckets:\n  cell: {}\n", 1);
+    assert!(load(&one_store).is_ok());
+    let per_part = inspected.replacen("cell/ }", "team-data/q/, multipart: per_part }", 1);
+    assert_problems(&per_part, &references(), &[(26, "a part alone cannot be marked", "multipart: staged")]);
+}
+
+#[test]
+fn staging_with_mistakes() {
+    for (keys, problem) in
+        [("keep_objects: 500ms", "`500ms` is out of range"), ("keep_uploads: 721h", "`721h` is out of range")]
+    {
+        let text = format!("{BASE}limits: {{ staging: {{ {keys} }} }}\n");
+        assert_problems(&text, &references(), &[(31, problem, "")]);
     }
 }

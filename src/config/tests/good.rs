@@ -204,6 +204,7 @@ limits:
   http2_max_streams: 7
   per_principal: { request_rate: 100, requests_in_flight: 1 }
   failed_authentications: { rate: 7, burst: 8 }
+  staging: { keep_objects: 1h, keep_uploads: 720h }
   inspection: { held: 1GiB, verdicts: 7, remember: 2h }
 audit: { file: /var/log/countersign/audit.jsonl }
 log: { level: debug, format: json }
@@ -440,6 +441,9 @@ fn domains_are_taken_as_one_or_as_a_list() {
 #[test]
 fn every_key_of_scanners_can_be_written() {
     let config = everything();
+    let hours = |count: u64| Duration::from_secs(3600 * count);
+    assert_eq!((config.sweeping.objects, config.sweeping.uploads), (hours(1), hours(720)));
+    assert_eq!((loaded(BASE).sweeping.objects, loaded(BASE).sweeping.uploads), (hours(24), hours(168)));
     let of = |name: &str| config.inspectors.iter().find(|found| found.name == name).map(|found| found.kind.clone());
     let Some(KindSettings::Clamd(clamd)) = of("antivirus") else { panic!("{:?}", config.inspectors) };
     let expected = clamd::Settings {

@@ -92,10 +92,8 @@ impl Completion {
             // The answer of the store may be lost although it did what was asked.
             (_, Err(refusal)) => match hidden.head().await {
                 Ok(Some(_)) => Ok(Some(parts)),
-                _ => {
-                    hidden.remove(false).await;
-                    Err(refusal)
-                }
+                // It may still be at it. What was written down is for the next attempt.
+                Ok(None) | Err(_) => Err(refusal),
             },
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::complete::{gone, settle};
-use super::hidden::Hidden;
+use super::hidden::{Found, Hidden};
 use super::publish::Published;
 use super::{Done, internal, kept, look, wait};
 use crate::audit::Ticket;
@@ -68,17 +68,24 @@ async fn publish(
     copied?;
     let hidden = Hidden::of(carrier)?;
     let found = hidden.head().await?.ok_or_else(gone)?;
-    let looked = look::at(&hidden, &found, request_id).await;
-    let outcome = match looked {
-        Ok(outcome) => outcome,
-        Err(refusal) => {
-            // Nobody comes back for this copy: the client begins another.
-            hidden.remove(found.has_version()).await;
-            return Err(refusal);
-        }
-    };
+    let settled = look_and_settle(&hidden, &found, kept, request_id, done).await;
+    if settled.is_err() {
+        // Nobody comes back for it: the client begins another copy.
+        hidden.remove(found.has_version()).await;
+    }
+    settled
+}
+
+async fn look_and_settle(
+    hidden: &Hidden<'_>,
+    found: &Found,
+    kept: &[(String, String)],
+    request_id: &str,
+    done: &mut Done,
+) -> Result<Published, Refusal> {
+    let outcome = look::at(hidden, found, request_id).await?;
     done.inspection = Some(Arc::clone(&outcome));
-    settle(&hidden, &found, &outcome, None, kept, request_id, &mut done.upstream).await
+    settle(hidden, found, &outcome, None, kept, request_id, &mut done.upstream).await
 }
 
 fn document(published: &Published) -> String {

@@ -198,7 +198,8 @@ impl<'a> Hidden<'a> {
         copy.abort(&self.carrier.signer, &self.carrier.upstreams, self.bucket()).await;
     }
 
-    /// Removes it and what was written down beside it, with every version. What fails is left for the sweeper.
+    /// Removes it and what was written down beside it: every version that the store lists, or, where there are none, by its name. What fails is
+    /// left for the sweeper.
     pub async fn remove(&self, versioned: bool) {
         let removed = if versioned { self.remove_versions().await } else { self.remove_plainly().await };
         if let Err(refusal) = removed {
@@ -227,7 +228,8 @@ impl<'a> Hidden<'a> {
         let page = ListPage::parse(ListKind::Versions, text, "").map_err(|error| bad_answer(&error))?;
         for entry in page.entries {
             if let Some(key) = StagingKey::listed(&entry.key) {
-                self.delete(&key, entry.id.as_deref()).await?;
+                // In a bucket without versions the one version has this name.
+                self.delete(&key, entry.id.as_deref().filter(|version| *version != "null")).await?;
             }
         }
         Ok(())

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use self::hidden::Hidden;
+use self::hidden::{Found, Hidden};
 use crate::base::RouteId;
 use crate::inspect::{Inspectors, MultipartInspection, Outcome};
 use crate::multipart::Carrier;
@@ -191,9 +191,10 @@ pub async fn forget(carrier: &Carrier) -> Result<bool, Refusal> {
         return Ok(false);
     }
     let hidden = Hidden::of(carrier)?;
-    let Some(found) = hidden.head().await? else { return Ok(false) };
-    hidden.remove(found.has_version()).await;
-    Ok(true)
+    let found = hidden.head().await?;
+    // Without an object there may still be the record of its parts. What is not there must not be removed: that would make a marker.
+    hidden.remove(found.as_ref().is_none_or(Found::has_version)).await;
+    Ok(found.is_some())
 }
 
 /// Names nothing: who learns of a hidden key, from the store's own log, learns nothing of the object.

@@ -74,7 +74,12 @@ async fn publish(
     let hidden = Hidden::of(carrier)?;
     let found = hidden.head().await?.ok_or_else(gone)?;
     let kept = kept(kept_headers(&carrier.admission)?)?;
-    let published = settle(&hidden, &found, outcome, None, &kept, request_id, upstream).await?;
+    let settled = settle(&hidden, &found, outcome, None, &kept, request_id, upstream).await;
+    if settled.is_err() {
+        // Nobody comes back for it: the client sends the object again.
+        hidden.remove(found.has_version()).await;
+    }
+    let published = settled?;
     let mut headers = HeaderMap::new();
     if let Some(version) = published.headers.get(VERSION) {
         headers.insert(VERSION, version.clone());

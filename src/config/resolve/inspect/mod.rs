@@ -12,7 +12,7 @@ mod yara;
 use std::time::Duration;
 
 pub use limits::limits;
-pub use terms::inspection;
+pub use terms::{check_quarantine, inspection};
 
 use super::super::path::Path;
 use super::super::raw::RawConfig;

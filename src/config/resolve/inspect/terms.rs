@@ -12,6 +12,7 @@ use super::super::values::size;
 use crate::inspect::{
     Action, Actions, DownloadTerms, InspectionTerms, InspectorId, Mark, MultipartInspection, QuarantinePlace, Ranges,
 };
+use crate::rules::settings::Place;
 
 /// Largest object held in memory for a verdict.
 const MAX_HOLD: u64 = 64 << 20;
@@ -120,6 +121,28 @@ fn quarantine(
         return None;
     }
     Some(QuarantinePlace { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+}
+
+/// Objects get into the quarantine by a copy inside one store.
+pub fn check_quarantine(
+    desk: &mut Desk<'_>,
+    path: &Path,
+    terms: &InspectionTerms,
+    places: &[Place],
+    world: &World<'_>,
+) {
+    let Some(quarantine) = &terms.quarantine else { return };
+    let configured = |name: &str| world.buckets.iter().find(|bucket| bucket.name == name).map(|bucket| bucket.route);
+    let Some(store) = configured(&quarantine.bucket) else { return };
+    let store_of = |place: &Place| configured(&place.bucket).or(world.pass_through.map(|mapping| mapping.route));
+    if let Some(place) = places.iter().find(|place| store_of(place).is_some_and(|route| route != store)) {
+        let problem = format!("`{}` is at another store than the quarantine", place.bucket);
+        desk.report(
+            &path.key("quarantine"),
+            problem,
+            "name a bucket of the same upstream, or write a rule for each store",
+        );
+    }
 }
 
 fn mark(desk: &mut Desk<'_>, path: &Path, text: Option<&str>) -> Option<Mark> {
