@@ -1025,6 +1025,19 @@ fn patterns_with_mistakes() {
 }
 
 #[test]
+fn file_types_with_mistakes() {
+    for (keys, expected) in [
+        ("allow: []", &[(21, "the list is empty", "name a type")][..]),
+        ("allow: png", &[(21, "there is no type `png`", "image/*")]),
+        ("deny: [macro]", &[(21, "there is no type `macro`", "did you mean `macros`?")]),
+        ("deny: [image/png, '']", &[(21, "the text is empty", "")]),
+    ] {
+        let inspectors = format!("inspectors: {{ types: {{ file_type: {{ {keys} }} }} }}\nrules:");
+        assert_problems(&edited("rules:", &inspectors), &references(), expected);
+    }
+}
+
+#[test]
 fn a_quarantine_at_another_store_than_the_objects_is_a_mistake() {
     let inspector = edited("rules:", "inspectors: { words: { patterns: { sets: eicar } } }\nrules:");
     let inspect = "where: team-data/builds/\n    inspect: { with: words, matched: quarantine, quarantine: cell/ }";
