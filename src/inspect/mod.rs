@@ -17,6 +17,7 @@ pub mod registry;
 pub mod settings;
 pub mod subject;
 pub mod terms;
+mod trial;
 pub mod verdict;
 pub mod yara;
 
