@@ -257,30 +257,45 @@ async fn place(known: &Known) -> Result<Option<OwnedSemaphorePermit>, String> {
 impl OnTrial for Icap {
     fn show(&self, trial: Trial) -> Answering<'_> {
         Box::pin(async move {
-            let (feed, mut content) = channel();
-            let subject = Subject {
-                request_id: String::new(),
-                principal: String::new(),
-                bucket: "countersign".to_owned(),
-                key: "trial".to_owned(),
-                media_type: None,
-                content_encoding: None,
-                length: Some(trial.length()),
-                direction: Direction::Upload,
-            };
-            // The answer may come before the end of the object, and nobody feeds it then.
-            let ended = tokio::select! {
-                ended = self.exchange(&subject, &mut content) => ended?,
-                ended = async { trial.feed(feed).await; std::future::pending().await } => ended,
-            };
-            match ended {
-                // Whether an early answer is seen to be early is chance: it may cross the last bytes.
-                Ended::Clean | Ended::Unseen => Ok(Seen::Clean),
-                Ended::Previewed if self.settings.trust_preview => Ok(Seen::Clean),
-                Ended::Previewed => Ok(Seen::TooLarge),
-                Ended::Failed(reason) => Err(reason),
-                Ended::Found(_) | Ended::OverLimit | Ended::BrokenOff => Ok(Seen::NotClean),
+            // Some servers know limits for what is declared only, some for the rest only; and some break off what they do not want, which
+            // is no verdict and so no danger.
+            let declared = self.show_once(trial.clone(), Some(trial.length())).await;
+            if declared == Ok(Seen::Clean) {
+                return declared;
+            }
+            match (declared, self.show_once(trial, None).await) {
+                (Ok(declared), Ok(Seen::NotClean) | Err(_)) => Ok(declared),
+                (_, undeclared) => undeclared,
             }
         })
+    }
+}
+
+impl Icap {
+    async fn show_once(&self, trial: Trial, length: Option<u64>) -> Result<Seen, String> {
+        let (feed, mut content) = channel();
+        let subject = Subject {
+            request_id: String::new(),
+            principal: String::new(),
+            bucket: "countersign".to_owned(),
+            key: "trial".to_owned(),
+            media_type: None,
+            content_encoding: None,
+            length,
+            direction: Direction::Upload,
+        };
+        // The answer may come before the end of the object, and nobody feeds it then.
+        let ended = tokio::select! {
+            ended = self.exchange(&subject, &mut content) => ended?,
+            ended = async { trial.feed(feed).await; std::future::pending().await } => ended,
+        };
+        match ended {
+            // Whether an early answer is seen to be early is chance: it may cross the last bytes.
+            Ended::Clean | Ended::Unseen => Ok(Seen::Clean),
+            Ended::Previewed if self.settings.trust_preview => Ok(Seen::Clean),
+            Ended::Previewed => Ok(Seen::TooLarge),
+            Ended::Failed(reason) => Err(reason),
+            Ended::Found(_) | Ended::OverLimit | Ended::BrokenOff => Ok(Seen::NotClean),
+        }
     }
 }
