@@ -4,19 +4,18 @@
 //! breaks the looks off.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 
-use std::sync::Arc;
-
 use crate::inspect::queue::Place;
 use crate::inspect::registry::Station;
 use crate::inspect::{Action, Actions, Content, Feed, Finding, Look, Subject, Verdict, VerdictState, content};
 
-/// How late a deadline may be noticed. Later than that nobody moved the bytes when it passed: a store that takes nothing, not a slow inspector.
+/// How late a deadline may be noticed.
 const LATE: Duration = Duration::from_secs(1);
 
 /// All looks at one object.
@@ -162,7 +161,7 @@ impl OneLook {
             feed,
             ended: false,
             is_ready: false,
-            patience: Patience { limit: station.load.timeout, alarm: None, since: None, polled: Instant::now() },
+            patience: Patience::new(station.load.timeout),
             place,
         };
         Self { station: Arc::clone(station), work: Some(work), finding: None, bytes: 0, began: None }
@@ -244,12 +243,19 @@ impl std::fmt::Debug for OneLook {
 /// How long an inspector is waited for. An alarm is set only when there is something to wait for.
 struct Patience {
     limit: Duration,
+    /// How late a deadline may be noticed. Later than that nobody moved the bytes when it passed: a store that takes nothing, not a slow
+    /// inspector.
+    late: Duration,
     alarm: Option<Pin<Box<Sleep>>>,
     since: Option<Instant>,
     polled: Instant,
 }
 
 impl Patience {
+    fn new(limit: Duration) -> Self {
+        Self { limit, late: LATE, alarm: None, since: None, polled: Instant::now() }
+    }
+
     /// The inspector is not waited for now.
     fn rest(&mut self) {
         self.since = None;
@@ -259,7 +265,8 @@ impl Patience {
     fn poll_exhausted(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let now = Instant::now();
         // Whoever moves the bytes was away when the time passed: only now the inspector gets to run again.
-        let was_away = self.since.is_some_and(|since| now > since + self.limit + LATE && now > self.polled + LATE);
+        let was_away =
+            self.since.is_some_and(|since| now > since + self.limit + self.late) && now > self.polled + self.late;
         self.polled = now;
         if self.since.is_none() || was_away {
             self.since = Some(now);
@@ -272,6 +279,149 @@ impl Patience {
         match &mut self.alarm {
             Some(alarm) => alarm.as_mut().poll(context),
             None => Poll::Pending,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::inspect::registry::tests::{LOAD, Script, Scripted, inspectors, show, subject, terms};
+
+    const PIECES: [&str; 4] = ["one", "two", "three", "four"];
+
+    async fn open(scripted: &[&Arc<Scripted>], actions: Actions) -> Inspection {
+        inspectors(scripted, LOAD).open(&terms(scripted.len(), actions), subject("a")).await.unwrap()
+    }
+
+    async fn ready(inspection: &mut Inspection) {
+        std::future::poll_fn(|context| inspection.poll_ready(context)).await;
+    }
+
+    #[tokio::test]
+    async fn every_inspector_sees_every_byte_in_order() {
+        let scripted = [Scripted::new(Script::AtEnd(Verdict::Clean)), Scripted::new(Script::AtEnd(Verdict::Clean))];
+        let outcome = show(open(&[&scripted[0], &scripted[1]], Actions::default()).await, &PIECES).await;
+        assert_eq!((outcome.action, outcome.state, outcome.findings.len()), (Action::Allow, VerdictState::Clean, 2));
+        assert_eq!(outcome.findings[1].bytes, 15);
+        assert!(scripted.iter().all(|inspector| *inspector.seen.lock().unwrap() == b"onetwothreefour"));
+    }
+
+    #[tokio::test]
+    async fn an_empty_object_is_inspected_too() {
+        let matched = Scripted::new(Script::AtEnd(Verdict::matched("empty")));
+        let outcome = show(open(&[&matched], Actions::default()).await, &[]).await;
+        assert_eq!((outcome.action, outcome.state), (Action::Refuse, VerdictState::Matched));
+    }
+
+    #[tokio::test]
+    async fn h12_the_first_refusal_ends_all_looks() {
+        let (early, slow) = (Scripted::new(Script::After(3, Verdict::matched("x"))), Scripted::new(Script::NoVerdict));
+        let mut inspection = open(&[&early, &slow], Actions::default()).await;
+        ready(&mut inspection).await;
+        inspection.push(&Bytes::from_static(b"one"));
+        ready(&mut inspection).await;
+        let outcome = inspection.outcome_now().expect("no further byte can change it");
+        assert_eq!((outcome.action, outcome.findings.len()), (Action::Refuse, 1));
+        assert_eq!(*slow.broken_off.lock().unwrap(), 1, "the other was broken off");
+    }
+
+    #[tokio::test]
+    async fn h12_what_is_allowed_all_the_same_does_not_end_the_looks_of_others() {
+        let (failing, late) =
+            (Scripted::new(Script::After(3, Verdict::error("x"))), Scripted::new(Script::AtEnd(Verdict::matched("y"))));
+        let actions = Actions { error: Action::Allow, ..Actions::default() };
+        let outcome = show(open(&[&failing, &late], actions).await, &PIECES).await;
+        assert_eq!((outcome.action, outcome.state), (Action::Refuse, VerdictState::Matched));
+        assert_eq!(outcome.to_string(), "inspector `i1` found y");
+    }
+
+    #[tokio::test]
+    async fn h12_an_inspector_that_takes_nothing_has_failed_after_its_time() {
+        for (script, what) in [(Script::HangAfter(3), "progress"), (Script::NoVerdict, "verdict")] {
+            let hanging = Scripted::new(script);
+            let start = Instant::now();
+            let outcome = show(open(&[&hanging], Actions::default()).await, &PIECES).await;
+            assert_eq!((outcome.action, outcome.state), (Action::Refuse, VerdictState::Error));
+            assert_eq!(outcome.to_string(), format!("inspector `i0` failed: no {what} in 0.05 s"));
+            assert!(start.elapsed() >= LOAD.timeout && outcome.findings[0].time >= LOAD.timeout);
+            assert_eq!(*hanging.broken_off.lock().unwrap(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn time_in_which_nobody_moves_the_bytes_is_not_the_inspectors() {
+        let limit = Duration::from_millis(20);
+        let mut patience = Patience { late: limit, ..Patience::new(limit) };
+        assert!(std::future::poll_fn(|context| patience.poll_exhausted(context)).now_or_never().is_none());
+        // A store takes nothing for a long time, so the body is not polled.
+        std::thread::sleep(limit * 10);
+        assert!(std::future::poll_fn(|context| patience.poll_exhausted(context)).now_or_never().is_none());
+        let start = Instant::now();
+        std::future::poll_fn(|context| patience.poll_exhausted(context)).await;
+        assert!(start.elapsed() >= limit / 2);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_pauses_does_not_make_the_inspector_late() {
+        let clean = Scripted::new(Script::AtEnd(Verdict::Clean));
+        let mut inspection = open(&[&clean], Actions::default()).await;
+        for piece in PIECES {
+            ready(&mut inspection).await;
+            inspection.push(&Bytes::from_static(piece.as_bytes()));
+            ready(&mut inspection).await;
+            tokio::time::sleep(LOAD.timeout * 2).await;
+        }
+        ready(&mut inspection).await;
+        inspection.end();
+        assert_eq!(std::future::poll_fn(|context| inspection.poll_outcome(context)).await.action, Action::Allow);
+    }
+
+    #[tokio::test]
+    async fn h12_clean_before_the_end_is_no_verdict() {
+        let hasty = Scripted::new(Script::After(3, Verdict::Clean));
+        let outcome = show(open(&[&hasty], Actions::default()).await, &PIECES).await;
+        assert_eq!((outcome.action, outcome.state), (Action::Refuse, VerdictState::Error));
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_breaks_off_breaks_the_looks_off() {
+        let clean = Scripted::new(Script::AtEnd(Verdict::Clean));
+        let registry = inspectors(&[&clean], LOAD);
+        let mut inspection = registry.open(&terms(1, Actions::default()), subject("a")).await.unwrap();
+        ready(&mut inspection).await;
+        inspection.push(&Bytes::from_static(b"one"));
+        ready(&mut inspection).await;
+        drop(inspection);
+        assert_eq!((*clean.broken_off.lock().unwrap(), registry.states().next().unwrap().running), (1, 0));
+    }
+
+    fn finding(verdict: Verdict) -> Finding {
+        Finding { inspector: "i".into(), verdict, bytes: 0, time: Duration::ZERO, remembered: false }
+    }
+
+    proptest! {
+        #[test]
+        fn h12_the_hardest_action_counts_and_its_state_is_named(
+            verdicts in proptest::collection::vec(0_usize..4, 1..5),
+            actions in (0_usize..4, 0_usize..4, 0_usize..4),
+        ) {
+            let all = [Action::Allow, Action::Mark, Action::Quarantine, Action::Refuse];
+            let actions = Actions { matched: all[actions.0], not_scannable: all[actions.1], error: all[actions.2] };
+            let verdict = |kind: &usize| match kind {
+                0 => Verdict::Clean,
+                1 => Verdict::matched("x"),
+                2 => Verdict::not_scannable("y"),
+                _ => Verdict::error("z"),
+            };
+            let outcome = Outcome::of(verdicts.iter().map(verdict).map(finding).collect(), actions);
+            let led = |finding: &Finding| actions.of(finding.verdict.state());
+            prop_assert!(outcome.findings.iter().all(|finding| led(finding) <= outcome.action));
+            prop_assert_eq!(actions.of(outcome.state), outcome.action);
+            prop_assert_eq!(outcome.cause().map(led), Some(outcome.action));
         }
     }
 }

@@ -226,3 +226,139 @@ impl Drop for Place {
         self.queue.give_back(&self.principal);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+
+    use futures_util::FutureExt;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    type Taking = Pin<Box<dyn Future<Output = Result<Place, NoPlace>>>>;
+
+    fn taking(queue: &Arc<Queue>, principal: &'static str) -> Taking {
+        let queue = Arc::clone(queue);
+        let mut taking: Taking = Box::pin(async move { queue.take(principal).await });
+        if let Some(done) = (&mut taking).now_or_never() {
+            return Box::pin(std::future::ready(done));
+        }
+        taking
+    }
+
+    /// Whose turn has come, of those who wait.
+    fn served(waiting: &mut Vec<(&'static str, Taking)>) -> Vec<(&'static str, Place)> {
+        let mut served = Vec::new();
+        waiting.retain_mut(|(name, taking)| match taking.now_or_never() {
+            Some(place) => {
+                served.push((*name, place.unwrap()));
+                false
+            }
+            None => true,
+        });
+        served
+    }
+
+    #[tokio::test]
+    async fn l08_principals_take_turns_and_each_comes_in_its_order() {
+        let queue = Queue::new(1, 100, 100, LONG);
+        let mut place = taking(&queue, "a").await.unwrap();
+        let names = ["a", "a", "a", "b", "c", "b"];
+        let mut waiting: Vec<_> = names.iter().map(|name| (*name, taking(&queue, name))).collect();
+        assert_eq!((queue.taken(), queue.waiting()), (1, 6));
+        let mut order = Vec::new();
+        while !waiting.is_empty() {
+            drop(place);
+            let mut next = served(&mut waiting);
+            assert_eq!(next.len(), 1);
+            let (name, next) = next.remove(0);
+            order.push(name);
+            place = next;
+        }
+        assert_eq!(order.join(""), "abcaba");
+        drop(place);
+        assert_eq!((queue.taken(), queue.waiting()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn l08_a_principal_never_holds_more_than_its_share_though_places_are_free() {
+        let queue = Queue::new(4, 100, 50, LONG);
+        let held = [taking(&queue, "a").await.unwrap(), taking(&queue, "a").await.unwrap()];
+        let mut waiting = vec![("a", taking(&queue, "a"))];
+        assert!(served(&mut waiting).is_empty(), "two of four are half");
+        let other = taking(&queue, "b").now_or_never().unwrap().unwrap();
+        assert!(served(&mut waiting).is_empty(), "a place of another is of no use to it");
+        drop(other);
+        assert!(served(&mut waiting).is_empty());
+        drop(held);
+        assert_eq!(served(&mut waiting).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn l08_the_queue_is_bounded_for_all_and_for_each() {
+        let queue = Queue::new(1, 4, 50, LONG);
+        let _place = taking(&queue, "a").await.unwrap();
+        let mut waiting = vec![("a", taking(&queue, "a")), ("a", taking(&queue, "a"))];
+        assert_eq!(queue.take("a").await.unwrap_err(), NoPlace::Full, "two of four are half");
+        waiting.extend([("b", taking(&queue, "b")), ("b", taking(&queue, "b"))]);
+        assert_eq!(queue.take("c").await.unwrap_err(), NoPlace::Full, "four are all");
+        drop(waiting.remove(0));
+        assert!(queue.take("c").now_or_never().is_none(), "who leaves makes room");
+        assert_eq!(queue.waiting(), 3, "and so does who asked and did not wait");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_longer_than_allowed_and_who_is_late_leaves_no_trace() {
+        let queue = Queue::new(1, 4, 100, Duration::from_millis(20));
+        let place = taking(&queue, "a").await.unwrap();
+        let start = tokio::time::Instant::now();
+        assert_eq!(queue.take("b").await.unwrap_err(), NoPlace::Late);
+        assert!(start.elapsed() >= Duration::from_millis(20));
+        assert_eq!(queue.waiting(), 0);
+        drop(place);
+        assert!(queue.take("b").now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_place_that_came_to_one_who_has_just_left_goes_to_the_next() {
+        let queue = Queue::new(1, 4, 100, LONG);
+        let place = taking(&queue, "a").await.unwrap();
+        let (first, mut second) = (taking(&queue, "b"), taking(&queue, "c"));
+        drop(place);
+        drop(first);
+        assert!((&mut second).now_or_never().is_some());
+        drop(second);
+        assert_eq!((queue.taken(), queue.waiting()), (0, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn l08_no_place_is_lost_or_given_twice_whatever_happens(story in proptest::collection::vec((0_usize..4, 0_u8..3), 0..200)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let _inside = runtime.enter();
+            let queue = Queue::new(3, 20, 60, LONG);
+            let names = ["a", "b", "c", "d"];
+            let (mut held, mut waiting): (Vec<(&str, Place)>, Vec<(&str, Taking)>) = (Vec::new(), Vec::new());
+            for (who, what) in story {
+                match what {
+                    0 if waiting.len() < 20 && waiting.iter().filter(|(name, _)| *name == names[who]).count() < 12 => waiting.push((names[who], taking(&queue, names[who]))),
+                    1 if !held.is_empty() => drop(held.remove(who % held.len())),
+                    2 if !waiting.is_empty() => drop(waiting.remove(who % waiting.len())),
+                    _ => {}
+                }
+                held.extend(served(&mut waiting));
+                prop_assert_eq!((queue.taken(), queue.waiting()), (held.len(), waiting.len()));
+                let of = |name: &str| held.iter().filter(|(holder, _)| *holder == name).count();
+                prop_assert!(names.iter().all(|name| of(name) <= 2));
+                let starved = waiting.iter().any(|(name, _)| of(name) < 2);
+                prop_assert!(held.len() == 3 || !starved, "a place is free and somebody waits for it");
+            }
+            drop((held, waiting));
+            prop_assert_eq!((queue.taken(), queue.waiting()), (0, 0));
+            prop_assert!(queue.state.lock().unwrap().held.is_empty() && queue.state.lock().unwrap().order.is_empty());
+        }
+    }
+}

@@ -90,8 +90,9 @@ impl Inspectors {
     /// [`BuildError`] for the first that cannot be made.
     pub fn new(settings: Vec<InspectorSettings>, metrics: &Metrics) -> Result<Self, BuildError> {
         let station = |settings: InspectorSettings| {
-            let inspector = build(&settings.name, &settings.kind)?;
-            Ok(Arc::new(Station::new(settings, inspector, metrics)))
+            let InspectorSettings { name, kind, load, required } = settings;
+            let inspector = build(&name, &kind)?;
+            Ok(Arc::new(Station::new(name, inspector, load, required, metrics)))
         };
         settings.into_iter().map(station).collect::<Result<_, _>>().map(Self)
     }
@@ -145,9 +146,13 @@ impl Inspectors {
 
     /// Starts asking the inspectors whether they can work. Must be called inside a tokio runtime.
     pub fn start(&self) -> Checkups {
+        self.start_every(CHECKUP_INTERVAL)
+    }
+
+    fn start_every(&self, interval: Duration) -> Checkups {
         let mut tasks = JoinSet::new();
         for station in &self.0 {
-            tasks.spawn(Arc::clone(station).check_on());
+            tasks.spawn(Arc::clone(station).check_on(interval));
         }
         Checkups(tasks)
     }
@@ -184,8 +189,7 @@ fn not_asked() -> Verdict {
 }
 
 impl Station {
-    fn new(settings: InspectorSettings, inspector: Arc<dyn Inspector>, metrics: &Metrics) -> Self {
-        let InspectorSettings { name, load, required, .. } = settings;
+    fn new(name: String, inspector: Arc<dyn Inspector>, load: LoadSettings, required: bool, metrics: &Metrics) -> Self {
         metrics.inspections().announce(&name);
         Self {
             inspector,
@@ -245,7 +249,7 @@ impl Station {
         self.metrics.inspections().count(&self.name, finding.verdict.state().as_str(), finding.time, finding.bytes);
     }
 
-    async fn check_on(self: Arc<Self>) {
+    async fn check_on(self: Arc<Self>, interval: Duration) {
         let mut warned = Vec::new();
         loop {
             let checkup = tokio::time::timeout(CHECKUP_TIMEOUT, Arc::clone(&self.inspector).check()).await;
@@ -255,7 +259,7 @@ impl Station {
                 Err(_) => Standing::Down(format!("no answer in {} s", CHECKUP_TIMEOUT.as_secs())),
             };
             self.note_standing(standing, &mut warned);
-            tokio::time::sleep(CHECKUP_INTERVAL).await;
+            tokio::time::sleep(interval).await;
         }
     }
 
@@ -316,3 +320,7 @@ impl Station {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+pub(in crate::inspect) mod tests;

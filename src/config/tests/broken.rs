@@ -1005,3 +1005,26 @@ fn scanners_with_mistakes() {
         );
     }
 }
+
+#[test]
+fn patterns_with_mistakes() {
+    let inspector =
+        |keys: &str| edited("rules:", &format!("inspectors: {{ dlp: {{ patterns: {{ {keys} }} }} }}\nrules:"));
+    for (keys, expected) in [
+        ("", &[(21, "there are no patterns", "sets: [eicar]")][..]),
+        ("sets: []", &[(21, "the list is empty", "name a set")]),
+        ("sets: [card-number]", &[(21, "there is no set `card-number`", "did you mean `card-numbers`?")]),
+        ("sets: [eicar, eicar]", &[(21, "named twice", "remove one")]),
+        ("literals: { a: \"\" }", &[(21, "a literal of 0 bytes", "1 to 4096")]),
+        ("literals: { a b: x }", &[(21, "cannot be a name", "")]),
+        ("regexes: { a: 'x+' }", &[(21, "no longest match", "{1,200}")]),
+        ("regexes: { a: 'x{0,2}' }", &[(21, "matches an empty text", "{1,200}")]),
+        ("regexes: { a: '^x' }", &[(21, "begin or end of the whole object", "(?m)")]),
+        ("regexes: { a: 'x(' }", &[(21, "cannot be read: unclosed group", "single quotes")]),
+        ("files: { a: words.txt }", &[(21, "not absolute", "")]),
+        ("files: { a: /nowhere/words.txt }", &[(21, "cannot be read", "")]),
+        ("sets: eicar, count: 0", &[(21, "0 is out of range", "1 to 1000")]),
+    ] {
+        assert_problems(&inspector(keys), &references(), expected);
+    }
+}

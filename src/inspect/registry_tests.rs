@@ -1,0 +1,269 @@
+//! Inspectors whose behaviour is scripted, and what a registry of them does.
+
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+
+use super::*;
+use crate::inspect::{
+    Actions, Checkup, Content, Direction, InspectorId, Look, Mark, MultipartInspection, Outcome, VerdictState,
+};
+
+/// What a scripted inspector does with an object.
+#[derive(Debug, Clone)]
+pub(in crate::inspect) enum Script {
+    /// Reads all of it, then says this.
+    AtEnd(Verdict),
+    /// Says this when it has seen so many bytes.
+    After(usize, Verdict),
+    /// Takes so many bytes and then nothing any more, without a word.
+    HangAfter(usize),
+    /// Takes everything and has no verdict.
+    NoVerdict,
+}
+
+/// An inspector that follows a script and remembers what it saw.
+#[derive(Debug)]
+pub(in crate::inspect) struct Scripted {
+    script: Script,
+    pub(in crate::inspect) seen: Arc<Mutex<Vec<u8>>>,
+    /// Looks that broke off.
+    pub(in crate::inspect) broken_off: Arc<Mutex<usize>>,
+    health: Mutex<Result<Health, String>>,
+}
+
+/// Notices that its look was dropped before its end.
+struct Notice(Arc<Mutex<usize>>, bool);
+
+impl Drop for Notice {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap() += usize::from(!self.1);
+    }
+}
+
+impl Scripted {
+    pub(in crate::inspect) fn new(script: Script) -> Arc<Self> {
+        let health = Mutex::new(Ok(Health { version: "1".into(), ..Health::default() }));
+        Arc::new(Self { script, seen: Arc::default(), broken_off: Arc::default(), health })
+    }
+}
+
+impl Inspector for Scripted {
+    fn look(self: Arc<Self>, _subject: Arc<Subject>, mut content: Content) -> Look {
+        Box::pin(async move {
+            let mut notice = Notice(Arc::clone(&self.broken_off), false);
+            let mut length = 0;
+            loop {
+                match &self.script {
+                    Script::After(bytes, verdict) if length >= *bytes => {
+                        notice.1 = true;
+                        return verdict.clone();
+                    }
+                    Script::HangAfter(bytes) if length >= *bytes => std::future::pending().await,
+                    _ => {}
+                }
+                match content.next().await {
+                    Ok(Some(bytes)) => {
+                        length += bytes.len();
+                        self.seen.lock().unwrap().extend_from_slice(&bytes);
+                    }
+                    Ok(None) if matches!(self.script, Script::NoVerdict) => std::future::pending().await,
+                    Ok(None) => break,
+                    Err(_) => std::future::pending().await,
+                }
+            }
+            notice.1 = true;
+            match &self.script {
+                Script::AtEnd(verdict) => verdict.clone(),
+                _ => Verdict::Clean,
+            }
+        })
+    }
+
+    fn check(self: Arc<Self>) -> Checkup {
+        Box::pin(std::future::ready(self.health.lock().unwrap().clone()))
+    }
+
+    fn digest(&self) -> String {
+        format!("{:?}", self.script)
+    }
+}
+
+pub(in crate::inspect) const LOAD: LoadSettings = LoadSettings {
+    max_scans: 2,
+    max_waiting: 2,
+    principal_share: 100,
+    queue_timeout: Duration::from_millis(50),
+    timeout: Duration::from_millis(50),
+    breaker_failures: 3,
+    breaker_pause: Duration::from_millis(50),
+};
+
+/// Inspectors with these scripts, named `i0`, `i1` and so on.
+pub(in crate::inspect) fn inspectors(scripted: &[&Arc<Scripted>], load: LoadSettings) -> Inspectors {
+    let metrics = Metrics::new().unwrap();
+    let station = |(number, inspector): (usize, &&Arc<Scripted>)| {
+        let inspector: Arc<dyn Inspector> = Arc::clone(*inspector) as _;
+        Arc::new(Station::new(format!("i{number}"), inspector, load, true, &metrics))
+    };
+    Inspectors(scripted.iter().enumerate().map(station).collect())
+}
+
+/// All of so many inspectors.
+pub(in crate::inspect) fn terms(inspectors: usize, actions: Actions) -> InspectionTerms {
+    InspectionTerms {
+        inspectors: (0..inspectors).rev().map(InspectorId).collect(),
+        names: Vec::new(),
+        uploads: true,
+        actions,
+        quarantine: None,
+        mark: Mark::Tag("verdict".into()),
+        multipart: MultipartInspection::Staged,
+        downloads: None,
+    }
+}
+
+pub(in crate::inspect) fn subject(principal: &str) -> Subject {
+    Subject {
+        request_id: "r".into(),
+        principal: principal.into(),
+        bucket: "b".into(),
+        key: "k".into(),
+        media_type: None,
+        content_encoding: None,
+        length: None,
+        direction: Direction::Upload,
+    }
+}
+
+/// Shows an object in pieces and waits for the outcome.
+pub(in crate::inspect) async fn show(mut inspection: Inspection, pieces: &[&'static str]) -> Arc<Outcome> {
+    for piece in pieces {
+        std::future::poll_fn(|context| inspection.poll_ready(context)).await;
+        if inspection.outcome_now().is_some() {
+            break;
+        }
+        inspection.push(&Bytes::from_static(piece.as_bytes()));
+    }
+    std::future::poll_fn(|context| inspection.poll_ready(context)).await;
+    inspection.end();
+    std::future::poll_fn(|context| inspection.poll_outcome(context)).await
+}
+
+/// Waits for something that tasks do.
+async fn until(done: impl Fn() -> bool) {
+    let waiting = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("in time");
+}
+
+async fn outcome_of(inspectors: &Inspectors, count: usize) -> Arc<Outcome> {
+    show(inspectors.open(&terms(count, Actions::default()), subject("a")).await.unwrap(), &["abc"]).await
+}
+
+#[tokio::test]
+async fn l08_a_hanging_inspector_takes_its_places_and_no_others() {
+    let (hanging, clean) = (Scripted::new(Script::NoVerdict), Scripted::new(Script::AtEnd(Verdict::Clean)));
+    let inspectors = inspectors(&[&hanging, &clean], LOAD);
+    let only = |id| InspectionTerms { inspectors: vec![InspectorId(id)], ..terms(0, Actions::default()) };
+    let held = [
+        inspectors.open(&only(0), subject("a")).await.unwrap(),
+        inspectors.open(&only(0), subject("a")).await.unwrap(),
+    ];
+    let third = only(0);
+    let waiting = inspectors.open(&third, subject("a"));
+    tokio::pin!(waiting);
+    assert!((&mut waiting).now_or_never().is_none());
+    for _ in 0..10 {
+        let free = inspectors.open(&only(1), subject("a")).now_or_never().expect("it waits for nobody").unwrap();
+        assert_eq!(show(free, &["abc"]).await.action, Action::Allow);
+    }
+    let states: Vec<_> = inspectors.states().map(|state| (state.running, state.waiting)).collect();
+    assert_eq!(states, [(2, 1), (0, 0)]);
+    let busy = waiting.await.unwrap_err();
+    assert_eq!((busy.inspector.as_str(), busy.why.as_str()), ("i0", "no place in 0.05 s"));
+    drop(held);
+    assert!(inspectors.open(&only(0), subject("a")).now_or_never().is_some());
+}
+
+#[tokio::test]
+async fn places_come_back_with_the_verdict_and_not_only_with_the_end_of_the_upload() {
+    let matched = Scripted::new(Script::After(1, Verdict::matched("x")));
+    let inspectors = inspectors(&[&matched], LOAD);
+    let mut inspection = inspectors.open(&terms(1, Actions::default()), subject("a")).await.unwrap();
+    std::future::poll_fn(|context| inspection.poll_ready(context)).await;
+    inspection.push(&Bytes::from_static(b"a"));
+    assert_eq!(inspectors.states().next().unwrap().running, 1);
+    let outcome = std::future::poll_fn(|context| inspection.poll_outcome(context)).await;
+    assert_eq!((outcome.action, inspectors.states().next().unwrap().running), (Action::Refuse, 0));
+}
+
+#[tokio::test]
+async fn h12_an_inspector_that_fails_again_and_again_is_not_asked_and_the_rule_decides_at_once() {
+    let failing = Scripted::new(Script::AtEnd(Verdict::error("down")));
+    let inspectors = inspectors(&[&failing], LOAD);
+    for _ in 0..3 {
+        assert!(!inspectors.states().next().unwrap().resting);
+        assert_eq!(outcome_of(&inspectors, 1).await.state, VerdictState::Error);
+    }
+    assert!(inspectors.states().next().unwrap().resting);
+    let seen = failing.seen.lock().unwrap().len();
+    let inspection = inspectors.open(&terms(1, Actions::default()), subject("a")).await.unwrap();
+    let outcome = inspection.outcome_now().expect("before the first byte");
+    assert_eq!((outcome.action, outcome.state), (Action::Refuse, VerdictState::Error));
+    let lenient = Actions { error: Action::Allow, ..Actions::default() };
+    let allowed = show(inspectors.open(&terms(1, lenient), subject("a")).await.unwrap(), &["abc"]).await;
+    assert_eq!((allowed.action, allowed.state), (Action::Allow, VerdictState::Error));
+    assert_eq!(failing.seen.lock().unwrap().len(), seen, "it saw nothing of either");
+    tokio::time::sleep(LOAD.breaker_pause).await;
+    outcome_of(&inspectors, 1).await;
+    assert_eq!(failing.seen.lock().unwrap().len(), seen + 3, "the probe");
+}
+
+#[tokio::test]
+async fn matches_and_objects_that_cannot_be_scanned_do_not_count_as_failures() {
+    for verdict in [Verdict::matched("x"), Verdict::not_scannable("too large")] {
+        let inspectors = inspectors(&[&Scripted::new(Script::AtEnd(verdict))], LOAD);
+        for _ in 0..10 {
+            outcome_of(&inspectors, 1).await;
+        }
+        assert!(!inspectors.states().next().unwrap().resting);
+    }
+}
+
+#[tokio::test]
+async fn l14_a_required_inspector_is_ready_when_it_can_work_and_says_why_not() {
+    let inspector = Scripted::new(Script::NoVerdict);
+    let inspectors = inspectors(&[&inspector], LOAD);
+    let state = || inspectors.states().next().unwrap();
+    assert_eq!(state().not_ready.as_deref(), Some("the inspector `i0` cannot work: it was not asked yet"));
+    let before = inspectors.version_digest(&terms(1, Actions::default()));
+    let _checkups = inspectors.start_every(Duration::from_millis(1));
+    until(|| state().up).await;
+    assert_eq!((state().not_ready, state().up), (None, true));
+    let after = inspectors.version_digest(&terms(1, Actions::default()));
+    assert_ne!(before, after, "a verdict is as old as the signatures");
+    *inspector.health.lock().unwrap() = Err("connection refused".into());
+    until(|| !state().up).await;
+    assert_eq!(state().not_ready.as_deref(), Some("the inspector `i0` cannot work: connection refused"));
+}
+
+#[test]
+fn the_digest_depends_on_all_that_a_verdict_depends_on() {
+    let (a, b) = (Scripted::new(Script::NoVerdict), Scripted::new(Script::AtEnd(Verdict::Clean)));
+    let lenient = Actions { error: Action::Allow, ..Actions::default() };
+    let digests = [
+        inspectors(&[&a], LOAD).version_digest(&terms(1, Actions::default())),
+        inspectors(&[&b], LOAD).version_digest(&terms(1, Actions::default())),
+        inspectors(&[&a, &b], LOAD).version_digest(&terms(2, Actions::default())),
+        inspectors(&[&b, &a], LOAD).version_digest(&terms(2, Actions::default())),
+        inspectors(&[&a], LOAD).version_digest(&terms(1, lenient)),
+    ];
+    let distinct: std::collections::BTreeSet<_> = digests.iter().collect();
+    assert_eq!(distinct.len(), digests.len());
+    assert_eq!(digests[0], inspectors(&[&a], LOAD).version_digest(&terms(1, Actions::default())));
+}
