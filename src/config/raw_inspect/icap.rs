@@ -10,9 +10,9 @@ use super::RawProbe;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawIcap {
-    /// The service: `icap://host:port/service`, or `icaps://` for TLS. Ports 1344 and 11344 if none is written. Required.
+    /// The service, such as `icaps://scanner.example.com:11344/avscan`; `icap://` without TLS. Ports 1344 and 11344 if none is written. Required.
     pub url: Option<String>,
-    /// PEM file of certificate authorities for `icaps`, instead of the system's.
+    /// PEM file of certificate authorities for `icaps`, such as `/etc/countersign/ca.pem`, instead of the system's.
     pub ca_file: Option<String>,
     /// Largest object that is sent, `1KiB` to `1TiB`; default `25MiB`. Must not be more than the server and the scanner behind it look at:
     /// many call larger objects clean. Larger ones are `not_scannable`.

@@ -994,7 +994,6 @@ fn scanners_with_mistakes() {
         ("icap: { url: \"http://a/b\" }", &[(21, "not an address of an ICAP service", "icap://")]),
         ("icap: { url: \"icap://a\" }", &[(21, "not an address of an ICAP service", "icap://")]),
         ("icap: { url: \"icap://127.1/b\" }", &[(21, "not a host", "")]),
-        ("icap: { url: \"icap://a/b\", ca_file: /etc/countersign/ca.pem }", &[(21, "does nothing over icap", "icaps")]),
         ("icap: { url: \"icap://a/b\", not_scannable: [] }", &[(21, "the list is empty", "")]),
         ("clamd: { addresses: \"tcp://a\", probe: some }", &[(21, "not known here", "")]),
     ] {

@@ -87,7 +87,7 @@ mod tests {
         let address = "icap://127.0.0.1/avscan".parse().unwrap();
         let head = head(&address, Method::Reqmod, &subject(), Some(1024));
         let expected = "REQMOD icap://127.0.0.1:1344/avscan ICAP/1.0\r\nHost: 127.0.0.1:1344\r\nUser-Agent: countersign\r\nAllow: 204\r\n\
-                        Connection: close\r\nPreview: 1024\r\nEncapsulated: req-hdr=0, req-body=191\r\n\r\n\
+                        Connection: close\r\nPreview: 1024\r\nEncapsulated: req-hdr=0, req-body=189\r\n\r\n\
                         PUT http://countersign.invalid/team-data/a%20b/%0D%0AX-Evil%3A%201%0D%0A%0D%0A%C3%BC%3F%23 HTTP/1.1\r\n\
                         Host: countersign.invalid\r\nContent-Type: application/octet-stream\r\nContent-Length: 5\r\n\r\n";
         assert_eq!(head, expected);

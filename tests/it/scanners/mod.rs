@@ -3,6 +3,7 @@
 mod clamd;
 mod icap;
 mod objects;
+mod through;
 
 use std::sync::Arc;
 use std::time::Duration;
