@@ -4,10 +4,12 @@
 //! certificate validation off, and proxies named in the environment are not used.
 
 mod address;
+mod keep_reading;
 mod stream;
 mod tls;
 
 pub use address::AddressClass;
+pub use keep_reading::KeepReading;
 pub use stream::Stream;
 
 use std::fmt;
