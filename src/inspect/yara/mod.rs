@@ -24,8 +24,12 @@ use std::time::Duration;
 
 #[cfg(not(feature = "yara"))]
 pub use absent::RuleSet;
+#[cfg(not(feature = "yara"))]
+use absent::start;
 #[cfg(feature = "yara")]
 pub use compile::RuleSet;
+#[cfg(feature = "yara")]
+use look::start;
 
 use crate::inspect::{BuildError, Inspector};
 
@@ -70,14 +74,6 @@ pub struct RuleProblem {
 /// # Errors
 /// [`BuildError`] if the threads cannot be started.
 pub fn build(name: &str, settings: &Settings) -> Result<Arc<dyn Inspector>, BuildError> {
-    #[cfg(feature = "yara")]
-    return look::Yara::start(settings).map(|yara| Arc::new(yara) as Arc<dyn Inspector>).map_err(|error| BuildError {
-        inspector: name.to_owned(),
-        problem: format!("its threads cannot be started: {error}"),
-    });
-    #[cfg(not(feature = "yara"))]
-    {
-        let _ = name;
-        match settings.rules {}
-    }
+    let problem = |error| format!("its threads cannot be started: {error}");
+    start(settings).map_err(|error| BuildError { inspector: name.to_owned(), problem: problem(error) })
 }
