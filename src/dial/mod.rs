@@ -5,6 +5,7 @@
 
 mod address;
 mod keep_reading;
+pub mod local;
 mod stream;
 mod tls;
 

@@ -7,6 +7,7 @@ mod files;
 mod good;
 mod inspect_http;
 mod inspect_yara;
+mod inspection;
 mod rendering;
 mod schema;
 
