@@ -18,6 +18,7 @@ pub mod registry;
 pub mod settings;
 pub mod subject;
 pub mod terms;
+mod trial;
 pub mod unpack;
 pub mod verdict;
 pub mod yara;
