@@ -28,6 +28,7 @@ mod floods;
 mod forged_tokens;
 mod hostile;
 mod http2_abuse;
+mod inspect_hook;
 mod inspect_patterns;
 mod inspected_downloads;
 mod inspection;

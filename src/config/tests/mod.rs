@@ -6,6 +6,8 @@ mod downloads;
 mod examples;
 mod files;
 mod good;
+mod inspect_http;
+mod inspect_yara;
 mod inspection;
 mod rendering;
 mod schema;
