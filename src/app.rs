@@ -15,10 +15,11 @@ use crate::auth::Authenticators;
 use crate::base::{Clock, SystemClock};
 use crate::body::{BodyLimits, LingerLimits};
 use crate::config::{AuditTarget, Config, LogFormat, LogSettings};
+use crate::downloads::held::HeldBytes;
 use crate::edge::{AdminState, ConnectionLimits, Edge, Handler, Monitor};
 use crate::flow::Budget;
 use crate::gateway::Gateway;
-use crate::inspect::Inspectors;
+use crate::inspect::{Inspectors, Memory};
 use crate::limits::{Limiter, StoreShares};
 use crate::multipart::staged::Staging;
 use crate::multipart::staged::sweep::{self, SweepSettings, Sweeper};
@@ -77,6 +78,8 @@ impl App {
             rules: RuleSet::new(config.rules),
             limiter: Arc::new(limiter),
             signer: Arc::new(Signer::new(routes, Arc::clone(&clock))),
+            verdicts: Memory::new(config.inspection.memory),
+            held: HeldBytes::new(config.inspection.held),
             staging: Arc::new(Staging::new(Arc::clone(&inspectors), staged)),
             inspectors,
             upstreams: Arc::new(Upstreams::new(config.upstreams, &budget).context("upstreams")?),
@@ -248,6 +251,8 @@ impl AdminState for State {
             self.metrics.inspections().set_load(state.name, state.running, state.waiting);
             self.metrics.inspections().set_health(state.name, state.up, state.resting, state.signatures_age);
         }
+        let verdicts = &self.gateway.verdicts;
+        self.metrics.inspections().set_memory(verdicts.verdicts(), verdicts.recalled());
         self.metrics.set_limits(self.gateway.limiter.accounts(), self.gateway.limiter.refused());
         self.metrics.render(connections, self.gateway.authenticators.key_ages())
     }

@@ -26,7 +26,8 @@ use crate::base::{RequestId, RouteId, UtcInstant};
 use crate::body::{BodyLimits, Fault, UploadWatch, linger};
 use crate::cors::{CorsRules, Preflight};
 use crate::documents::delete_objects;
-use crate::inspect::{Inspectors, Outcome};
+use crate::downloads::held::HeldBytes;
+use crate::inspect::{Inspectors, Memory, Outcome};
 use crate::limits::meter::Direction;
 use crate::limits::{Admission, Limiter, Meter, Passage};
 use crate::listing;
@@ -61,6 +62,10 @@ pub struct Gateway {
     pub sts: Option<StsSettings>,
     /// What looks into the bytes of objects.
     pub inspectors: Arc<Inspectors>,
+    /// What they found in objects of the stores.
+    pub verdicts: Arc<Memory>,
+    /// Room for objects that are read, until their verdicts.
+    pub held: HeldBytes,
     /// What is on its way from hidden keys.
     pub staging: Arc<Staging>,
     /// Limits on how a client sends a body.

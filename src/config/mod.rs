@@ -33,7 +33,7 @@ pub use reference::reference;
 pub use schema::schema;
 
 use crate::cors::CorsRules;
-use crate::inspect::InspectorSettings;
+use crate::inspect::{InspectionLimits, InspectorSettings};
 use crate::limits::LimitSettings;
 use crate::multipart::staged::sweep::SweepSettings;
 use crate::rules::RuleSettings;
@@ -61,6 +61,8 @@ pub struct Config {
     pub rules: Vec<RuleSettings>,
     /// Stores, in the order of [`crate::base::RouteId`].
     pub upstreams: Vec<UpstreamSettings>,
+    /// What inspected downloads may cost.
+    pub inspection: InspectionLimits,
     /// What callers may do at a time; the limits of rules are in their terms.
     pub limits: LimitSettings,
     /// How long hidden objects are kept.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::inspection::{check_served, inspect};
+use super::inspection::{check_served, inspect, is_inspected};
 use super::{Gateway, Remains, internal};
 use crate::administration::{forward, list_buckets};
 use crate::audit::Ticket;
@@ -82,6 +82,9 @@ impl Gateway {
                     Some(_) => Box::pin(staged::finish_put(carrier, remains.outcome(), stored, ticket)).await,
                 }
             }
+            Operation::GetObject if is_inspected(&admission) => {
+                Box::pin(self.inspected_download(&carrier, ticket)).await
+            }
             operation if takes_steps(operation) => {
                 Box::pin(self.carry_out_in_steps(carrier, resource, remains, ticket)).await
             }
@@ -143,6 +146,7 @@ impl Gateway {
     ) -> Result<Reply, Refusal> {
         let (admission, bucket) = (&carrier.admission, &carrier.bucket);
         let call = admission.permit().call();
+        let digest = self.upload_digest(admission);
         let body = match call.upload.as_ref().and_then(|upload| upload.length) {
             Some(length) => {
                 // What goes to a hidden key in parts is looked at as a whole, when they are all there.
@@ -157,6 +161,9 @@ impl Gateway {
         let outbound = self.signer.prepare_instead(admission, bucket, carrier.hidden.as_ref(), query, body)?;
         let reply = self.upstreams.send(outbound).await?;
         ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
+        if let Some(digest) = digest {
+            self.remember_upload(carrier, &digest, &reply, remains);
+        }
         relay::relay(reply, call, &self.signer.route(bucket.route).region).await
     }
 

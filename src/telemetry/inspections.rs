@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// What is counted of inspectors.
 #[derive(Debug, Clone)]
@@ -15,6 +17,8 @@ pub struct InspectionMetrics {
     up: IntGaugeVec,
     breaker_open: IntGaugeVec,
     signatures_age: GaugeVec,
+    remembered: IntGauge,
+    recalled: IntCounter,
     swept: IntCounter,
 }
 
@@ -64,7 +68,17 @@ impl InspectionMetrics {
                 ),
                 &["inspector"],
             )?,
+            remembered: IntGauge::new(
+                "countersign_remembered_verdicts",
+                "Verdicts about objects of stores that are remembered.",
+            )?,
+            recalled: IntCounter::new(
+                "countersign_recalled_verdicts_total",
+                "Reads that were answered by a remembered verdict.",
+            )?,
         };
+        registry.register(Box::new(metrics.remembered.clone()))?;
+        registry.register(Box::new(metrics.recalled.clone()))?;
         registry.register(Box::new(metrics.verdicts.clone()))?;
         registry.register(Box::new(metrics.seconds.clone()))?;
         registry.register(Box::new(metrics.bytes.clone()))?;
@@ -101,6 +115,12 @@ impl InspectionMetrics {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.running.with_label_values(&[inspector]).set(number(running));
         self.waiting.with_label_values(&[inspector]).set(number(waiting));
+    }
+
+    /// How many verdicts are remembered, and how often one was since the start.
+    pub fn set_memory(&self, verdicts: usize, recalled: u64) {
+        self.remembered.set(i64::try_from(verdicts).unwrap_or(i64::MAX));
+        self.recalled.inc_by(recalled.saturating_sub(self.recalled.get()));
     }
 
     /// How an inspector is doing now.

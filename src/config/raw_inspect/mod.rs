@@ -4,6 +4,7 @@ mod clamd;
 mod file_type;
 mod http;
 mod icap;
+mod limits;
 mod patterns;
 mod yara;
 
@@ -12,8 +13,9 @@ use serde::Deserialize;
 
 pub use clamd::{RawClamd, RawProbe};
 pub use file_type::RawFileType;
-pub use http::RawHttp;
+pub use http::{RawHttp, RawShown};
 pub use icap::RawIcap;
+pub use limits::RawInspectionLimits;
 pub use patterns::RawPatterns;
 pub use yara::RawYara;
 
@@ -127,6 +129,9 @@ pub struct RawDownloads {
     pub hold: Option<String>,
     /// A request for a part of an object without a verdict: `scan` (default: the whole object is looked at first) or `refuse`.
     pub ranges: Option<RawRanges>,
+    /// The largest object that is looked at for a request for a part of it, while the client waits; `0B` to `5TiB`, default `1GiB`. A part of
+    /// a larger one is refused until the object was read as a whole.
+    pub scan_up_to: Option<String>,
 }
 
 /// What happens to a request for a part of an object.

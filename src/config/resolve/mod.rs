@@ -58,6 +58,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
     };
     let rules = rules::rules(desk, raw, &world);
     let limits = rates::limits(desk, &Path::top().key("limits"), &raw.limits);
+    let inspection = inspect::limits(desk, &raw.limits.inspection);
     let sweeping = inspect::sweeping(desk, &raw.limits.staging);
     let audit = audit(desk, raw);
     let complete = [
@@ -88,6 +89,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         inspectors: inspectors.into_iter().flatten().collect(),
         rules,
         upstreams: upstreams.into_iter().flatten().collect(),
+        inspection,
         limits,
         sweeping,
         audit,

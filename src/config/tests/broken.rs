@@ -991,7 +991,12 @@ fn scanners_with_mistakes() {
         ("clamd: { addresses: [\"tcp://a\", \"tcp://a:3310\"] }", &[(21, "this address is there twice", "")]),
         ("clamd: { addresses: \"tcp://a\", max_size: 5GiB }", &[(21, "`5GiB` is out of range", "4GiB")]),
         ("clamd: { addresses: \"tcp://a\", not_scannable: [\"\"] }", &[(21, "the text is empty", "Heuristics")]),
-        ("clamd: { addresses: \"tcp://a\", probe: some }", &[(21, "expected one of `none`, `basic`, `strict`", "")]),
+        ("icap: {}", &[(21, "`url` is missing", "icap://host:port/service")]),
+        ("icap: { url: \"http://a/b\" }", &[(21, "not an address of an ICAP service", "icap://")]),
+        ("icap: { url: \"icap://a\" }", &[(21, "not an address of an ICAP service", "icap://")]),
+        ("icap: { url: \"icap://127.1/b\" }", &[(21, "not a host", "")]),
+        ("icap: { url: \"icap://a/b\", not_scannable: [] }", &[(21, "the list is empty", "")]),
+        ("clamd: { addresses: \"tcp://a\", probe: some }", &[(21, "not known here", "")]),
     ] {
         assert_problems(
             &edited("rules:", &format!("inspectors: {{ antivirus: {{ {to} }} }}\nrules:")),

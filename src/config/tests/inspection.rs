@@ -54,7 +54,7 @@ fn every_key_of_inspection_can_be_written() {
         quarantine: Some(QuarantinePlace { bucket: "team-data".to_owned(), prefix: "quarantine/".to_owned() }),
         mark: Mark::Metadata("x-amz-meta-verdict".parse().unwrap()),
         multipart: MultipartInspection::Deny,
-        downloads: Some(DownloadTerms { hold: 2 << 20, ranges: Ranges::Refuse }),
+        downloads: Some(DownloadTerms { hold: 2 << 20, ranges: Ranges::Refuse, scan_up_to: 1 << 30 }),
     };
     assert_eq!(config.rules[0].terms.inspection.as_deref(), Some(&expected));
 }

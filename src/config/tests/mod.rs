@@ -2,9 +2,12 @@
 
 mod broken;
 mod cors;
+mod downloads;
 mod examples;
 mod files;
 mod good;
+mod inspect_http;
+mod inspect_yara;
 mod inspection;
 mod rendering;
 mod schema;

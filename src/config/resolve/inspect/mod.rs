@@ -4,12 +4,14 @@ mod clamd;
 mod file_type;
 mod http;
 mod icap;
+mod limits;
 mod patterns;
 mod terms;
 mod yara;
 
 use std::time::Duration;
 
+pub use limits::limits;
 pub use terms::{check_quarantine, inspection};
 
 use super::super::path::Path;

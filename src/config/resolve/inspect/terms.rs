@@ -17,6 +17,8 @@ use crate::rules::settings::Place;
 /// Largest object held in memory for a verdict.
 const MAX_HOLD: u64 = 64 << 20;
 const DEFAULT_HOLD: u64 = 1 << 20;
+/// Largest object of S3.
+const MAX_OBJECT: u64 = 5 << 40;
 
 /// What a rule wants inspected; `None` if a problem was reported.
 pub fn inspection(desk: &mut Desk<'_>, path: &Path, raw: &RawInspect, world: &World<'_>) -> Option<InspectionTerms> {
@@ -169,5 +171,6 @@ fn downloads(desk: &mut Desk<'_>, path: &Path, raw: &RawDownloads) -> DownloadTe
             Some(RawRanges::Scan) | None => Ranges::Scan,
             Some(RawRanges::Refuse) => Ranges::Refuse,
         },
+        scan_up_to: size(desk, &path.key("scan_up_to"), raw.scan_up_to.as_ref(), 1 << 30, 0..=MAX_OBJECT),
     }
 }
