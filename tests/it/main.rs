@@ -44,6 +44,7 @@ mod rate_limits;
 mod reads;
 mod real_clients;
 mod refusals_midway;
+mod scanners;
 mod secrets;
 mod shutdown;
 mod sigv4;

@@ -10,7 +10,7 @@ mod yara;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use clamd::RawClamd;
+pub use clamd::{RawClamd, RawProbe};
 pub use file_type::RawFileType;
 pub use http::RawHttp;
 pub use icap::RawIcap;

@@ -10,6 +10,7 @@ use super::{BASE, HASH, edited, load, references};
 use crate::auth::{KeySource, UnsignedPayload};
 use crate::base::RouteId;
 use crate::config::{AuditTarget, Config, LogFormat, LogLevel, load_text};
+use crate::inspect::{KindSettings, clamd};
 use crate::rules::settings::Client;
 use crate::rules::{Effect, Rates, RequestRate};
 use crate::s3::addressing::Domains;
@@ -205,6 +206,9 @@ limits:
   failed_authentications: { rate: 7, burst: 8 }
 audit: { file: /var/log/countersign/audit.jsonl }
 log: { level: debug, format: json }
+inspectors:
+  antivirus:
+    clamd: { addresses: ["tcp://10.0.0.5:3310", "unix:/run/clamav/clamd.ctl"], max_size: 64MiB, connect_timeout: 1s, not_scannable: [Heuristics.], probe: strict }
 "#;
 
 fn everything() -> Config {
@@ -430,4 +434,22 @@ fn domains_are_taken_as_one_or_as_a_list() {
     let two = Domains::new(["s3.example.com".to_owned(), "xs3.example.com".to_owned()]);
     assert_eq!(domains("[s3.example.com, xs3.example.com]"), two);
     assert_eq!(loaded(BASE).buckets.domains(), &Domains::default());
+}
+
+#[test]
+fn every_key_of_scanners_can_be_written() {
+    let config = everything();
+    let of = |name: &str| config.inspectors.iter().find(|found| found.name == name).map(|found| found.kind.clone());
+    let Some(KindSettings::Clamd(clamd)) = of("antivirus") else { panic!("{:?}", config.inspectors) };
+    let expected = clamd::Settings {
+        addresses: vec![
+            clamd::Address::Tcp { host: "10.0.0.5".to_owned(), port: 3310 },
+            clamd::Address::Unix(PathBuf::from("/run/clamav/clamd.ctl")),
+        ],
+        max_size: 64 << 20,
+        connect_timeout: Duration::from_secs(1),
+        not_scannable: vec!["Heuristics.".to_owned()],
+        probe: clamd::Probe::Strict,
+    };
+    assert_eq!(clamd, expected);
 }

@@ -1,7 +1,9 @@
 //! What the tests stand on: gateways, stores, clients.
 
 pub mod certs;
+pub mod clamd;
 pub mod client;
+pub mod fault_proxy;
 pub mod field;
 pub mod gateway;
 pub mod h2_wire;

@@ -1,0 +1,191 @@
+//! Asks clamd, the daemon of ClamAV: each object is one INSTREAM conversation on a connection of its own.
+//!
+//! Fails closed: only a complete `stream: OK` after the last byte is clean. A connection for each object, because an answer can then
+//! belong to no other object; on the same machine it costs less than 0.1 ms. An address that does not answer is tried after the others
+//! until it does; a look that has begun stays where it is.
+//! Source: clamd(8); what clamd 1.4 really does is in `tests/it/scanners.rs`.
+
+mod address;
+pub mod answer;
+mod conversation;
+mod probe;
+mod scanner;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+pub use address::{Address, AddressError};
+
+use crate::inspect::{BuildError, Checkup, Content, Health, Inspector, Look, Subject, Verdict};
+use conversation::Ended;
+use scanner::Scanner;
+
+/// What it is configured with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where clamd listens; the first that works is asked.
+    pub addresses: Vec<Address>,
+    /// Largest object that is sent: not more than clamd's own limits.
+    pub max_size: u64,
+    /// Longest time to connect to one address, and to get an answer to a question about its health.
+    pub connect_timeout: Duration,
+    /// Beginnings of names that mean "could not be looked at" instead of "something was found".
+    pub not_scannable: Vec<String>,
+    /// What is found out about the limits of clamd.
+    pub probe: Probe,
+}
+
+/// What is found out about the limits of clamd, by sending it objects that it must not call clean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Probe {
+    /// Nothing.
+    None,
+    /// An object of the largest size must be looked at; archives over clamd's limits and encrypted ones are worth a warning.
+    #[default]
+    Basic,
+    /// All of it must be as it should.
+    Strict,
+}
+
+/// Names of clamd's own for objects that it did not look at as a whole.
+pub const NOT_SCANNABLE: [&str; 2] = ["Heuristics.Limits.Exceeded", "Heuristics.Encrypted."];
+
+/// The inspector.
+#[derive(Debug)]
+struct Clamd {
+    scanners: Vec<Arc<Scanner>>,
+    settings: Settings,
+}
+
+/// Makes the inspector of this name.
+///
+/// # Errors
+/// [`BuildError`] if there is no address, or one that cannot be dialled.
+pub fn build(name: &str, settings: &Settings) -> Result<Arc<dyn Inspector>, BuildError> {
+    let error = |problem: String| BuildError { inspector: name.to_owned(), problem };
+    let made = settings.addresses.iter().map(|address| Scanner::new(address, settings.connect_timeout).map(Arc::new));
+    let scanners: Vec<_> = made.collect::<Result<_, _>>().map_err(|problem| error(problem.to_string()))?;
+    if scanners.is_empty() {
+        return Err(error("there is no address".to_owned()));
+    }
+    Ok(Arc::new(Clamd { scanners, settings: settings.clone() }))
+}
+
+impl Inspector for Clamd {
+    fn look(self: Arc<Self>, subject: Arc<Subject>, content: Content) -> Look {
+        Box::pin(async move { self.ask(&subject, content).await })
+    }
+
+    fn check(self: Arc<Self>) -> Checkup {
+        Box::pin(async move { self.health().await })
+    }
+
+    fn digest(&self) -> String {
+        let Settings { addresses, max_size, connect_timeout: _, not_scannable, probe } = &self.settings;
+        format!("clamd {addresses:?} {max_size} {not_scannable:?} {probe:?}")
+    }
+}
+
+impl Clamd {
+    async fn ask(&self, subject: &Subject, mut content: Content) -> Verdict {
+        let max_size = self.settings.max_size;
+        if !readable(subject) {
+            let coding = subject.content_encoding.as_deref().unwrap_or_default();
+            return Verdict::not_scannable(format!("clamd does not decode content-encoding {coding}"));
+        }
+        // Nothing is sent of what could not be looked at as a whole.
+        if subject.length.is_some_and(|length| length > max_size) {
+            return too_large(max_size);
+        }
+        let (scanner, wire) = match self.begin().await {
+            Ok(begun) => begun,
+            Err(reason) => return Verdict::error(reason),
+        };
+        let ended = conversation::stream(wire, &mut content, max_size).await;
+        if matches!(ended, Ended::Failed(_)) {
+            scanner.set_failed(true);
+        }
+        self.verdict(ended)
+    }
+
+    /// A connection on which the object may begin, to the first address that gives one.
+    async fn begin(&self) -> Result<(&Scanner, scanner::Wire), String> {
+        let (fine, failed): (Vec<_>, Vec<_>) = self.scanners.iter().partition(|scanner| !scanner.has_failed());
+        let mut problems = Vec::new();
+        for scanner in fine.into_iter().chain(failed) {
+            if let Some(problem) = scanner.unfit() {
+                problems.push(problem);
+                continue;
+            }
+            match scanner.begin().await {
+                Ok(wire) => return Ok((scanner, wire)),
+                Err(problem) => {
+                    scanner.set_failed(true);
+                    problems.push(problem);
+                }
+            }
+        }
+        Err(problems.join("; "))
+    }
+
+    fn verdict(&self, ended: Ended) -> Verdict {
+        match ended {
+            Ended::Clean => Verdict::Clean,
+            Ended::Found(name) if self.settings.not_scannable.iter().any(|begin| name.starts_with(begin)) => {
+                Verdict::not_scannable(name)
+            }
+            Ended::Found(name) => Verdict::matched(name),
+            Ended::OverOurLimit => too_large(self.settings.max_size),
+            Ended::OverItsLimit => Verdict::not_scannable("larger than clamd's StreamMaxLength"),
+            Ended::Failed(reason) => Verdict::error(reason),
+            Ended::BrokenOff => Verdict::error("the object broke off"),
+        }
+    }
+
+    async fn health(&self) -> Result<Health, String> {
+        let asked = join_all(self.scanners.iter().map(|scanner| scanner.examine(&self.settings))).await;
+        let mut health = Health::default();
+        let (mut versions, mut unfit, mut dead) = (Vec::new(), Vec::new(), Vec::new());
+        for (scanner, examined) in self.scanners.iter().zip(asked) {
+            match examined {
+                Ok(found) => {
+                    scanner.set_failed(false);
+                    unfit.extend(scanner.unfit());
+                    health.warnings.extend(found.warnings);
+                    // The oldest signatures count: any of the addresses may be the one that is asked.
+                    let made = answer::signatures_made(&found.version);
+                    health.signatures_made = health.signatures_made.into_iter().chain(made).min();
+                    if !versions.contains(&found.version) {
+                        versions.push(found.version);
+                    }
+                }
+                Err(problem) => {
+                    scanner.set_failed(true);
+                    dead.push(problem);
+                }
+            }
+        }
+        if !unfit.is_empty() {
+            return Err(unfit.join("; "));
+        }
+        if versions.is_empty() {
+            return Err(dead.join("; "));
+        }
+        health.version = versions.join(", ");
+        health.warnings.extend(dead);
+        Ok(health)
+    }
+}
+
+fn too_large(max_size: u64) -> Verdict {
+    Verdict::not_scannable(format!("larger than {max_size} bytes, the max_size of this inspector"))
+}
+
+/// Whether clamd sees what a reader will see. It looks into gzip by itself, and takes brotli, zstd and bare deflate for data.
+fn readable(subject: &Subject) -> bool {
+    let codings = subject.content_encoding.as_deref().unwrap_or_default().split(',').map(str::trim);
+    let known = |coding: &str| ["", "identity", "gzip", "x-gzip"].iter().any(|name| coding.eq_ignore_ascii_case(name));
+    codings.into_iter().all(known)
+}
