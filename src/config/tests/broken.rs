@@ -1000,6 +1000,10 @@ fn patterns_with_mistakes() {
         ("sets: eicar, count: 0", &[(21, "0 is out of range", "1 to 1000")]),
     ] {
         assert_problems(&inspector(keys), &references(), expected);
+    }
+}
+
+#[test]
 fn scanners_with_mistakes() {
     for (to, expected) in [
         ("clamd: {}", &[(21, "`addresses` is missing", "tcp://host:port")][..]),
