@@ -199,6 +199,7 @@ fn parsing_and_deciding_neither_wait_nor_read_a_clock() {
         "body/digest_check",
         "body/form_decode",
         "body/holdback",
+        "body/inspect_tap",
         "body/length_guard",
         "body/type_check",
     ];

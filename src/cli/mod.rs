@@ -13,6 +13,8 @@ use clap::{Parser, Subcommand};
 use crate::app;
 use crate::auth::{access_keys, app_token};
 use crate::config::{self, SystemReferences, load_file};
+use crate::inspect::Inspectors;
+use crate::telemetry::Metrics;
 
 /// A signing gateway for S3.
 ///
@@ -49,8 +51,8 @@ enum Command {
     },
     /// Check a configuration and list every problem in it.
     ///
-    /// Reads the file as `serve` would, references to the environment and to files included, but binds and connects nothing. Each problem
-    /// is shown with file, line, the line itself and what to do. Values of secrets are never shown.
+    /// Reads the file as `serve` would, references to the environment, files and rules of inspectors included, but binds and connects
+    /// nothing. Each problem is shown with file, line, the line itself and what to do. Values of secrets are never shown.
     ///
     /// EXIT STATUS: 0 if there is no problem, 1 if there is one.
     Check {
@@ -155,6 +157,10 @@ impl Cli {
             },
             Command::Check { file } => match load_file(&file, &SystemReferences) {
                 Ok(config) => {
+                    if let Err(error) = Inspectors::new(config.inspectors, &Metrics::new()?) {
+                        eprintln!("{}: {error}", file.display());
+                        return Ok(ExitCode::FAILURE);
+                    }
                     let (buckets, rules, upstreams) =
                         (config.buckets.iter().count(), config.rules.len(), config.upstreams.len());
                     println!(

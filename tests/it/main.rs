@@ -30,6 +30,7 @@ mod hostile;
 mod http2_abuse;
 mod inspection_memory;
 mod inspection_races;
+mod inspection;
 mod limits;
 mod listing;
 mod lists;

@@ -224,6 +224,13 @@ def refusals(world):
     refused("NoSuchKey", 404, s3.get_object, Bucket=bucket, Key=prefix + "x")
 
 
+def rejected(world):
+    s3, bucket, prefix = connect(world), world["bucket"], world["prefix"]
+    body = content(1000) + b"countersign-forbidden-words-7f3a"
+    answer = refused("ContentRejected", 403, s3.put_object, Bucket=bucket, Key=prefix + "x", Body=body)
+    assert answer["ResponseMetadata"]["RetryAttempts"] == 0, answer
+
+
 def outage(world):
     """The store is gone: tried again as often as the settings say, and then told."""
     s3 = connect(world)
@@ -437,5 +444,7 @@ def outcome(call, arguments, bucket):
 
 
 if __name__ == "__main__":
-    scenarios = [objects, uploads, transfers, batches, tags, one, refusals, outage, presigned, keys, regions, administration]
+    scenarios = [
+        objects, uploads, transfers, batches, tags, one, refusals, rejected, outage, presigned, keys, regions, administration
+    ]
     {scenario.__name__: scenario for scenario in scenarios}[sys.argv[1]](json.load(sys.stdin))
