@@ -17,6 +17,7 @@ pub mod registry;
 pub mod settings;
 pub mod subject;
 pub mod terms;
+pub mod unpack;
 pub mod verdict;
 pub mod yara;
 

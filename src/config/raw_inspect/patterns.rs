@@ -26,4 +26,14 @@ pub struct RawPatterns {
     pub ignore_case: Option<bool>,
     /// How many different matches it takes, 1 to 1000; default 1. For lists that mean something only together.
     pub count: Option<u64>,
+    /// Whether gzip (also as `Content-Encoding`) and zip (also Office documents) are read through; default true. Then what is encrypted,
+    /// broken, over the limits below, or packed in another way (7z, RAR, xz, bzip2, zstd, Brotli) is not scannable. With `false` archives are
+    /// searched as they are, and only encoded content is not scannable.
+    pub unpack: Option<bool>,
+    /// Most bytes that may come out of one object, `1MiB` to `1TiB`; default `1GiB`. 250 times its size is the most in any case.
+    pub max_unpacked: Option<String>,
+    /// Most archives inside archives, 1 to 8; default 2.
+    pub max_depth: Option<u64>,
+    /// Most entries of the archives of one object, 1 to 1000000; default 10000.
+    pub max_entries: Option<u64>,
 }

@@ -236,7 +236,6 @@ impl Matcher {
             decided: 0,
             resume: [0; ENGINES],
             counted_to: 0,
-            seen: HashSet::new(),
         }
     }
 }
@@ -269,13 +268,15 @@ pub struct Stream {
     resume: [usize; ENGINES],
     /// End of the last match that counted: what overlaps with it does not.
     counted_to: usize,
-    /// Of the matches that counted; not used if one is enough.
-    seen: HashSet<u64>,
 }
+
+/// The matches that counted in an object and in what is packed in it. Empty if one is enough.
+#[derive(Debug, Default)]
+pub struct Seen(HashSet<u64>);
 
 impl Stream {
     /// Takes the next bytes; the name of a pattern as soon as enough was found. Nothing is to be fed after that.
-    pub fn feed(&mut self, piece: &[u8]) -> Option<&str> {
+    pub fn feed(&mut self, piece: &[u8], seen: &mut Seen) -> Option<&str> {
         let reach = self.matcher.reach;
         if self.kept.len() + piece.len() <= COALESCED + 2 * reach {
             self.kept.extend_from_slice(piece);
@@ -287,13 +288,13 @@ impl Stream {
             // Decide about what was kept, and about the first position of the piece, which has its byte before it only here.
             let seam = text.len();
             text.extend_from_slice(&piece[..piece.len().min(reach + 1)]);
-            let found = self.decide(&text, self.kept_at, (seam + 1).min(text.len().saturating_sub(reach)));
+            let found = self.decide(&text, self.kept_at, (seam + 1).min(text.len().saturating_sub(reach)), seen);
             if found.is_some() {
                 return found.map(|name| self.matcher.names[name].as_str());
             }
         }
         if self.decided > piece_at || piece_at == 0 {
-            let found = self.decide(piece, piece_at, piece.len().saturating_sub(reach));
+            let found = self.decide(piece, piece_at, piece.len().saturating_sub(reach), seen);
             if found.is_some() {
                 return found.map(|name| self.matcher.names[name].as_str());
             }
@@ -310,9 +311,9 @@ impl Stream {
     }
 
     /// What is still found when no more bytes come.
-    pub fn finish(mut self) -> Option<String> {
+    pub fn finish(mut self, seen: &mut Seen) -> Option<String> {
         let text = std::mem::take(&mut self.kept);
-        let found = self.decide(&text, self.kept_at, text.len());
+        let found = self.decide(&text, self.kept_at, text.len(), seen);
         found.map(|name| self.matcher.names[name].clone())
     }
 
@@ -326,7 +327,7 @@ impl Stream {
     }
 
     /// Looks at all positions of a text, which lies at `text_at` of the object, up to its position `limit`.
-    fn decide(&mut self, text: &[u8], text_at: usize, limit: usize) -> Option<usize> {
+    fn decide(&mut self, text: &[u8], text_at: usize, limit: usize, seen: &mut Seen) -> Option<usize> {
         let matcher = Arc::clone(&self.matcher);
         let from = self.decided.max(text_at) - text_at;
         if limit <= from {
@@ -345,7 +346,7 @@ impl Stream {
             .min_by_key(|(_, hit)| (hit.start, hit.name))
         {
             let end = text_at + hit.end;
-            if text_at + hit.start >= self.counted_to && self.count(&text[hit.start..hit.end]) {
+            if text_at + hit.start >= self.counted_to && self.count(&text[hit.start..hit.end], seen) {
                 return Some(hit.name);
             }
             if text_at + hit.start >= self.counted_to {
@@ -359,11 +360,11 @@ impl Stream {
     }
 
     /// Counts a match, unless the same text did count before; whether it was the last one needed.
-    fn count(&mut self, matched: &[u8]) -> bool {
+    fn count(&self, matched: &[u8], seen: &mut Seen) -> bool {
         if self.matcher.count == 1 {
             return true;
         }
-        self.seen.insert(self.matcher.hashing.hash_one(matched));
-        self.seen.len() >= self.matcher.count
+        seen.0.insert(self.matcher.hashing.hash_one(matched));
+        seen.0.len() >= self.matcher.count
     }
 }

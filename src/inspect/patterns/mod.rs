@@ -15,8 +15,9 @@ use bytes::Bytes;
 pub use built_in::{BuiltIn, eicar};
 pub use matcher::{PatternError, check_regex};
 
+use crate::inspect::unpack::{Limits, Sink, Stop, UnpackError, Unpacker};
 use crate::inspect::{BuildError, Content, Inspector, Look, Subject, Verdict};
-use matcher::{Matcher, Stream};
+use matcher::{Matcher, Seen, Stream};
 
 /// Bytes searched before other tasks get their turn: some 0.3 ms of the slowest patterns.
 const SLICE: usize = 256 * 1024;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub ignore_case: bool,
     /// How many different matches it takes; at least 1.
     pub count: usize,
+    /// How far archives and encodings are read through, if they are.
+    pub unpack: Option<Limits>,
 }
 
 /// Makes the inspector of this name.
@@ -45,7 +48,7 @@ pub struct Settings {
 pub fn build(name: &str, settings: &Settings) -> Result<Arc<dyn Inspector>, BuildError> {
     let failed = |error: PatternError| BuildError { inspector: name.to_owned(), problem: error.to_string() };
     let matcher = Matcher::new(settings).map_err(failed)?;
-    Ok(Arc::new(Patterns { matcher: Arc::new(matcher), digest: digest_of(settings) }))
+    Ok(Arc::new(Patterns { matcher: Arc::new(matcher), unpack: settings.unpack, digest: digest_of(settings) }))
 }
 
 /// The built-in sets come with the release, so its version is a part.
@@ -57,28 +60,36 @@ fn digest_of(settings: &Settings) -> String {
 #[derive(Debug)]
 struct Patterns {
     matcher: Arc<Matcher>,
+    unpack: Option<Limits>,
     digest: String,
 }
 
 impl Inspector for Patterns {
     fn look(self: Arc<Self>, subject: Arc<Subject>, mut content: Content) -> Look {
         Box::pin(async move {
-            if subject.is_encoded() {
-                return Verdict::not_scannable("the content is encoded, and patterns do not decode it");
-            }
-            let mut stream = self.matcher.stream();
+            let unpacker = match &self.unpack {
+                None if subject.is_encoded() => {
+                    return Verdict::not_scannable("the content is encoded, and is not unpacked");
+                }
+                None => None,
+                Some(limits) => match Unpacker::new(*limits, subject.content_encoding.as_deref()) {
+                    Ok(unpacker) => Some(unpacker),
+                    Err(error) => return Verdict::not_scannable(error.to_string()),
+                },
+            };
+            let mut search = Search { layers: Layers::new(&self.matcher), unpacker, failed: None };
             loop {
                 match content.next().await {
                     Ok(Some(bytes)) => {
-                        if let Some(found) = search(&mut stream, bytes).await {
-                            return Verdict::matched(found);
+                        if !search.feed(bytes).await {
+                            break;
                         }
                     }
                     Ok(None) => break,
                     Err(broken_off) => return Verdict::error(broken_off.to_string()),
                 }
             }
-            stream.finish().map_or(Verdict::Clean, Verdict::matched)
+            search.finish().await
         })
     }
 
@@ -87,17 +98,110 @@ impl Inspector for Patterns {
     }
 }
 
-/// Searches one piece, however large, without keeping the other tasks of the thread waiting.
-async fn search(stream: &mut Stream, bytes: Bytes) -> Option<String> {
-    for (number, slice) in bytes.chunks(SLICE).enumerate() {
-        if number > 0 {
-            tokio::task::yield_now().await;
+/// The search of one object, and of what is packed in it.
+struct Search {
+    layers: Layers,
+    /// None if nothing is unpacked, or nothing any more.
+    unpacker: Option<Unpacker>,
+    failed: Option<UnpackError>,
+}
+
+impl Search {
+    /// Searches one piece, however large, without keeping the other tasks of the thread waiting. False if enough was found.
+    async fn feed(&mut self, bytes: Bytes) -> bool {
+        for (number, slice) in bytes.chunks(SLICE).enumerate() {
+            if number > 0 {
+                tokio::task::yield_now().await;
+            }
+            if !self.layers.feed(0, slice) {
+                return false;
+            }
+            let Some(unpacker) = &mut self.unpacker else { continue };
+            let outcome = unpacker.feed(slice, &mut self.layers).await;
+            if !self.note(outcome) {
+                return false;
+            }
         }
-        if let Some(found) = stream.feed(slice) {
-            return Some(found.to_owned());
+        true
+    }
+
+    /// What cannot be unpacked is still searched as it is: a match says more than that not everything was seen, and what an object comes to
+    /// must not depend on which of the two comes first.
+    fn note(&mut self, outcome: Result<(), Stop>) -> bool {
+        match outcome {
+            Ok(()) => true,
+            Err(Stop::Enough) => false,
+            Err(Stop::Failed(error)) => {
+                self.unpacker = None;
+                self.failed = Some(error);
+                true
+            }
         }
     }
-    None
+
+    async fn finish(mut self) -> Verdict {
+        if self.layers.found.is_none()
+            && let Some(unpacker) = self.unpacker.take()
+        {
+            let outcome = unpacker.finish(&mut self.layers).await;
+            self.note(outcome);
+        }
+        match (self.layers.finish(), self.failed) {
+            (Some(name), _) => Verdict::matched(name),
+            (None, Some(error)) => Verdict::not_scannable(error.to_string()),
+            (None, None) => Verdict::Clean,
+        }
+    }
+}
+
+/// A stream for the object, and one for what is being unpacked in each layer.
+struct Layers {
+    matcher: Arc<Matcher>,
+    streams: Vec<Option<Stream>>,
+    seen: Seen,
+    found: Option<String>,
+}
+
+impl Layers {
+    fn new(matcher: &Arc<Matcher>) -> Self {
+        Self { matcher: Arc::clone(matcher), streams: Vec::new(), seen: Seen::default(), found: None }
+    }
+
+    fn feed(&mut self, layer: usize, bytes: &[u8]) -> bool {
+        if self.streams.len() <= layer {
+            self.streams.resize_with(layer + 1, || None);
+        }
+        let stream = self.streams[layer].get_or_insert_with(|| self.matcher.stream());
+        self.found = stream.feed(bytes, &mut self.seen).map(str::to_owned);
+        self.found.is_none()
+    }
+
+    fn end(&mut self, layer: usize) -> bool {
+        if let Some(stream) = self.streams.get_mut(layer).and_then(Option::take) {
+            self.found = stream.finish(&mut self.seen);
+        }
+        self.found.is_none()
+    }
+
+    /// Ends all layers, the innermost first; those that were not complete as well.
+    fn finish(&mut self) -> Option<String> {
+        for layer in (0..self.streams.len()).rev() {
+            if self.found.is_none() {
+                self.end(layer);
+            }
+        }
+        self.found.take()
+    }
+}
+
+impl Sink for Layers {
+    async fn bytes(&mut self, layer: usize, bytes: &[u8]) -> bool {
+        self.feed(layer, bytes)
+    }
+
+    async fn end(&mut self, layer: usize) -> bool {
+        Layers::end(self, layer)
+    }
 }
 
 #[cfg(test)]

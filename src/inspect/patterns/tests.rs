@@ -32,14 +32,15 @@ fn subject(content_encoding: Option<&str>) -> Arc<Subject> {
 /// What is found in pieces that end at these places.
 fn found(settings: &Settings, text: &[u8], cuts: &[usize]) -> Option<String> {
     let mut stream = Arc::new(Matcher::new(settings).unwrap()).stream();
+    let mut seen = Seen::default();
     let mut from = 0;
     for cut in cuts.iter().copied().chain([text.len()]) {
-        if let Some(name) = stream.feed(&text[from..cut]) {
+        if let Some(name) = stream.feed(&text[from..cut], &mut seen) {
             return Some(name.to_owned());
         }
         from = cut;
     }
-    stream.finish()
+    stream.finish(&mut seen)
 }
 
 async fn verdict(settings: &Settings, subject: Arc<Subject>, pieces: Vec<Bytes>) -> Verdict {
@@ -302,4 +303,56 @@ fn whole(settings: &Settings, text: &[u8]) -> Option<String> {
         }
     }
     None
+}
+
+const LIMITS: Limits = Limits { bytes: 64 << 20, depth: 2, entries: 100 };
+
+fn unpacking() -> Settings {
+    Settings { unpack: Some(LIMITS), ..settings(&[BuiltIn::Eicar]) }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn h15_what_is_packed_is_searched() {
+    let infected = [&[b'x'; 100_000][..], eicar().as_bytes()].concat();
+    let packed = Bytes::from(gzip(&infected));
+    for piece in [1, 100, 1 << 20] {
+        let pieces: Vec<Bytes> = packed.chunks(piece).map(Bytes::copy_from_slice).collect();
+        let matched = Verdict::matched("eicar.test-file");
+        assert_eq!(verdict(&unpacking(), subject(None), pieces.clone()).await, matched);
+        assert_eq!(verdict(&unpacking(), subject(Some("gzip")), pieces.clone()).await, matched);
+        assert_eq!(verdict(&settings(&[BuiltIn::Eicar]), subject(None), pieces).await, Verdict::Clean);
+    }
+    let clean = vec![Bytes::from(gzip(&infected[..100_000]))];
+    assert_eq!(verdict(&unpacking(), subject(None), clean).await, Verdict::Clean);
+}
+
+#[tokio::test]
+async fn h15_what_cannot_be_unpacked_is_not_scannable_but_searched_as_it_is() {
+    let cut = gzip(&[b'x'; 100])[..20].to_vec();
+    let other = [b"Rar!\x1a\x07\x01\0".to_vec(), vec![b'.'; 100_000]].concat();
+    for broken in [cut, other] {
+        let said = verdict(&unpacking(), subject(None), vec![Bytes::from(broken.clone())]).await;
+        assert!(matches!(said, Verdict::NotScannable { .. }), "{said:?}");
+    }
+    let encoded = verdict(&unpacking(), subject(Some("br")), vec![Bytes::from_static(b"x")]).await;
+    assert!(matches!(encoded, Verdict::NotScannable { .. }), "{encoded:?}");
+    let infected = [b"Rar!\x1a\x07\x01\0".to_vec(), vec![b'.'; 100_000], eicar().into_bytes()].concat();
+    let said = verdict(&unpacking(), subject(None), vec![Bytes::from(infected)]).await;
+    assert_eq!(said, Verdict::matched("eicar.test-file"));
+}
+
+#[tokio::test]
+async fn a_count_goes_over_what_is_packed_too() {
+    let mut settings = Settings { unpack: Some(LIMITS), ..settings(&[BuiltIn::CardNumbers]) };
+    settings.count = 2;
+    let packed = gzip(b"4111111111111111 5555555555554444");
+    let said = verdict(&settings, subject(None), vec![Bytes::from(packed)]).await;
+    assert_eq!(said, Verdict::matched("card-numbers.mastercard"));
 }

@@ -1,0 +1,290 @@
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::{DeflateEncoder, GzEncoder};
+
+use super::*;
+
+const LIMITS: Limits = Limits { bytes: 64 << 20, depth: 2, entries: 100 };
+
+/// What came out: objects with their layers, in the order in which they were complete.
+#[derive(Default)]
+struct Seen {
+    open: Vec<Vec<u8>>,
+    done: Vec<(usize, Vec<u8>)>,
+    bytes: u64,
+    keep: bool,
+}
+
+impl Sink for Seen {
+    async fn bytes(&mut self, layer: usize, bytes: &[u8]) -> bool {
+        self.bytes += bytes.len() as u64;
+        if self.keep {
+            self.open.resize(self.open.len().max(layer + 1), Vec::new());
+            self.open[layer].extend_from_slice(bytes);
+        }
+        true
+    }
+
+    async fn end(&mut self, layer: usize) -> bool {
+        let object = self.open.get_mut(layer).map(std::mem::take).unwrap_or_default();
+        self.done.push((layer, object));
+        true
+    }
+}
+
+async fn unpack(object: &[u8], piece: usize, encoding: Option<&str>, seen: &mut Seen) -> Result<(), Stop> {
+    let mut unpacker = Unpacker::new(LIMITS, encoding)?;
+    for piece in object.chunks(piece) {
+        unpacker.feed(piece, seen).await?;
+    }
+    unpacker.finish(seen).await
+}
+
+/// What comes out, which must be the same for small pieces and for one large.
+async fn objects(object: &[u8], encoding: Option<&str>) -> Result<Vec<(usize, Vec<u8>)>, Stop> {
+    let mut outcomes = Vec::new();
+    for piece in [1, 7, 1 << 20] {
+        let mut seen = Seen { keep: true, ..Seen::default() };
+        outcomes.push(unpack(object, piece, encoding, &mut seen).await.map(|()| seen.done));
+    }
+    assert_eq!(outcomes[0], outcomes[2]);
+    assert_eq!(outcomes[1], outcomes[2]);
+    outcomes.remove(0)
+}
+
+async fn failure(object: &[u8]) -> UnpackError {
+    match objects(object, None).await {
+        Err(Stop::Failed(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// How an entry is written.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Stored,
+    Deflated,
+    /// Sizes behind it, with and without the signature.
+    Late(bool),
+}
+
+/// A zip by hand, so that it can be wrong: each entry with flags added, and the directory changed at will.
+struct Writer {
+    bytes: Vec<u8>,
+    directory: Vec<u8>,
+    count: u16,
+}
+
+impl Writer {
+    fn new() -> Self {
+        Self { bytes: Vec::new(), directory: Vec::new(), count: 0 }
+    }
+
+    fn add(mut self, name: &str, content: &[u8], way: Way, flags: u16) -> Self {
+        let at = self.bytes.len() as u32;
+        let late = matches!(way, Way::Late(_));
+        let (method, packed) = if way == Way::Stored { (0_u16, content.to_vec()) } else { (8, deflate(content)) };
+        let flags = flags | if late { 8 } else { 0 };
+        let sizes = [packed.len() as u32, content.len() as u32].map(u32::to_le_bytes).concat();
+        let name_length = (name.len() as u16).to_le_bytes();
+        let head = [&20_u16.to_le_bytes()[..], &flags.to_le_bytes(), &method.to_le_bytes(), &[0; 8]].concat();
+        let local_sizes = if late { vec![0; 8] } else { sizes.clone() };
+        let parts: [&[u8]; 6] = [b"PK\x03\x04", &head, &local_sizes, &name_length, &[0, 0], name.as_bytes()];
+        self.bytes.extend(parts.concat());
+        self.bytes.extend(&packed);
+        if let Way::Late(signed) = way {
+            self.bytes.extend(if signed { &b"PK\x07\x08"[..] } else { b"" });
+            self.bytes.extend([&[1, 2, 3, 4][..], &sizes].concat());
+        }
+        let place = at.to_le_bytes();
+        let parts: [&[u8]; 8] =
+            [b"PK\x01\x02\x14\x00", &head, &sizes, &name_length, &[0; 12], &place, name.as_bytes(), b""];
+        self.directory.extend(parts.concat());
+        self.count += 1;
+        self
+    }
+
+    fn end(self, comment: &[u8]) -> Vec<u8> {
+        let (at, length) = (self.bytes.len() as u32, self.directory.len() as u32);
+        let count = self.count.to_le_bytes();
+        let mut end = [&b"PK\x05\x06\0\0\0\0"[..], &count, &count, &length.to_le_bytes(), &at.to_le_bytes()].concat();
+        end.extend((comment.len() as u16).to_le_bytes());
+        [self.bytes, self.directory, end, comment.to_vec()].concat()
+    }
+}
+
+fn zip(name: &str, content: &[u8]) -> Vec<u8> {
+    Writer::new().add(name, content, Way::Deflated, 0).end(b"")
+}
+
+#[tokio::test]
+async fn what_is_no_archive_is_left_alone() {
+    for object in [&b""[..], b"P", b"PK", b"hello, world", b"PKZIP was a program", b"BZhello", b"\x1f\x8b"] {
+        assert_eq!(objects(object, None).await, Ok(Vec::new()), "{object:?}");
+    }
+}
+
+#[tokio::test]
+async fn gzip_gives_all_its_members_as_one() {
+    let text = b"hello, ".repeat(5000);
+    assert_eq!(objects(&gzip(&text), None).await, Ok(vec![(1, text.clone())]));
+    let mut two = [gzip(b"one, "), gzip(b"two")].concat();
+    assert_eq!(objects(&two, None).await, Ok(vec![(1, b"one, two".to_vec())]));
+    two.extend(b"and what is behind it is not a part of it");
+    assert_eq!(objects(&two, None).await, Ok(vec![(1, b"one, two".to_vec())]));
+    let named = flate2::GzBuilder::new().filename("a.txt").comment("c").extra(vec![1, 2, 3]);
+    let mut encoder = named.write(Vec::new(), Compression::fast());
+    encoder.write_all(b"named").unwrap();
+    assert_eq!(objects(&encoder.finish().unwrap(), None).await, Ok(vec![(1, b"named".to_vec())]));
+}
+
+#[tokio::test]
+async fn an_encoding_is_a_layer_but_no_archive() {
+    let inside = zip("a", &zip("b", b"deep"));
+    let objects = objects(&gzip(&inside), Some("gzip")).await.unwrap();
+    assert_eq!(objects.iter().map(|(layer, _)| *layer).collect::<Vec<_>>(), [3, 2, 1]);
+    assert_eq!(objects[0].1, b"deep");
+    for (encoding, known) in
+        [("x-gzip", true), ("GZIP", true), ("identity", true), ("br", false), ("zstd", false), ("gzip, gzip", false)]
+    {
+        assert_eq!(Unpacker::new(LIMITS, Some(encoding)).is_ok(), known, "{encoding}");
+    }
+    let mut seen = Seen::default();
+    let plain = unpack(b"not gzip at all", 100, Some("gzip"), &mut seen).await;
+    assert!(matches!(plain, Err(Stop::Failed(UnpackError::Broken(_)))), "{plain:?}");
+}
+
+#[tokio::test]
+async fn zip_gives_its_entries_in_order() {
+    let long = b"more of it, ".repeat(9000);
+    let archive = Writer::new()
+        .add("stored.txt", b"as it is", Way::Stored, 0)
+        .add("deflated.txt", &long, Way::Deflated, 0)
+        .add("empty", b"", Way::Stored, 0)
+        .add("late.txt", &long, Way::Late(true), 0)
+        .add("late2.txt", b"without signature", Way::Late(false), 0)
+        .end(b"a comment");
+    let expected: Vec<(usize, Vec<u8>)> =
+        [&b"as it is"[..], &long, b"", &long, b"without signature"].map(|object| (1, object.to_vec())).into();
+    assert_eq!(objects(&archive, None).await, Ok(expected));
+    assert_eq!(objects(&Writer::new().end(b""), None).await, Ok(Vec::new()));
+}
+
+#[tokio::test]
+async fn archives_in_archives_are_read_to_the_depth() {
+    let two = zip("a.gz", &gzip(b"deep"));
+    assert_eq!(objects(&two, None).await.unwrap()[0], (2, b"deep".to_vec()));
+    assert_eq!(failure(&zip("b", &two)).await, UnpackError::TooDeep(2));
+}
+
+#[tokio::test]
+async fn h15_what_is_encrypted_or_not_known_is_said_so() {
+    assert_eq!(failure(&Writer::new().add("a", b"x", Way::Deflated, 1).end(b"")).await, UnpackError::Encrypted);
+    let mut method = zip("a", b"x");
+    method[8] = 12;
+    assert_eq!(failure(&method).await, UnpackError::Unknown("method 12 of zip".to_owned()));
+    for magic in
+        [&b"7z\xbc\xaf\x27\x1c......"[..], b"Rar!\x1a\x07\x01\0", b"\xfd7zXZ\0", b"BZh91AY&SY", b"\x28\xb5\x2f\xfd...."]
+    {
+        assert!(matches!(failure(magic).await, UnpackError::Unknown(_)), "{magic:?}");
+        assert!(matches!(failure(&zip("a", magic)).await, UnpackError::Unknown(_)), "{magic:?}");
+    }
+}
+
+#[tokio::test]
+async fn h15_an_archive_that_can_be_read_in_two_ways_is_refused() {
+    let whole = Writer::new().add("a", b"one", Way::Stored, 0).add("b", b"two", Way::Deflated, 0);
+    let whole = whole.end(b"");
+    assert!(objects(&whole, None).await.is_ok());
+    let broken = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = whole.clone();
+        change(&mut bytes);
+        bytes
+    };
+    let directory = whole.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
+    for (what, bytes) in [
+        ("cut", broken(&|bytes| bytes.truncate(bytes.len() - 1))),
+        ("something behind", broken(&|bytes| bytes.push(0))),
+        ("another name in the directory", broken(&|bytes| bytes[directory + 46] = b'c')),
+        ("another place in the directory", broken(&|bytes| bytes[directory + 42] = 1)),
+        ("another size in the directory", broken(&|bytes| bytes[directory + 20] = 2)),
+        ("another method in the directory", broken(&|bytes| bytes[directory + 10] = 8)),
+        (
+            "an entry twice in the directory",
+            broken(&|bytes| {
+                let entry = bytes[directory..directory + 47].to_vec();
+                bytes.splice(directory..directory, entry);
+            }),
+        ),
+        ("an entry not in the directory", broken(&|bytes| drop(bytes.drain(directory..directory + 47)))),
+        ("a stored entry with two sizes", broken(&|bytes| bytes[22] = 9)),
+        ("bytes between entries", broken(&|bytes| drop(bytes.splice(34..34, *b"xx")))),
+        ("compressed data that make no sense", broken(&|bytes| bytes[directory - 5..directory].fill(0xff))),
+    ] {
+        assert!(matches!(failure(&bytes).await, UnpackError::Broken(_)), "{what}");
+    }
+    let two_ends = Writer::new().add("a", b"x", Way::Stored, 0).end(b"..PPK\x05\x06..................");
+    assert_eq!(failure(&two_ends).await, UnpackError::Broken("it has two ends"));
+    assert_eq!(failure(&gzip(b"hello")[..12]).await, UnpackError::Broken("it ends too early"));
+}
+
+#[tokio::test]
+async fn h15_overlapping_entries_are_refused() {
+    // Two entries of the directory that mean the same bytes: the trick of archives that grow without end.
+    let mut writer = Writer::new().add("a", &[0; 5000], Way::Deflated, 0);
+    let again = writer.directory.clone();
+    writer.directory.extend(again);
+    writer.count += 1;
+    let error = failure(&writer.end(b"")).await;
+    assert_eq!(error, UnpackError::Broken("its directory does not list what is in it"));
+}
+
+#[tokio::test]
+async fn h15_bombs_end_early() {
+    let mut seen = Seen::default();
+    let bomb = gzip(&vec![0; 40 << 20]);
+    assert!(bomb.len() < 64 << 10);
+    assert_eq!(unpack(&bomb, 4096, None, &mut seen).await, Err(Stop::Failed(UnpackError::TooDense)));
+    assert!(seen.bytes <= FREE + (64 << 10), "{}", seen.bytes);
+    // Compresses too little to be called dense, but is much.
+    let mut noise = Vec::new();
+    let mut state = 1_u32;
+    while noise.len() < 1 << 20 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        noise.extend([(state >> 24) as u8; 20]);
+    }
+    let mut large = Vec::new();
+    for _ in 0..70 {
+        large.extend(gzip(&noise));
+    }
+    let mut seen = Seen::default();
+    assert_eq!(unpack(&large, 64 << 10, None, &mut seen).await, Err(Stop::Failed(UnpackError::TooLarge(64 << 20))));
+    let many = (0..101).fold(Writer::new(), |writer, number| writer.add(&number.to_string(), b"", Way::Stored, 0));
+    assert_eq!(failure(&many.end(b"")).await, UnpackError::TooMany(100));
+}
+
+#[tokio::test]
+async fn h15_a_bomb_gives_other_tasks_their_turn() {
+    use futures_util::FutureExt as _;
+    let bomb = gzip(&vec![0; 10 << 20]);
+    let mut seen = Seen::default();
+    let mut work = Box::pin(unpack(&bomb, bomb.len(), None, &mut seen));
+    let mut turns = 0;
+    while work.as_mut().now_or_never().is_none() {
+        turns += 1;
+    }
+    assert!(turns >= 30, "{turns}");
+}
