@@ -20,6 +20,7 @@ use crate::flow::Budget;
 use crate::gateway::Gateway;
 use crate::inspect::Inspectors;
 use crate::limits::{Limiter, StoreShares};
+use crate::multipart::staged::Staging;
 use crate::respond::{AnswerBody, Reply};
 use crate::rules::RuleSet;
 use crate::sign::{CredentialStore, Route, Signer};
@@ -64,6 +65,7 @@ impl App {
         let shares: Vec<_> = config.upstreams.iter().map(store_shares).collect();
         let limiter = Limiter::new(config.limits, &config.rules, &shares, Instant::now());
         let budget = Budget::new(config.edge.limits.buffer_bytes);
+        let inspectors = Arc::new(Inspectors::new(config.inspectors, &metrics)?);
         let gateway = Gateway {
             authenticators: Authenticators::new(config.auth, Arc::clone(&clock)).context("clients")?,
             sts: config.sts,
@@ -72,7 +74,8 @@ impl App {
             rules: RuleSet::new(config.rules),
             limiter: Arc::new(limiter),
             signer: Arc::new(Signer::new(routes, Arc::clone(&clock))),
-            inspectors: Arc::new(Inspectors::new(config.inspectors, &metrics)?),
+            staging: Arc::new(Staging::new(Arc::clone(&inspectors))),
+            inspectors,
             upstreams: Arc::new(Upstreams::new(config.upstreams, &budget).context("upstreams")?),
             body_limits: body_limits(&config.edge.limits),
             auditor: Auditor::new(sink, metrics.clone(), Arc::clone(&clock)),
@@ -102,7 +105,12 @@ impl App {
             monitor: self.edge.monitor(),
         };
         let _beat = Task(tokio::spawn(beat()));
+        let staging = Arc::clone(&self.gateway.staging);
         let report = self.edge.run(Serve(self.gateway), Arc::new(state), shutdown).await;
+        // Objects without a client any more. One that is left is found at its hidden key when its client completes it again.
+        if tokio::time::timeout(STAGING_DRAIN, staging.drained()).await.is_err() {
+            tracing::warn!("staged objects were still on their way");
+        }
         tracing::info!(?report, "stopped");
     }
 }
@@ -117,6 +125,9 @@ async fn beat() {
         beats.tick().await;
     }
 }
+
+/// How long inspected uploads are waited for whose requests have ended.
+const STAGING_DRAIN: Duration = Duration::from_secs(20);
 
 /// Below every alarm that is set for each request.
 const BEAT: Duration = Duration::from_millis(400);

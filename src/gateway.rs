@@ -31,6 +31,7 @@ use crate::limits::meter::Direction;
 use crate::limits::{Admission, Limiter, Meter, Passage};
 use crate::listing;
 use crate::multipart::Carrier;
+use crate::multipart::staged::Staging;
 use crate::respond::{Refusal, RefusalKind, Reply, local};
 use crate::rules::{BatchScope, Denied, Permit, RuleSet, Scope};
 use crate::s3::addressing::locate_path;
@@ -60,6 +61,8 @@ pub struct Gateway {
     pub sts: Option<StsSettings>,
     /// What looks into the bytes of objects.
     pub inspectors: Arc<Inspectors>,
+    /// What is on its way from hidden keys.
+    pub staging: Arc<Staging>,
     /// Limits on how a client sends a body.
     pub body_limits: BodyLimits,
     /// Writes down what happened.
@@ -252,6 +255,9 @@ impl Gateway {
                     signer: Arc::clone(&self.signer),
                     upstreams: Arc::clone(&self.upstreams),
                     bucket: Arc::clone(bucket),
+                    hidden: None,
+                    staging: Arc::clone(&self.staging),
+                    quarantine: self.quarantine_of(&admission),
                     admission: Arc::new(admission),
                 };
                 self.carry_out(carrier, resource, remains, ticket).await

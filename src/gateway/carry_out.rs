@@ -61,8 +61,8 @@ impl Gateway {
         check_served(&admission)?;
         match call.operation {
             Operation::UploadPart => {
-                let (terms, query) = calls::part(&carrier)?;
-                self.forward(&carrier, terms, &query, remains, ticket).await
+                let (terms, query, hidden) = calls::part(&carrier)?;
+                self.forward(&Carrier { hidden, ..carrier }, terms, &query, remains, ticket).await
             }
             _ if has_unknown_length(call) => {
                 let inspection = self.open_inspection(&admission, ticket).await?;
@@ -134,12 +134,16 @@ impl Gateway {
         let call = admission.permit().call();
         let body = match call.upload.as_ref().and_then(|upload| upload.length) {
             Some(length) => {
-                let inspection = self.open_inspection(admission, ticket).await?;
+                // What goes to a hidden key in parts is looked at as a whole, when they are all there.
+                let inspection = match carrier.hidden {
+                    Some(_) => None,
+                    None => self.open_inspection(admission, ticket).await?,
+                };
                 Some((self.attach(admission, terms, inspection, remains, ticket).await?, length))
             }
             None => None,
         };
-        let outbound = self.signer.prepare(admission, bucket, query, body)?;
+        let outbound = self.signer.prepare_instead(admission, bucket, carrier.hidden.as_ref(), query, body)?;
         let reply = self.upstreams.send(outbound).await?;
         ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
         relay::relay(reply, call, &self.signer.route(bucket.route).region).await

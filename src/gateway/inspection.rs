@@ -8,9 +8,14 @@ use crate::body::{Destination, Fault, UploadBody};
 use crate::inspect::{Direction, Inspection, InspectionTerms, MultipartInspection, Subject};
 use crate::limits::Admission;
 use crate::respond::{Refusal, RefusalKind, inspected};
-use crate::s3::{Operation, S3ErrorCode};
+use crate::s3::{Bucket, Operation, S3ErrorCode};
 
 impl Gateway {
+    /// The bucket where the rule of a call has its quarantine.
+    pub(super) fn quarantine_of(&self, admission: &Admission) -> Option<Arc<Bucket>> {
+        self.buckets.get(&admission.terms().inspection.as_ref()?.quarantine.as_ref()?.bucket)
+    }
+
     /// Begins to inspect an upload, if its rule wants that; nothing of the body is read yet. Without a place at an inspector, or if one rests
     /// that must not, the request is refused by its head.
     ///
@@ -51,8 +56,8 @@ pub(super) fn check_served(admission: &Admission) -> Result<(), Refusal> {
     let operation = admission.permit().call().operation;
     let served = match operation {
         Operation::PutObject => !terms.needs_staging(),
-        Operation::CreateMultipartUpload | Operation::UploadPart => is_per_part(terms) && !terms.needs_staging(),
-        Operation::CopyObject | Operation::UploadPartCopy => false,
+        Operation::CopyObject => false,
+        Operation::UploadPartCopy => !is_per_part(terms),
         _ => true,
     };
     if served {

@@ -11,6 +11,7 @@ use crate::respond::{Refusal, RefusalKind, relay};
 use crate::rules::listing::{Behind, behind};
 use crate::rules::{ListPart, ListScope};
 use crate::s3::listing::{ListKind, ListPage, Listed, Question};
+use crate::s3::reserved::{ROOT, is_reserved};
 use crate::s3::{Bucket, S3Call, S3ErrorCode};
 use crate::sign::Signer;
 use crate::upstream::Upstreams;
@@ -97,6 +98,9 @@ impl<'a> Collector<'a> {
     /// Collects names of one part; returns where in it the next page begins, if there is more of it.
     async fn collect_part(&mut self, part: &ListPart, from: Place) -> Result<Option<Place>, Refusal> {
         self.rounds = 0;
+        if self.bucket.upstream_prefix.is_empty() && part.prefix.starts_with(".countersign/") {
+            return Ok(None);
+        }
         let start_after = self.start_after.clone();
         let start_after = match behind(&part.prefix, start_after.as_deref()) {
             Behind::All => None,
@@ -111,7 +115,10 @@ impl<'a> Collector<'a> {
             }
             return Ok(None);
         }
-        if self.scope.request.kind == ListKind::Uploads || self.scope.hides_some_of(&part.prefix) {
+        if self.scope.request.kind == ListKind::Uploads
+            || self.scope.hides_some_of(&part.prefix)
+            || self.blends_hidden()
+        {
             self.collect_visible(&part.prefix, start_after, from).await
         } else {
             self.collect_all(&part.prefix, start_after, from).await
@@ -127,14 +134,42 @@ impl<'a> Collector<'a> {
     ) -> Result<Option<Place>, Refusal> {
         let kind = self.scope.request.kind;
         let delimiter = self.scope.request.delimiter.as_deref();
-        let question =
-            Question { kind, prefix, start_after, mark: from.mark.as_ref(), delimiter, max_keys: self.room() };
-        let mut page = self.ask(&question).await?;
-        page.entries.retain(|entry| self.is_behind_start(&entry.key));
-        page.groups.retain(|group| self.is_behind_start(group));
-        self.page.entries.append(&mut page.entries);
-        self.page.groups.append(&mut page.groups);
-        Ok(page.next.map(|mark| Place { mark: Some(mark), after: None }))
+        let mut mark = from.mark;
+        loop {
+            let question =
+                Question { kind, prefix, start_after, mark: mark.as_ref(), delimiter, max_keys: self.room() };
+            let mut page = self.ask(&question).await?;
+            let names = page.len();
+            page.entries.retain(|entry| !self.is_hidden(&entry.key));
+            page.groups.retain(|group| !self.is_hidden(group));
+            let only_hidden = names > 0 && page.is_empty();
+            page.entries.retain(|entry| self.is_behind_start(&entry.key));
+            page.groups.retain(|group| self.is_behind_start(group));
+            self.page.entries.append(&mut page.entries);
+            self.page.groups.append(&mut page.groups);
+            self.rounds += 1;
+            match page.next {
+                // Clients take a page without names for the last one.
+                Some(next) if only_hidden && self.rounds < MAX_ROUNDS => mark = Some(next),
+                next => return Ok(next.map(|mark| Place { mark: Some(mark), after: None })),
+            }
+        }
+    }
+
+    /// Whether a name is one of the gateway's own.
+    fn is_hidden(&self, name: &str) -> bool {
+        name.starts_with(ROOT) && is_reserved(&self.bucket.upstream_prefix, name)
+    }
+
+    /// Whether the delimiter may put hidden names into one group with others.
+    fn blends_hidden(&self) -> bool {
+        let delimiter = self.scope.request.delimiter.as_deref().unwrap_or("/");
+        self.bucket.upstream_prefix.is_empty() && ROOT.contains(delimiter)
+    }
+
+    /// Whether hidden names may be in this group.
+    fn may_hold_hidden(&self, group: &str) -> bool {
+        self.bucket.upstream_prefix.is_empty() && ROOT.starts_with(group)
     }
 
     fn room(&self) -> u32 {
@@ -233,11 +268,11 @@ impl<'a> Collector<'a> {
 
     /// A group is visible if a key in it is, which takes a look where some of it is denied.
     async fn is_visible(&mut self, name: &Listed) -> Result<bool, Refusal> {
-        if self.scope.denied_prefix_of(name.name()).is_some() {
+        if self.scope.denied_prefix_of(name.name()).is_some() || self.is_hidden(name.name()) {
             return Ok(false);
         }
         match name {
-            Listed::Group(group) if self.scope.hides_some_of(group) => {
+            Listed::Group(group) if self.scope.hides_some_of(group) || self.may_hold_hidden(group) => {
                 // Only keys behind the client's own marker count, as the store counted them.
                 let start_after = self.start_after.clone();
                 match behind(group, start_after.as_deref()) {

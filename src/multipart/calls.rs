@@ -12,13 +12,14 @@ use http::HeaderMap;
 use crate::audit::Ticket;
 use crate::base::encoding::encode_path;
 use crate::limits::{BodyTerms, LimitError, declared_type};
+use crate::multipart::staged::{self, StoredPart};
 use crate::multipart::{Carrier, bad_answer};
 use crate::respond::late::{self, Finished};
 use crate::respond::{Refusal, RefusalKind, Reply, headers, local};
 use crate::rules::UploadSeal;
 use crate::s3::complete_upload::{self, CompletedPart, parse_part_number};
 use crate::s3::xml::{Element, XmlWriter};
-use crate::s3::{S3Call, S3ErrorCode};
+use crate::s3::{S3Call, S3ErrorCode, StagingKey};
 use crate::sign::{MultipartStep, Outbound};
 
 /// Most parts asked for at a time, as S3 has it.
@@ -29,12 +30,17 @@ const PAGE: u32 = 1000;
 /// # Errors
 /// [`Refusal`] if the store fails.
 pub async fn create(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Refusal> {
+    let staging = staged::begin(carrier)?;
+    let hidden = staging.as_ref().and_then(|staged| StagingKey::new(&staged.id));
+    let carrier = &Carrier { hidden, ..carrier.clone() };
     let (head, root) = carrier.send_for_document(MultipartStep::Create, ticket).await?;
     let permit = carrier.admission.permit();
     let seal = UploadSeal {
         upload_id: root.text_of("UploadId").to_owned(),
         rule: Some(permit.rule().to_string()),
         media_type: declared_type(&permit.call().headers.pass),
+        inspection: UploadSeal::inspection_of(permit),
+        staging,
     };
     if seal.upload_id.is_empty() {
         return Err(bad_answer(&"no UploadId"));
@@ -64,21 +70,22 @@ fn open_any(carrier: &Carrier) -> Result<UploadSeal, Refusal> {
     Ok(UploadSeal::open_any(sealed, &carrier.sealer()?, permit)?)
 }
 
-/// What the body of an UploadPart must keep to, and its query in the store's terms.
+/// What the body of an UploadPart must keep to, its query in the store's terms, and the hidden key if the part goes to one.
 ///
 /// # Errors
 /// [`Refusal`] if the upload id or the part number is not acceptable, or the part has no length.
-pub fn part(carrier: &Carrier) -> Result<(BodyTerms, Vec<(String, String)>), Refusal> {
+pub fn part(carrier: &Carrier) -> Result<(BodyTerms, Vec<(String, String)>, Option<StagingKey>), Refusal> {
     let number = part_number(carrier.admission.permit().call())?;
     if carrier.admission.upload().length.is_none() {
         return Err(client(S3ErrorCode::MissingContentLength, "The length of a part must be declared."));
     }
     let seal = open(carrier)?;
+    let hidden = carrier.for_upload(&seal)?.hidden;
     let mut terms = carrier.admission.body_terms();
     if number == 1 && carrier.admission.terms().check_bytes {
         terms.check_type = Some(seal.media_type);
     }
-    Ok((terms, part_query(number, seal.upload_id)))
+    Ok((terms, part_query(number, seal.upload_id), hidden))
 }
 
 /// The number of the part that a call writes.
@@ -101,9 +108,11 @@ pub fn part_query(number: u32, upload_id: String) -> Vec<(String, String)> {
 /// [`Refusal`] if the upload id is not acceptable or the store fails.
 pub async fn abort(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Refusal> {
     let seal = open_any(carrier)?;
+    let carrier = &carrier.for_upload(&seal)?;
     let reply = carrier.send(MultipartStep::Abort { upload_id: &seal.upload_id }).await?;
     ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
-    if !reply.head.status.is_success() {
+    let object_removed = staged::forget(carrier).await?;
+    if !reply.head.status.is_success() && !object_removed {
         return Err(crate::respond::relay::read_error(reply, carrier.admission.permit().call()).await);
     }
     let mut answer = local::empty();
@@ -124,6 +133,7 @@ pub async fn list(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Refus
     };
     let (after, max_parts) = (number("part-number-marker", 0)?, number("max-parts", PAGE)?.min(PAGE));
     let seal = open_any(carrier)?;
+    let carrier = &carrier.for_upload(&seal)?;
     let (head, root) =
         carrier.send_for_document(MultipartStep::List { upload_id: &seal.upload_id, after, max_parts }, ticket).await?;
     let mut xml = XmlWriter::new("ListPartsResult", true);
@@ -161,6 +171,9 @@ pub(super) const CHECKSUMS: [&str; 5] =
 pub async fn complete(carrier: &Carrier, body: &Bytes, resource: &str, ticket: &mut Ticket) -> Result<Reply, Refusal> {
     let seal = open(carrier)?;
     let parts = complete_upload::parse(body)?;
+    if seal.staging.is_some() {
+        return staged::complete(carrier.for_upload(&seal)?, seal, parts, resource, ticket).await;
+    }
     if let Err(refusal) = check_parts(carrier, &seal, &parts, ticket).await {
         if refusal.code == S3ErrorCode::EntityTooLarge {
             drop(carrier.send(MultipartStep::Abort { upload_id: &seal.upload_id }).await);
@@ -168,7 +181,7 @@ pub async fn complete(carrier: &Carrier, body: &Bytes, resource: &str, ticket: &
         return Err(refusal);
     }
     let step = MultipartStep::Complete { upload_id: &seal.upload_id, document: complete_upload::render(&parts) };
-    let outbound = carrier.signer.prepare_step(&carrier.admission, &carrier.bucket, step)?;
+    let outbound = carrier.prepare(step)?;
     let render = |call: &S3Call, root: &Element| {
         let mut xml = XmlWriter::new("CompleteMultipartUploadResult", true);
         xml.text("Location", &location(call));
@@ -197,12 +210,12 @@ pub async fn finish_late(
         let (upstream, outcome) = carrier.fetch_document(outbound).await;
         let call = carrier.admission.permit().call();
         let outcome = outcome.map(|(head, root)| (for_document(&head.headers), render(call, &root)));
-        Finished { outcome, upstream }
+        Finished { outcome, upstream, inspection: None }
     };
     late::answer(Box::pin(work), resource.to_owned(), ticket).await
 }
 
-/// Holds what the parts are to the rule. The first bytes of the object were checked in part 1, so it must begin with that one.
+/// Holds what the parts are to the rule, as far as it wants anything of them.
 async fn check_parts(
     carrier: &Carrier,
     seal: &UploadSeal,
@@ -210,43 +223,68 @@ async fn check_parts(
     ticket: &mut Ticket,
 ) -> Result<(), Refusal> {
     let terms = carrier.admission.terms();
-    if terms.check_bytes && parts.first().is_some_and(|part| part.number != 1) {
-        return Err(client(S3ErrorCode::InvalidPart, "The object must begin with part 1, whose type is checked."));
-    }
+    check_first(carrier, parts)?;
     if terms.min_size == 0 && terms.max_size.is_none() {
         return Ok(());
     }
-    let stored = stored_parts(carrier, seal, ticket).await?;
-    let mut length: u64 = 0;
-    for part in parts {
-        let size = stored.get(&part.number).filter(|(etag, _)| *etag == part.etag).map(|(_, size)| *size);
-        let size =
-            size.ok_or_else(|| client(S3ErrorCode::InvalidPart, "A part was not uploaded, or has another ETag."))?;
-        length = length.saturating_add(size);
+    let stored = stored_parts(carrier, seal, Some(ticket)).await?;
+    hold_to_terms(carrier, parts, &stored).map(drop)
+}
+
+/// The first bytes of the object were checked in part 1, so it must begin with that one.
+fn check_first(carrier: &Carrier, parts: &[CompletedPart]) -> Result<(), Refusal> {
+    if carrier.admission.terms().check_bytes && parts.first().is_some_and(|part| part.number != 1) {
+        return Err(client(S3ErrorCode::InvalidPart, "The object must begin with part 1, whose type is checked."));
     }
+    Ok(())
+}
+
+/// Holds the parts of an object to the rule, and gives them as the store has them.
+///
+/// # Errors
+/// [`Refusal`] if one is not there, or their sum is not acceptable.
+pub(super) fn hold_to_terms(
+    carrier: &Carrier,
+    parts: &[CompletedPart],
+    stored: &BTreeMap<u32, StoredPart>,
+) -> Result<Vec<StoredPart>, Refusal> {
+    let terms = carrier.admission.terms();
+    check_first(carrier, parts)?;
+    let missing = || client(S3ErrorCode::InvalidPart, "A part was not uploaded, or has another ETag.");
+    let find = |part: &CompletedPart| stored.get(&part.number).filter(|known| known.etag == part.etag).cloned();
+    let found = parts.iter().map(find).collect::<Option<Vec<_>>>().ok_or_else(missing)?;
+    let length = found.iter().fold(0u64, |sum, part| sum.saturating_add(part.size));
     match terms.max_size {
         Some(max) if length > max => Err(LimitError::TooLarge { length, max }.into()),
         _ if length < terms.min_size => Err(LimitError::TooSmall { length, min: terms.min_size }.into()),
-        _ => Ok(()),
+        _ => Ok(found),
     }
 }
 
-/// ETag and size of every part at the store, by number.
-async fn stored_parts(
+/// Every part at the store, by number.
+///
+/// # Errors
+/// [`Refusal`] if the store does not tell.
+pub(super) async fn stored_parts(
     carrier: &Carrier,
     seal: &UploadSeal,
-    ticket: &mut Ticket,
-) -> Result<BTreeMap<u32, (String, u64)>, Refusal> {
+    mut ticket: Option<&mut Ticket>,
+) -> Result<BTreeMap<u32, StoredPart>, Refusal> {
     let mut stored = BTreeMap::new();
     let mut after = 0;
     loop {
         let step = MultipartStep::List { upload_id: &seal.upload_id, after, max_parts: PAGE };
-        let (_, root) = carrier.send_for_document(step, ticket).await?;
+        let (upstream, outcome) = carrier.fetch_document(carrier.prepare(step)?).await;
+        if let (Some(ticket), Some(upstream)) = (ticket.as_deref_mut(), upstream) {
+            upstream.note_on(ticket);
+        }
+        let (_, root) = outcome?;
         for part in root.children_named("Part") {
             let number =
                 parse_part_number(part.text_of("PartNumber")).ok_or_else(|| bad_answer(&"a part without number"))?;
             let size = part.text_of("Size").parse().map_err(|_| bad_answer(&"a part without size"))?;
-            stored.insert(number, (part.text_of("ETag").trim_matches('"').to_owned(), size));
+            let etag = part.text_of("ETag").trim_matches('"').to_owned();
+            stored.insert(number, StoredPart { etag, size });
         }
         let last = stored.last_key_value().map_or(0, |(number, _)| *number);
         // A store that says there is more but gives nothing new would keep us here.
@@ -258,13 +296,13 @@ async fn stored_parts(
 }
 
 /// Where the object is for the client: the path, since the host that it used must not come back in an answer (E10).
-fn location(call: &S3Call) -> String {
+pub(super) fn location(call: &S3Call) -> String {
     let (bucket, key) = (call.resource.bucket(), call.resource.key());
     let (bucket, key) = (bucket.map_or("", |bucket| bucket.name.as_str()), key.map_or("", |key| key.as_str()));
     encode_path(&format!("/{bucket}/{key}"))
 }
 
-fn name(xml: &mut XmlWriter, call: &S3Call) {
+pub(super) fn name(xml: &mut XmlWriter, call: &S3Call) {
     xml.text("Bucket", call.resource.bucket().map_or("", |bucket| bucket.name.as_str()));
     xml.text("Key", call.resource.key().map_or("", |key| key.as_str()));
 }

@@ -63,7 +63,7 @@ pub async fn object(carrier: &Carrier, resource: &str, ticket: &mut Ticket) -> R
         check_first_bytes(carrier, source, &found, (0, found.length), declared, ticket).await?;
     }
     pin(&mut headers, &found);
-    let outbound = carrier.signer.prepare_copy(admission, &carrier.bucket, source, &[], headers)?;
+    let outbound = carrier.signer.prepare_copy(admission, &carrier.bucket, None, source, &[], headers)?;
     ticket.forget_upstream();
     let render = |_: &S3Call, root: &Element| render("CopyObjectResult", root);
     calls::finish_late(carrier, outbound, resource, render, ticket).await
@@ -77,6 +77,7 @@ pub async fn part(carrier: &Carrier, resource: &str, ticket: &mut Ticket) -> Res
     let (admission, call) = (&carrier.admission, carrier.admission.permit().call());
     let number = calls::part_number(call)?;
     let seal = calls::open(carrier)?;
+    let hidden = carrier.for_upload(&seal)?.hidden;
     let source = source_of(call)?;
     if source.bucket.odd_keys == OddKeys::Refuse && has_escape(source.key.as_str()) {
         let message = "A key with percent escapes in its name cannot be the source of a part here.";
@@ -97,7 +98,7 @@ pub async fn part(carrier: &Carrier, resource: &str, ticket: &mut Ticket) -> Res
     let mut headers = call.headers.pass.clone();
     pin(&mut headers, &found);
     let query = calls::part_query(number, seal.upload_id);
-    let outbound = carrier.signer.prepare_copy(admission, &carrier.bucket, source, &query, headers)?;
+    let outbound = carrier.signer.prepare_copy(admission, &carrier.bucket, hidden.as_ref(), source, &query, headers)?;
     ticket.forget_upstream();
     let render = |_: &S3Call, root: &Element| render("CopyPartResult", root);
     calls::finish_late(carrier, outbound, resource, render, ticket).await
@@ -206,7 +207,7 @@ fn is_metadata(name: &HeaderName) -> bool {
     METADATA.contains(name) || name.as_str().starts_with("x-amz-meta-")
 }
 
-fn metadata_of(headers: &HeaderMap) -> HeaderMap {
+pub(super) fn metadata_of(headers: &HeaderMap) -> HeaderMap {
     let metadata = headers.iter().filter(|(name, _)| is_metadata(name));
     metadata.map(|(name, value)| (name.clone(), value.clone())).collect()
 }

@@ -2,6 +2,7 @@
 
 pub mod calls;
 pub mod copy;
+pub mod staged;
 pub mod unknown_length;
 
 use std::sync::Arc;
@@ -14,11 +15,12 @@ use crate::audit::Ticket;
 use crate::base::Sealer;
 use crate::bounded;
 use crate::limits::Admission;
+use crate::multipart::staged::Staging;
 use crate::respond::late::UpstreamNote;
 use crate::respond::{Refusal, RefusalKind, relay};
 use crate::rules::UploadSeal;
 use crate::s3::xml::Element;
-use crate::s3::{Bucket, S3ErrorCode};
+use crate::s3::{Bucket, S3ErrorCode, StagingKey};
 use crate::sign::{MultipartStep, Outbound, Signer};
 use crate::upstream::{UpstreamReply, Upstreams};
 
@@ -38,12 +40,21 @@ pub struct Carrier {
     pub admission: Arc<Admission>,
     /// Where it goes.
     pub bucket: Arc<Bucket>,
+    /// The hidden key that stands for the call's own until the verdict.
+    pub hidden: Option<StagingKey>,
+    /// What is on its way from hidden keys.
+    pub staging: Arc<Staging>,
+    /// The bucket of the rule's quarantine.
+    pub quarantine: Option<Arc<Bucket>>,
 }
 
 impl Carrier {
     async fn send(&self, step: MultipartStep<'_>) -> Result<UpstreamReply, Refusal> {
-        let outbound = self.signer.prepare_step(&self.admission, &self.bucket, step)?;
-        Ok(self.upstreams.send(outbound).await?)
+        Ok(self.upstreams.send(self.prepare(step)?).await?)
+    }
+
+    fn prepare(&self, step: MultipartStep<'_>) -> Result<Outbound, Refusal> {
+        Ok(self.signer.prepare_step(&self.admission, &self.bucket, self.hidden.as_ref(), step)?)
     }
 
     /// Sends a request whose answer is a document. An error may stand in a 200, when the store had already begun to answer.
@@ -52,7 +63,7 @@ impl Carrier {
         step: MultipartStep<'_>,
         ticket: &mut Ticket,
     ) -> Result<(Parts, Element), Refusal> {
-        let outbound = self.signer.prepare_step(&self.admission, &self.bucket, step)?;
+        let outbound = self.prepare(step)?;
         let (upstream, outcome) = self.fetch_document(outbound).await;
         if let Some(upstream) = upstream {
             upstream.note_on(ticket);

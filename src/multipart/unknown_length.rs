@@ -248,7 +248,7 @@ async fn remove(carrier: Carrier, upload_id: String) {
 }
 
 /// The ETag S3 gives an object of parts: the MD5 over their MD5s and their number. Ceph RGW 16 leaves it out of its answer.
-fn etag_of_parts(parts: &[String]) -> Option<String> {
+pub(super) fn etag_of_parts(parts: &[String]) -> Option<String> {
     let mut digest = RunningDigest::md5();
     for etag in parts {
         let mut part = [0; 16];

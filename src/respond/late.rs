@@ -5,6 +5,7 @@
 //! Source: S3 API reference, CompleteMultipartUpload and CopyObject ("a 200 OK response can contain … an error").
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,7 +15,9 @@ use http::header::CONTENT_TYPE;
 use tokio::time::{Instant, Sleep};
 
 use crate::audit::Ticket;
+use crate::inspect::Outcome;
 use crate::respond::body::{AnswerBody, Reply, Source};
+use crate::respond::inspected::note_of;
 use crate::respond::local;
 use crate::respond::refusal::Refusal;
 
@@ -31,6 +34,19 @@ pub struct Finished {
     pub outcome: Result<(HeaderMap, String), Refusal>,
     /// What the store answered, if it did.
     pub upstream: Option<UpstreamNote>,
+    /// What the inspectors of the object came to, if they were asked.
+    pub inspection: Option<Arc<Outcome>>,
+}
+
+impl Finished {
+    fn note_on(&self, ticket: &mut Ticket) {
+        if let Some(upstream) = &self.upstream {
+            upstream.note_on(ticket);
+        }
+        if let Some(outcome) = &self.inspection {
+            ticket.note_inspection(note_of(outcome));
+        }
+    }
 }
 
 /// What the audit record says of a store's answer.
@@ -67,9 +83,7 @@ pub async fn answer(mut work: Work, resource: String, ticket: &mut Ticket) -> Re
         reply.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/xml"));
         return Ok(reply);
     };
-    if let Some(upstream) = &finished.upstream {
-        upstream.note_on(ticket);
-    }
+    finished.note_on(ticket);
     let (headers, document) = finished.outcome?;
     let mut reply = local::document(document);
     reply.headers_mut().extend(headers);
@@ -123,9 +137,7 @@ impl LateBody {
             Err(refusal) => refusal.document(&self.resource, &request_id),
         };
         if let Some(ticket) = ticket {
-            if let Some(upstream) = &finished.upstream {
-                upstream.note_on(ticket);
-            }
+            finished.note_on(ticket);
             if let Err(refusal) = &finished.outcome {
                 ticket.note_refusal(refusal.kind.as_str(), refusal.code.as_str(), refusal.reason.clone());
                 tracing::warn!(%request_id, code = refusal.code.as_str(), reason = %refusal.reason, "request failed after its answer had begun");
@@ -153,7 +165,7 @@ mod tests {
         let (end, ended) = oneshot::channel();
         let work = async move {
             ended.await.unwrap();
-            Finished { outcome: outcome.map(|document| (HeaderMap::new(), document)), upstream: None }
+            Finished { outcome: outcome.map(|document| (HeaderMap::new(), document)), upstream: None, inspection: None }
         };
         (LateBody::new(Box::pin(work), "/b/k".into(), INTERVAL), end)
     }

@@ -215,6 +215,9 @@ impl From<IdentifyError> for Refusal {
             IdentifyError::UnknownBucket(_) => Self::new(Code::AccessDenied, RefusalKind::Denied, DENIED, &error),
             IdentifyError::Within(_, error) => error.as_ref().clone().into(),
             IdentifyError::Key(KeyError::TooLong { .. }) => Self::client(Code::KeyTooLongError, &error),
+            IdentifyError::Key(KeyError::Reserved) => {
+                Self::new(Code::AccessDenied, RefusalKind::Denied, DENIED, &error)
+            }
             IdentifyError::Key(_) => Self::client(Code::InvalidURI, &error),
             IdentifyError::Method(_) => Self::client(Code::MethodNotAllowed, &error),
             IdentifyError::UnknownParameter(_) => Self::client(Code::InvalidArgument, &error),

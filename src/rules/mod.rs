@@ -16,4 +16,4 @@ pub use evaluate::{Denied, RuleSet};
 pub use listing::{ListPart, ListScope};
 pub use permit::{Permit, Scope};
 pub use settings::{Effect, Rates, RequestRate, RuleSettings, Terms};
-pub use upload_seal::{SealError, UploadSeal};
+pub use upload_seal::{SealError, StagedUpload, UploadSeal};

@@ -6,6 +6,7 @@
 //! An id that a caller found in ListMultipartUploads is sealed as well, without a rule: who began that upload, and what was checked then, is
 //! not known. It is good for removing the upload and for looking at its parts, where the rules allow these, and never for adding to it.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Caller;
@@ -22,6 +23,21 @@ pub struct UploadSeal {
     pub rule: Option<String>,
     /// Media type declared at the creation.
     pub media_type: Option<String>,
+    /// What the rule wanted inspected, as a digest; `None` if nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inspection: Option<String>,
+    /// Where the parts go until their verdict; `None` if they go to the key itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staging: Option<StagedUpload>,
+}
+
+/// An upload that waits at a hidden key for its verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedUpload {
+    /// Identifier of the hidden key.
+    pub id: String,
+    /// Headers of the object that must not stand, or would not last, at the hidden key.
+    pub headers: Vec<(String, String)>,
 }
 
 /// Why an upload id was not accepted.
@@ -55,7 +71,8 @@ impl UploadSeal {
         bucket: &Bucket,
         key: &str,
     ) -> Option<String> {
-        let seal = Self { upload_id: upload_id.to_owned(), rule: None, media_type: None };
+        let seal =
+            Self { upload_id: upload_id.to_owned(), rule: None, media_type: None, inspection: None, staging: None };
         sealer.seal(&context(caller, &bucket.name, key), &serde_json::to_string(&seal).ok()?)
     }
 
@@ -75,11 +92,21 @@ impl UploadSeal {
     pub fn open_any(sealed: &str, sealer: &Sealer, permit: &Permit) -> Result<Self, SealError> {
         let text = sealer.open(&context_of(permit), sealed).ok_or(SealError::Foreign)?;
         let seal: Self = serde_json::from_str(&text).map_err(|_| SealError::Foreign)?;
-        if seal.rule.as_deref().is_none_or(|rule| rule == permit.rule().as_str()) {
-            Ok(seal)
-        } else {
-            Err(SealError::OtherRule)
+        match &seal.rule {
+            // Parts that went up under other terms were not looked at as these want it.
+            Some(rule) if rule != permit.rule().as_str() || seal.inspection != Self::inspection_of(permit) => {
+                Err(SealError::OtherRule)
+            }
+            _ => Ok(seal),
         }
+    }
+
+    /// A digest of what the rule of a permit wants inspected of uploads.
+    pub fn inspection_of(permit: &Permit) -> Option<String> {
+        let terms = permit.terms().inspection.as_ref().filter(|terms| terms.uploads)?;
+        // Every field of the terms is in it, in the same form in each process of one version.
+        let digest = digest(&SHA256, format!("{terms:?}").as_bytes());
+        Some(hex::encode(&digest.as_ref()[..16]))
     }
 }
 

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 
 use crate::s3::buckets::OddKeys;
+use crate::s3::reserved::is_reserved;
 
 /// Longest key in bytes, as S3 has it; after a bucket's upstream prefix was put before it.
 pub const MAX_KEY_BYTES: usize = 1024;
@@ -45,6 +46,9 @@ pub enum KeyError {
     /// A control character.
     #[error("the key has a control character")]
     Control,
+    /// In the part of the store's bucket that is the gateway's own.
+    #[error("keys that begin with `.countersign/` are reserved")]
+    Reserved,
 }
 
 impl ObjectKey {
@@ -61,6 +65,10 @@ impl ObjectKey {
             return Err(KeyError::TooLong { length, limit });
         }
         check_text(&key, odd)?;
+        // No ordinary key has a dot at the start of a segment.
+        if !is_ordinary(key.as_bytes()) && is_reserved(upstream_prefix, &key) {
+            return Err(KeyError::Reserved);
+        }
         Ok(Self(key))
     }
 

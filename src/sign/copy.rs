@@ -5,8 +5,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::base::encoding::encode_path;
 use crate::limits::Admission;
-use crate::s3::{Bucket, CopySource};
-use crate::sign::{Draft, Outbound, SignError, Signer, upstream_key};
+use crate::s3::{Bucket, CopySource, StagingKey};
+use crate::sign::{Draft, Outbound, SignError, Signer, key_instead};
 use crate::sigv4::canonical::canonical_query;
 
 /// Headers about the key that decrypts the source, and what they are called in a request that reads it.
@@ -59,11 +59,12 @@ impl Signer {
         &self,
         admission: &Admission,
         bucket: &Bucket,
+        hidden: Option<&StagingKey>,
         source: &CopySource,
         query: &[(String, String)],
         mut headers: HeaderMap,
     ) -> Result<Outbound, SignError> {
-        let key = upstream_key(admission.permit().call());
+        let key = key_instead(admission.permit().call(), hidden);
         set(&mut headers, HeaderName::from_static("x-amz-copy-source"), &source_in_upstream_terms(source))?;
         if let Some((first, last)) = source.range {
             let range = format!("bytes={first}-{last}");

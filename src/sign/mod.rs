@@ -11,6 +11,7 @@ pub mod multipart;
 pub mod outbound;
 pub mod payload;
 pub mod route;
+pub mod staged;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::body::{ChunkEncode, UploadBody};
 use crate::limits::Admission;
 use crate::rules::Terms;
 use crate::s3::checksum::{RunningDigest, to_base64};
-use crate::s3::{BodyFraming, Bucket, Operation, Resource, S3Call};
+use crate::s3::{BodyFraming, Bucket, Operation, Resource, S3Call, StagingKey};
 use crate::sigv4::canonical::canonical_query;
 use crate::sigv4::chunk::EMPTY_SHA256;
 use crate::sigv4::{AmzDate, CanonicalRequest, ChunkSigner, KeyCache, sign_request};
@@ -33,6 +34,7 @@ pub use multipart::MultipartStep;
 pub use outbound::{Outbound, OutboundBody};
 pub use payload::PayloadPlan;
 pub use route::Route;
+pub use staged::{Place, StagedRequest};
 
 /// Derived keys that are kept: one for each upstream and day is enough; more only while credentials rotate.
 const KEY_CACHE: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
@@ -87,15 +89,30 @@ impl Signer {
         query: &[(String, String)],
         body: Option<(UploadBody, u64)>,
     ) -> Result<Outbound, SignError> {
+        self.prepare_instead(admission, bucket, None, query, body)
+    }
+
+    /// As [`Signer::prepare`], at a hidden key instead of the call's own if there is one. What must not stand there is left out.
+    ///
+    /// # Errors
+    /// As [`Signer::prepare`].
+    pub fn prepare_instead(
+        &self,
+        admission: &Admission,
+        bucket: &Bucket,
+        hidden: Option<&StagingKey>,
+        query: &[(String, String)],
+        body: Option<(UploadBody, u64)>,
+    ) -> Result<Outbound, SignError> {
         let call = admission.permit().call();
-        let key = upstream_key(call);
+        let key = key_instead(call, hidden);
         let draft = Draft {
             method: Method::from_bytes(call.operation.spec().method.as_bytes())
                 .expect("a method of the operation table"),
             bucket,
             key: key.as_deref(),
             query: canonical_query(query.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
-            headers: object_headers(call, admission.terms())?,
+            headers: headers_instead(object_headers(call, admission.terms())?, hidden),
         };
         match body {
             None => self.sign_empty(draft),
@@ -207,6 +224,15 @@ fn upstream_key(call: &S3Call) -> Option<String> {
         Resource::Object(bucket, key) => Some(format!("{}{}", bucket.upstream_prefix, key.as_str())),
         Resource::Bucket(_) | Resource::Service => None,
     }
+}
+
+/// The key of a call, or the hidden one that stands for it, in upstream terms.
+fn key_instead(call: &S3Call, hidden: Option<&StagingKey>) -> Option<String> {
+    hidden.map_or_else(|| upstream_key(call), |hidden| Some(hidden.as_str().to_owned()))
+}
+
+fn headers_instead(headers: HeaderMap, hidden: Option<&StagingKey>) -> HeaderMap {
+    if hidden.is_some() { staged::split(headers).0 } else { headers }
 }
 
 /// Host and everything that means something to S3. What a proxy on the way may change is left out.

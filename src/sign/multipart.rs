@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, IF_MATCH, IF_NONE_MATCH};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 use crate::limits::Admission;
 use crate::s3::checksum::ChecksumAlgorithm;
-use crate::s3::{Bucket, Operation};
-use crate::sign::{Draft, Outbound, SignError, Signer, object_headers, upstream_key};
+use crate::s3::{Bucket, Operation, StagingKey};
+use crate::sign::staged::conditions;
+use crate::sign::{Draft, Outbound, SignError, Signer, headers_instead, key_instead, object_headers};
 use crate::sigv4::canonical::canonical_query;
 
 /// One request of such an upload.
@@ -53,7 +54,7 @@ pub enum MultipartStep<'a> {
 }
 
 impl Signer {
-    /// Prepares one request of an upload of unknown length.
+    /// Prepares one request of a multipart upload of the call's key, or at the hidden key that stands for it.
     ///
     /// # Errors
     /// [`SignError`] if the upstream has no credentials.
@@ -61,11 +62,12 @@ impl Signer {
         &self,
         admission: &Admission,
         bucket: &Bucket,
+        hidden: Option<&StagingKey>,
         step: MultipartStep<'_>,
     ) -> Result<Outbound, SignError> {
         let call = admission.permit().call();
-        let key = upstream_key(call);
-        let object = object_headers(call, admission.terms())?;
+        let key = key_instead(call, hidden);
+        let object = headers_instead(object_headers(call, admission.terms())?, hidden);
         let completes = matches!(step, MultipartStep::Complete { .. });
         let (method, query, mut headers, pieces) = match step {
             MultipartStep::Whole(pieces) => (Method::PUT, String::new(), object, pieces),
@@ -109,7 +111,7 @@ impl Signer {
 }
 
 /// The bytes are in memory, so every store can check them: it knows their SHA-256 from the signature.
-fn sha256(pieces: &VecDeque<Bytes>) -> String {
+pub(in crate::sign) fn sha256(pieces: &VecDeque<Bytes>) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     pieces.iter().for_each(|piece| context.update(piece));
     hex::encode(context.finish())
@@ -127,9 +129,4 @@ fn without_digests(mut headers: HeaderMap) -> HeaderMap {
 /// A client's own CompleteMultipartUpload carries what belongs to it; of a PutObject only the conditions do.
 fn completion_headers(operation: Operation, headers: HeaderMap) -> HeaderMap {
     if operation == Operation::CompleteMultipartUpload { headers } else { conditions(&headers) }
-}
-
-fn conditions(headers: &HeaderMap) -> HeaderMap {
-    let condition = |name: HeaderName| headers.get(&name).map(|value| (name, value.clone()));
-    [IF_MATCH, IF_NONE_MATCH].into_iter().filter_map(condition).collect()
 }

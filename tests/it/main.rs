@@ -53,6 +53,7 @@ mod shutdown;
 mod sigv4;
 mod slow_stores;
 mod soak;
+mod staged;
 mod store_lies;
 mod sts;
 mod tagging;

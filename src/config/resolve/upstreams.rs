@@ -14,6 +14,7 @@ use super::{credentials, pem};
 use crate::base::RouteId;
 use crate::s3::buckets::is_bucket_name;
 use crate::s3::names::check_text;
+use crate::s3::reserved::is_reserved;
 use crate::s3::{Bucket, OddKeys, PassThrough};
 use crate::upstream::{Addressing, BreakerSettings, ChecksumMode, PayloadMode, UpstreamSettings};
 
@@ -256,6 +257,8 @@ fn check_upstream_prefix(desk: &mut Desk<'_>, path: &Path, prefix: &str) {
     } else if !prefix.is_empty() && !prefix.ends_with('/') {
         let help = format!("write `{prefix}/`; without the slash it would also cover `{prefix}-other/`");
         desk.report(path, "the prefix does not end with `/`", help);
+    } else if is_reserved(prefix, "") {
+        desk.report(path, "this part of a bucket is the gateway's own", "write another prefix");
     } else if prefix.len() > MAX_PREFIX_BYTES {
         desk.report(
             path,

@@ -1,0 +1,181 @@
+//! CompleteMultipartUpload of an upload whose parts are hidden: put together, looked at, brought to its place.
+//!
+//! Each step finds out from the store how far the one before came, so any number of attempts, by any number of gateways, comes to the same.
+
+use std::sync::Arc;
+
+use super::hidden::{Found, Hidden, StoredPart};
+use super::publish::{self, Goal};
+use super::{Done, internal, look, quarantine, wait};
+use crate::audit::Ticket;
+use crate::body::Fault;
+use crate::inspect::{Action, Direction, InspectionTerms, Mark, Outcome, Subject, VerdictState};
+use crate::limits::declared_type;
+use crate::multipart::Carrier;
+use crate::multipart::calls::{self, CHECKSUMS};
+use crate::respond::late::{self, UpstreamNote};
+use crate::respond::{Refusal, Reply};
+use crate::rules::UploadSeal;
+use crate::s3::S3ErrorCode;
+use crate::s3::complete_upload::{self, CompletedPart};
+use crate::s3::xml::XmlWriter;
+use crate::sign::MultipartStep;
+
+/// CompleteMultipartUpload; `parts` is the client's list, `resource` the path for an error that comes late.
+///
+/// # Errors
+/// [`Refusal`] if the list, the sizes or the content are not acceptable, or the store fails.
+pub async fn complete(
+    carrier: Carrier,
+    seal: UploadSeal,
+    parts: Vec<CompletedPart>,
+    resource: &str,
+    ticket: &mut Ticket,
+) -> Result<Reply, Refusal> {
+    let key = carrier.hidden.clone().ok_or_else(|| internal("a staged upload without a hidden key"))?;
+    let seen = {
+        let staging = Arc::clone(&carrier.staging);
+        let request_id = ticket.request_id().to_owned();
+        let completion = Completion { carrier, seal, parts, request_id };
+        staging.run(&key, async move { completion.run().await })?
+    };
+    late::answer(Box::pin(wait(seen)), resource.to_owned(), ticket).await
+}
+
+struct Completion {
+    carrier: Carrier,
+    seal: UploadSeal,
+    parts: Vec<CompletedPart>,
+    request_id: String,
+}
+
+impl Completion {
+    async fn run(&self) -> Done {
+        let mut done = Done { outcome: Err(internal("not run")), inspection: None, upstream: None };
+        done.outcome = match self.publish(&mut done).await {
+            Ok(published) => Ok((calls::for_document(&published.headers), self.document(&published))),
+            Err(refusal) => Err(refusal),
+        };
+        done
+    }
+
+    async fn publish(&self, done: &mut Done) -> Result<publish::Published, Refusal> {
+        let hidden = Hidden::of(&self.carrier)?;
+        let parts = self.assemble(&hidden).await?;
+        let found = hidden.head().await?.ok_or_else(gone)?;
+        let subject = subject(&self.carrier, self.request_id.clone(), Some(&found));
+        let outcome = self.look(&hidden, &found, subject).await?;
+        done.inspection = Some(Arc::clone(&outcome));
+        let staged = self.seal.staging.as_ref().ok_or_else(|| internal("a staged upload without its seal"))?;
+        settle(&hidden, &found, &outcome, parts.as_deref(), &staged.headers, &self.request_id, &mut done.upstream).await
+    }
+
+    /// Puts the hidden object together, unless that was done before. Gives the parts that it is made of, if they can be told.
+    async fn assemble(&self, hidden: &Hidden<'_>) -> Result<Option<Vec<StoredPart>>, Refusal> {
+        if hidden.head().await?.is_some() {
+            return Ok(hidden.noted_parts().await);
+        }
+        let stored = calls::stored_parts(&self.carrier, &self.seal, None).await?;
+        let parts = calls::hold_to_terms(&self.carrier, &self.parts, &stored);
+        if parts.as_ref().is_err_and(|refusal| refusal.code == S3ErrorCode::EntityTooLarge) {
+            drop(self.carrier.send(MultipartStep::Abort { upload_id: &self.seal.upload_id }).await);
+        }
+        let parts = parts?;
+        hidden.note_parts(&parts).await?;
+        let document = complete_upload::render(&self.parts);
+        let step = MultipartStep::Complete { upload_id: &self.seal.upload_id, document };
+        let outbound = self.carrier.prepare(step)?;
+        match self.carrier.fetch_document(outbound).await {
+            (_, Ok(_)) => Ok(Some(parts)),
+            // The answer of the store may be lost although it did what was asked.
+            (_, Err(refusal)) => match hidden.head().await {
+                Ok(Some(_)) => Ok(Some(parts)),
+                _ => {
+                    hidden.remove(false).await;
+                    Err(refusal)
+                }
+            },
+        }
+    }
+
+    async fn look(&self, hidden: &Hidden<'_>, found: &Found, subject: Subject) -> Result<Arc<Outcome>, Refusal> {
+        let terms = terms(&self.carrier)?;
+        let inspection = self.carrier.staging.inspectors.open(terms, subject).await?;
+        let reply = hidden.read(found).await?;
+        look::through(inspection, reply.body, found.length).await
+    }
+
+    fn document(&self, published: &publish::Published) -> String {
+        let call = self.carrier.admission.permit().call();
+        let mut xml = XmlWriter::new("CompleteMultipartUploadResult", true);
+        xml.text("Location", &calls::location(call));
+        calls::name(&mut xml, call);
+        xml.text("ETag", &published.etag);
+        for element in ["ChecksumType"].iter().chain(&CHECKSUMS) {
+            if let Some((_, value)) = published.checksums.iter().find(|(name, _)| name == element) {
+                xml.text(element, value);
+            }
+        }
+        xml.finish()
+    }
+}
+
+/// Brings a hidden object to where its verdict leads it.
+///
+/// # Errors
+/// [`Refusal`] if that is not its place, or the store fails. After a failure of the store the hidden object is still there.
+pub(super) async fn settle(
+    hidden: &Hidden<'_>,
+    found: &Found,
+    outcome: &Arc<Outcome>,
+    parts: Option<&[StoredPart]>,
+    kept: &[(String, String)],
+    request_id: &str,
+    upstream: &mut Option<UpstreamNote>,
+) -> Result<publish::Published, Refusal> {
+    let carrier = hidden.carrier;
+    let refused = || Refusal::from(Fault::Inspection(Arc::clone(outcome)));
+    let result = match outcome.action {
+        Action::Refuse => Err(refused()),
+        Action::Quarantine => {
+            quarantine::keep(hidden, found, outcome, request_id).await?;
+            Err(refused())
+        }
+        Action::Mark => {
+            let mark = Some((&terms(carrier)?.mark, outcome.state));
+            Ok(publish::publish(hidden, found, Goal { parts, kept, mark }, upstream).await?)
+        }
+        Action::Allow => Ok(publish::publish(hidden, found, Goal { parts, kept, mark: None }, upstream).await?),
+    };
+    hidden.remove(found.has_version()).await;
+    result
+}
+
+/// A mark, and the state that it says.
+pub(super) type Marking<'a> = (&'a Mark, VerdictState);
+
+pub(super) fn terms(carrier: &Carrier) -> Result<&InspectionTerms, Refusal> {
+    carrier.admission.terms().inspection.as_deref().ok_or_else(|| internal("a staged object without inspection"))
+}
+
+/// The object as inspectors are told of it.
+pub(super) fn subject(carrier: &Carrier, request_id: String, found: Option<&Found>) -> Subject {
+    let permit = carrier.admission.permit();
+    let resource = &permit.call().resource;
+    let encoding = found.and_then(|found| found.headers.get(http::header::CONTENT_ENCODING)?.to_str().ok());
+    Subject {
+        request_id,
+        principal: permit.caller().principal().as_str().to_owned(),
+        bucket: resource.bucket().map(|bucket| bucket.name.clone()).unwrap_or_default(),
+        key: resource.key().map(|key| key.as_str().to_owned()).unwrap_or_default(),
+        media_type: found.and_then(|found| declared_type(&found.headers)),
+        content_encoding: encoding.map(str::to_owned),
+        length: found.map(|found| found.length),
+        direction: Direction::Upload,
+    }
+}
+
+fn gone() -> Refusal {
+    let message = "The upload does not exist.";
+    Refusal::new(S3ErrorCode::NoSuchUpload, crate::respond::RefusalKind::Upstream, message, "the hidden object is gone")
+}

@@ -1,0 +1,226 @@
+//! A hidden object: what the store says of it, what the gateway writes down beside it, and its end.
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::internal;
+use crate::bounded;
+use crate::multipart::{Carrier, MAX_ANSWER_BYTES, bad_answer};
+use crate::respond::{Refusal, relay};
+use crate::s3::checksum::{RunningDigest, to_base64};
+use crate::s3::listing::{ListKind, ListPage};
+use crate::s3::{Bucket, StagingKey};
+use crate::sign::{Place, StagedRequest};
+use crate::upstream::UpstreamReply;
+
+/// Largest record of parts: 10,000 of them take about 900 KB.
+const MAX_RECORD_BYTES: usize = 2 * 1024 * 1024;
+
+/// What the record of parts is sealed for.
+const PURPOSE: &str = "countersign staged parts v1";
+
+/// A part as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredPart {
+    /// ETag without quotes.
+    pub etag: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A hidden object.
+pub struct Hidden<'a> {
+    pub carrier: &'a Carrier,
+    pub key: &'a StagingKey,
+}
+
+/// What the store says of a hidden object.
+#[derive(Debug)]
+pub struct Found {
+    pub length: u64,
+    pub etag: HeaderValue,
+    pub headers: HeaderMap,
+}
+
+impl Found {
+    fn read(headers: HeaderMap) -> Result<Self, Refusal> {
+        let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(Self {
+            length: length.ok_or_else(|| bad_answer(&"a hidden object without length"))?,
+            etag: headers.get(ETAG).cloned().ok_or_else(|| bad_answer(&"a hidden object without ETag"))?,
+            headers,
+        })
+    }
+
+    /// ETag without quotes.
+    pub fn plain_etag(&self) -> &str {
+        self.etag.to_str().unwrap_or_default().trim_matches('"')
+    }
+
+    /// Whether the bucket keeps versions, so that a plain removal would leave one.
+    pub fn has_version(&self) -> bool {
+        self.headers.contains_key("x-amz-version-id")
+    }
+
+    /// Whether it has tags, as far as the store tells.
+    pub fn has_tags(&self) -> bool {
+        self.headers.get("x-amz-tagging-count").is_some_and(|count| count != "0")
+    }
+}
+
+impl<'a> Hidden<'a> {
+    pub fn of(carrier: &'a Carrier) -> Result<Self, Refusal> {
+        let key = carrier.hidden.as_ref().ok_or_else(|| internal("a staged upload without a hidden key"))?;
+        Ok(Self { carrier, key })
+    }
+
+    fn bucket(&self) -> &Bucket {
+        &self.carrier.bucket
+    }
+
+    /// What the store says of it; `None` if it is not there.
+    pub async fn head(&self) -> Result<Option<Found>, Refusal> {
+        let reply = self.send(self.key, request(Method::HEAD, with_checksums())).await?;
+        match reply.head.status {
+            StatusCode::OK => Found::read(reply.head.headers).map(Some),
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(self.error(reply).await),
+        }
+    }
+
+    /// Its bytes, if it is still this object.
+    pub async fn read(&self, found: &Found) -> Result<UpstreamReply, Refusal> {
+        let headers = HeaderMap::from_iter([(IF_MATCH, found.etag.clone())]);
+        let reply = self.send(self.key, request(Method::GET, headers)).await?;
+        if reply.head.status != StatusCode::OK {
+            return Err(self.error(reply).await);
+        }
+        match Found::read(reply.head.headers.clone())? {
+            same if same.length == found.length && same.etag == found.etag => Ok(reply),
+            _ => Err(bad_answer(&"another object than its head")),
+        }
+    }
+
+    /// Its tags, as an encoded query.
+    pub async fn tags(&self) -> Result<Vec<(String, String)>, Refusal> {
+        let place = Place::Hidden(self.bucket(), self.key);
+        let request = StagedRequest { query: &[("tagging", "")], ..StagedRequest::default() };
+        let (_, root) = self.carrier.staged_document(place, request).await?;
+        let tags = root.child("TagSet").into_iter().flat_map(|set| set.children_named("Tag"));
+        Ok(tags.map(|tag| (tag.text_of("Key").to_owned(), tag.text_of("Value").to_owned())).collect())
+    }
+
+    /// Gives it these tags instead of what it has.
+    pub async fn set_tags(&self, tags: &[(String, String)]) -> Result<(), Refusal> {
+        let document = crate::s3::tagging::render(tags);
+        let mut digest = RunningDigest::md5();
+        digest.update(document.as_bytes());
+        let md5 = to_base64(&digest.finish(16));
+        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/xml"))]);
+        headers.insert("content-md5", HeaderValue::from_str(&md5).map_err(|error| bad_answer(&error))?);
+        let request = StagedRequest {
+            method: Method::PUT,
+            query: &[("tagging", "")],
+            headers,
+            body: Bytes::from(document),
+            ..StagedRequest::default()
+        };
+        self.expect_success(self.key, request).await
+    }
+
+    /// Writes down which parts it is made of, before it is: nobody can ask for their sizes afterwards.
+    pub async fn note_parts(&self, parts: &[StoredPart]) -> Result<(), Refusal> {
+        let text = serde_json::to_string(parts).map_err(|error| internal(&error.to_string()))?;
+        let sealer = self.carrier.signer.sealer(self.bucket(), PURPOSE)?;
+        let sealed = sealer.seal(self.key.as_str(), &text).ok_or_else(|| internal("no random bytes"))?;
+        let body = Bytes::from(sealed);
+        self.expect_success(&self.key.parts(), StagedRequest { method: Method::PUT, body, ..StagedRequest::default() })
+            .await
+    }
+
+    /// The parts it is made of; `None` if that cannot be told. Then it is copied in other pieces, and has another ETag on some stores.
+    pub async fn noted_parts(&self) -> Option<Vec<StoredPart>> {
+        let reply = self.send(&self.key.parts(), StagedRequest::default()).await.ok()?;
+        let sealed = match reply.head.status {
+            StatusCode::OK => bounded::collect(reply.body, MAX_RECORD_BYTES).await.ok()?,
+            _ => return None,
+        };
+        let sealer = self.carrier.signer.sealer(self.bucket(), PURPOSE).ok()?;
+        let text = sealer.open(self.key.as_str(), std::str::from_utf8(&sealed).ok()?)?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Removes it and what was written down beside it, with every version. What fails is left for the sweeper.
+    pub async fn remove(&self, versioned: bool) {
+        let removed = if versioned { self.remove_versions().await } else { self.remove_plainly().await };
+        if let Err(refusal) = removed {
+            tracing::warn!(key = self.key.as_str(), bucket = %self.bucket().name, reason = %refusal.reason, "a hidden object was left");
+        }
+    }
+
+    async fn remove_plainly(&self) -> Result<(), Refusal> {
+        for key in [self.key, &self.key.parts()] {
+            self.delete(key, None).await?;
+        }
+        Ok(())
+    }
+
+    /// The name of the hidden object is the beginning of that of the record.
+    async fn remove_versions(&self) -> Result<(), Refusal> {
+        let query = [("versions", ""), ("prefix", self.key.as_str())];
+        let request = StagedRequest { query: &query, ..StagedRequest::default() };
+        let outbound = self.carrier.signer.prepare_staged(Place::Staging(self.bucket()), request)?;
+        let reply = self.carrier.upstreams.send(outbound).await?;
+        if reply.head.status != StatusCode::OK {
+            return Err(self.error(reply).await);
+        }
+        let document = bounded::collect(reply.body, MAX_ANSWER_BYTES).await.map_err(|error| bad_answer(&error))?;
+        let text = std::str::from_utf8(&document).map_err(|error| bad_answer(&error))?;
+        let page = ListPage::parse(ListKind::Versions, text, "").map_err(|error| bad_answer(&error))?;
+        for entry in page.entries {
+            if let Some(key) = StagingKey::listed(&entry.key) {
+                self.delete(&key, entry.id.as_deref()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, key: &StagingKey, version: Option<&str>) -> Result<(), Refusal> {
+        let query: Vec<_> = version.map(|version| ("versionId", version)).into_iter().collect();
+        let request = StagedRequest { method: Method::DELETE, query: &query, ..StagedRequest::default() };
+        let reply = self.send(key, request).await?;
+        if reply.head.status.is_success() || reply.head.status == StatusCode::NOT_FOUND {
+            return Ok(());
+        }
+        Err(self.error(reply).await)
+    }
+
+    async fn expect_success(&self, key: &StagingKey, request: StagedRequest<'_>) -> Result<(), Refusal> {
+        let reply = self.send(key, request).await?;
+        if !reply.head.status.is_success() {
+            return Err(self.error(reply).await);
+        }
+        // Read to the end, so that the connection can be used again.
+        bounded::collect(reply.body, MAX_ANSWER_BYTES).await.map_err(|error| bad_answer(&error))?;
+        Ok(())
+    }
+
+    async fn send(&self, key: &StagingKey, request: StagedRequest<'_>) -> Result<UpstreamReply, Refusal> {
+        let outbound = self.carrier.signer.prepare_staged(Place::Hidden(self.bucket(), key), request)?;
+        Ok(self.carrier.upstreams.send(outbound).await?)
+    }
+
+    async fn error(&self, reply: UpstreamReply) -> Refusal {
+        relay::read_error(reply, self.carrier.admission.permit().call()).await
+    }
+}
+
+fn request(method: Method, headers: HeaderMap) -> StagedRequest<'static> {
+    StagedRequest { method, headers, ..StagedRequest::default() }
+}
+
+fn with_checksums() -> HeaderMap {
+    HeaderMap::from_iter([(HeaderName::from_static("x-amz-checksum-mode"), HeaderValue::from_static("ENABLED"))])
+}

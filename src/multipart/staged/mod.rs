@@ -1,0 +1,204 @@
+//! Objects that wait at a hidden key until the inspectors have seen them whole.
+//!
+//! The parts of a multipart upload come in any order and no single one says what the object is, so they go to a hidden key in the same
+//! bucket of the store. When the upload is completed the object is put together there, read through the inspectors, and copied to its
+//! place by the store itself. What a client puts in one piece waits there too if its verdict decides where it goes, or with which mark.
+//! The hidden object is the only state: a gateway that is started anew goes on where another one ended.
+//! Why so: docs/decisions/0013-staged-uploads.md.
+
+mod complete;
+mod hidden;
+mod look;
+mod publish;
+mod quarantine;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::HeaderMap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use self::hidden::Hidden;
+use crate::inspect::{Inspectors, MultipartInspection, Outcome};
+use crate::multipart::Carrier;
+use crate::multipart::calls::client;
+use crate::respond::late::{Finished, UpstreamNote};
+use crate::respond::{Refusal, RefusalKind};
+use crate::rules::{StagedUpload, UploadSeal};
+use crate::s3::{S3ErrorCode, StagingKey};
+use crate::sign::staged::kept_headers;
+
+pub use complete::complete;
+pub use hidden::StoredPart;
+
+/// Most objects that are brought from their hidden key to their place at a time. Each holds one piece of its object and a few connections,
+/// and goes on without its client.
+const MAX_RUNNING: usize = 256;
+
+/// Longest headers of an object that its upload id carries.
+const MAX_KEPT_BYTES: usize = 2 * 1024;
+
+/// What the way from a hidden key to its end came to.
+#[derive(Debug, Clone)]
+struct Done {
+    /// The headers for the client and the document, or why there is none.
+    outcome: Result<(HeaderMap, String), Refusal>,
+    inspection: Option<Arc<Outcome>>,
+    upstream: Option<UpstreamNote>,
+}
+
+impl From<Done> for Finished {
+    fn from(done: Done) -> Self {
+        Self { outcome: done.outcome, upstream: done.upstream, inspection: done.inspection }
+    }
+}
+
+/// Everything that is on its way from a hidden key.
+pub struct Staging {
+    inspectors: Arc<Inspectors>,
+    running: Mutex<HashMap<StagingKey, watch::Receiver<Option<Done>>>>,
+    places: Arc<Semaphore>,
+}
+
+impl Staging {
+    /// Nothing is on its way yet.
+    pub fn new(inspectors: Arc<Inspectors>) -> Self {
+        Self { inspectors, running: Mutex::default(), places: Arc::new(Semaphore::new(MAX_RUNNING)) }
+    }
+
+    /// Waits until nothing is on its way any more.
+    pub async fn drained(&self) {
+        let all = u32::try_from(MAX_RUNNING).unwrap_or(u32::MAX);
+        drop(self.places.acquire_many(all).await);
+    }
+
+    /// Brings an object on its way, in a task of its own: a client that goes away does not end it. A second request for the same object waits
+    /// for the first.
+    fn run(
+        self: &Arc<Self>,
+        key: &StagingKey,
+        work: impl Future<Output = Done> + Send + 'static,
+    ) -> Result<watch::Receiver<Option<Done>>, Refusal> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = running.get(key) {
+            return Ok(seen.clone());
+        }
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| too_many())?;
+        let (told, seen) = watch::channel(None);
+        running.insert(key.clone(), seen.clone());
+        let entry = Entry { staging: Arc::clone(self), key: key.clone(), _place: place };
+        tokio::spawn(async move {
+            let done = work.await;
+            if let Err(refusal) = &done.outcome {
+                tracing::debug!(key = entry.key.as_str(), reason = %refusal.reason, "a staged object did not get to its place");
+            }
+            drop(entry);
+            told.send_replace(Some(done));
+        });
+        Ok(seen)
+    }
+}
+
+/// An object on its way; it is no more when this is dropped, a panic included.
+struct Entry {
+    staging: Arc<Staging>,
+    key: StagingKey,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.staging.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+async fn wait(mut seen: watch::Receiver<Option<Done>>) -> Finished {
+    let done = seen.wait_for(Option::is_some).await.ok().and_then(|done| done.clone());
+    done.map_or_else(
+        || Finished { outcome: Err(internal("a staged object was lost")), upstream: None, inspection: None },
+        Finished::from,
+    )
+}
+
+/// How a new multipart upload begins: at a hidden key, if the rule wants its objects looked at as a whole.
+///
+/// # Errors
+/// [`Refusal`] if the rule takes no multipart uploads, or a header cannot be kept until the end.
+pub fn begin(carrier: &Carrier) -> Result<Option<StagedUpload>, Refusal> {
+    let inspection = carrier.admission.terms().inspection.as_ref().filter(|terms| terms.uploads);
+    match inspection.map(|terms| terms.multipart) {
+        None | Some(MultipartInspection::PerPart) => Ok(None),
+        Some(MultipartInspection::Deny) => {
+            let message = "Uploads in parts are not accepted here. Upload the object in one piece.";
+            Err(Refusal::new(
+                S3ErrorCode::AccessDenied,
+                RefusalKind::Denied,
+                message,
+                "the rule denies multipart uploads",
+            ))
+        }
+        Some(MultipartInspection::Staged) => {
+            Ok(Some(StagedUpload { id: new_id(), headers: headers_for_the_end(carrier)? }))
+        }
+    }
+}
+
+/// Removes the object of an upload that is given up after it was put together. Tells whether there was one.
+///
+/// # Errors
+/// [`Refusal`] if the store does not tell.
+pub async fn forget(carrier: &Carrier) -> Result<bool, Refusal> {
+    if carrier.hidden.is_none() {
+        return Ok(false);
+    }
+    let hidden = Hidden::of(carrier)?;
+    let Some(found) = hidden.head().await? else { return Ok(false) };
+    hidden.remove(found.has_version()).await;
+    Ok(true)
+}
+
+/// Names nothing: who learns of a hidden key, from the store's own log, learns nothing of the object.
+fn new_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+/// The headers that an object gets at its final place alone, or there once more.
+fn headers_for_the_end(carrier: &Carrier) -> Result<Vec<(String, String)>, Refusal> {
+    let headers = kept_headers(&carrier.admission)?;
+    if headers.keys().any(|name| name.as_str().contains("-customer-")) {
+        let message = "An object that is inspected cannot be encrypted with a key of the client.";
+        return Err(client(S3ErrorCode::InvalidRequest, message));
+    }
+    let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
+    let kept: Vec<_> = headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+    if kept.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MAX_KEPT_BYTES {
+        return Err(client(S3ErrorCode::InvalidRequest, "The headers about access and retention are too long."));
+    }
+    Ok(kept)
+}
+
+impl Carrier {
+    /// The same for the hidden key of an upload, if it has one.
+    ///
+    /// # Errors
+    /// [`Refusal`] if its name is none that the gateway gives.
+    pub(super) fn for_upload(&self, seal: &UploadSeal) -> Result<Self, Refusal> {
+        let hidden = match &seal.staging {
+            Some(staged) => {
+                Some(StagingKey::new(&staged.id).ok_or_else(|| internal("a sealed hidden key that is none"))?)
+            }
+            None => None,
+        };
+        Ok(Self { hidden, ..self.clone() })
+    }
+}
+
+fn too_many() -> Refusal {
+    let message = "Too many inspected uploads are being completed. Try again.";
+    let reason = format!("{MAX_RUNNING} staged objects are on their way");
+    Refusal::new(S3ErrorCode::SlowDown, RefusalKind::Limited, message, reason)
+}
+
+fn internal(reason: &str) -> Refusal {
+    Refusal::new(S3ErrorCode::InternalError, RefusalKind::Internal, "The gateway failed.", reason)
+}
