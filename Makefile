@@ -22,9 +22,13 @@ test: tools fmt lint operations-check ## everything CI checks; installs what is 
 # Also: SOAK_OPERATIONS (stops earlier), SOAK_SEED (repeats), SOAK_STORE=rgw (the other store).
 SOAK_SECONDS ?= 150
 
+# Inspected uploads before each of the two stores, while everything fails; they end when they are so many.
+SOAK_INSPECTED ?= 10000
+
 .PHONY: soak
-soak: tools ## thousands of random operations under faults, about 3 minutes; SOAK_SECONDS, SOAK_SEED
+soak: tools ## thousands of random operations under faults, about 10 minutes; SOAK_SECONDS, SOAK_INSPECTED, SOAK_SEED
 	SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked --features demo --test it soak::random_operations -- --nocapture
+	SOAK_INSPECTED=$(SOAK_INSPECTED) cargo test --locked --features demo --test it soak::inspected -- --nocapture --test-threads 1
 
 .PHONY: clients
 clients: tools ## the real S3 clients alone, writing docs/CLIENTS.md; CLIENTS="rclone boto3" for some of them

@@ -8,6 +8,7 @@ mod audit;
 mod client;
 mod faults;
 mod form;
+mod inspected;
 mod leaks;
 mod model;
 mod parts;
