@@ -71,13 +71,25 @@ const VALUES: &[(&str, &str)] = &[
     ("limits.per_principal.download_rate", "200MiB"),
     ("rules[].content.types", "[image/png, image/jpeg]"),
     ("rules[].content.extensions", "[png, jpg]"),
+    ("rules[].inspect.with", "[antivirus]"),
+    ("rules[].inspect.quarantine", "team-data/quarantine/"),
+    ("rules[].inspect.mark", "tag:countersign-verdict"),
+    ("inspectors.*.patterns.sets", "[eicar]"),
+    ("inspectors.*.patterns.literals", "{ project: \"Project Nightjar\" }"),
+    ("inspectors.*.patterns.regexes", "{ case: 'CASE-[0-9]{4,8}' }"),
+    ("inspectors.*.patterns.files", "{ words: /etc/countersign/words.txt }"),
+    ("inspectors.*.clamd.addresses", "unix:/run/clamav/clamd.ctl"),
+    ("inspectors.*.file_type", "{}"),
+    ("inspectors.*.icap", "{}"),
+    ("inspectors.*.yara", "{}"),
+    ("inspectors.*.http", "{}"),
     ("rules[].headers.require", "{ x-amz-meta-owner: null, content-language: en }"),
     ("rules[].headers.set", "{ cache-control: no-store }"),
     ("audit.file", "\"-\""),
 ];
 
 /// Names for the mappings that have names of the operator's choice as keys.
-const NAMES: &[(&str, &str)] = &[("upstreams", "store"), ("buckets", "team-data")];
+const NAMES: &[(&str, &str)] = &[("upstreams", "store"), ("buckets", "team-data"), ("inspectors", "antivirus")];
 
 /// Optional keys without which the file would not load.
 const NEEDED: &[&str] = &[

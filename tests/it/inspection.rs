@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::primitives::ByteStream;
 use countersign::audit::Record;
 use countersign::s3::checksum::ChecksumAlgorithm;
 use rustls_pki_types::ServerName;
@@ -14,8 +17,10 @@ use tokio_rustls::TlsConnector;
 use super::boto::{python, world};
 use super::support::certs::Authority;
 use super::support::post::{self, PostForm};
+use super::support::recorder::response;
 use super::support::{
-    Answer, Form, Gateway, KeyClient, Recorder, Response, Setup, Store, StoreKind, Transfer, eventually, pattern, raw,
+    Answer, Form, Gateway, KeyClient, Recorder, Response, Setup, SlowClamd, Store, StoreKind, Transfer, eventually,
+    pattern, raw,
 };
 
 const MIB: usize = 1 << 20;
@@ -274,6 +279,24 @@ async fn a_rejected_upload_is_not_tried_again_by_boto3() {
     }
 }
 
+#[tokio::test]
+async fn a_rejected_upload_is_not_tried_again_by_the_aws_sdk() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let gateway = looking(Setup::before(&recorder)).start().await;
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(format!("http://{}", gateway.address))
+        .force_path_style(true)
+        .credentials_provider(Credentials::new(post::KEY_ID, post::SECRET, None, None, "test"));
+    let client = aws_sdk_s3::Client::from_conf(config.build());
+    let put = client.put_object().bucket("bkt").key("a/x").body(ByteStream::from_static(MARKER)).send().await;
+    let error = put.unwrap_err().into_service_error();
+    assert_eq!(error.code(), Some("ContentRejected"));
+    assert_eq!(gateway.records().len(), 1);
+    assert!(recorder.is_silent());
+}
+
 /// Begins an upload and leaves it in its middle.
 async fn begin(gateway: &Gateway, token: &str, key: &str) -> TcpStream {
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
@@ -359,4 +382,102 @@ async fn verdicts_bytes_and_times_are_counted() {
         assert!(text.contains(line), "{line}\n{text}");
     }
     assert_eq!(gateway.ask_admin("/readyz").await.status, 200);
+}
+
+/// Before a recorder, with a clamd whose verdicts the test gives.
+async fn before_slow_clamd(
+    recorder: &Recorder,
+    clamd: &SlowClamd,
+    keys: &str,
+    setup: impl Fn(Setup) -> Setup,
+) -> Gateway {
+    let setup = setup(looking(Setup::before(recorder)));
+    Setup { top: vec![clamd.inspector(keys)], ..setup }.start().await
+}
+
+#[tokio::test]
+async fn h12_a_slow_verdict_is_waited_for_and_blames_neither_the_store_nor_the_client() {
+    let (recorder, clamd) = (Recorder::start(Answer::ok()).await, SlowClamd::start().await);
+    // Far shorter than the verdict takes; `watch_upload` looks every half second.
+    let hasty = |setup: Setup| {
+        let setup = setup.upstream("timeouts: { idle: 200ms, first_byte: 5s }");
+        setup.limits("{ timeouts: { body_idle: 200ms }, body_rate_window: 1s, min_body_rate: 1MiB }")
+    };
+    let gateway = before_slow_clamd(&recorder, &clamd, "timeout: 60s", hasty).await;
+    let committed = || recorder.requests().iter().filter(|request| request.complete).count();
+    for (number, transfer) in Transfer::ALL.into_iter().enumerate() {
+        let client = key_client(&gateway);
+        let object = pattern(2 * MIB);
+        let put = client.send("PUT", "/bkt/a/x", &[], &object, Form::Unsigned, transfer);
+        let speak = async {
+            eventually("all of the object is there", || clamd.waiting() == 1).await;
+            // The subject of the test: time passes, and nobody gives up.
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            assert_eq!(committed(), number, "{transfer:?}");
+            clamd.speak();
+        };
+        let (answer, ()) = tokio::join!(put, speak);
+        assert_eq!(answer.status, 200, "{transfer:?}: {}", answer.text());
+        assert_eq!(committed(), number + 1, "{transfer:?}");
+        clamd.be_silent();
+    }
+}
+
+#[tokio::test]
+async fn h12_an_inspector_that_hangs_fails_its_uploads_and_hinders_no_others() {
+    let (recorder, clamd) = (Recorder::start(Answer::ok()).await, SlowClamd::start().await);
+    let keys = "timeout: 500ms, breaker: { failures: 2, pause: 1h }";
+    let gateway = before_slow_clamd(&recorder, &clamd, keys, |setup| setup).await;
+    let hangs = gateway.a.put("/bkt/a/x", &[], pattern(MIB));
+    let others = async {
+        eventually("all of the object is there", || clamd.waiting() == 1).await;
+        for _ in 0..20 {
+            assert_eq!(gateway.a.put("/bkt/b/x", &[], "x").await.status, 200);
+            assert_eq!(gateway.a.get("/bkt/a/x").await.status, 200);
+        }
+    };
+    let (hung, ()) = tokio::join!(hangs, others);
+    assert_eq!(hung.outcome(), (403, "InspectionFailed".into()));
+    assert!(!hung.text().contains("clamd") && !hung.text().contains("127.0.0.1"), "{}", hung.text());
+    assert!(recorder.requests().iter().all(|request| !request.complete || !request.head.starts_with("PUT /up-bkt/a/")));
+    eventually("the scanner is left", || clamd.left() == 1).await;
+    assert_eq!(gateway.a.put("/bkt/a/x", &[], "x").await.outcome(), (403, "InspectionFailed".into()));
+    // From now on it is not asked, and the client is not asked for its body.
+    let mut stream = begin(&gateway, &gateway.a.token, "a/x").await;
+    let answer = raw::read_answer(&mut stream).await;
+    assert!(raw::status(&answer) == 403 && answer.contains("<Code>InspectionFailed</Code>"), "{answer}");
+    assert_eq!(clamd.waiting() + clamd.left(), 2);
+    let last = gateway.records().last().cloned().unwrap();
+    let finding = &last.inspection.as_ref().unwrap()[0];
+    assert_eq!((finding.verdict, finding.bytes, last.bytes_in), ("error", 0, 0));
+    assert_eq!(finding.reason.as_deref(), Some("it is not asked, because it failed again and again"));
+}
+
+#[tokio::test]
+async fn h17_a_store_that_answers_early_is_heard_while_a_verdict_is_waited_for() {
+    let (recorder, clamd) = (Recorder::start(Answer::Early(response(507, "", ""))).await, SlowClamd::start().await);
+    let gateway = before_slow_clamd(&recorder, &clamd, "timeout: 1h", |setup| setup).await;
+    let answer = gateway.a.put("/bkt/a/x", &[], pattern(2 * MIB)).await;
+    assert_eq!(answer.outcome(), (502, "BadGateway".into()));
+    eventually("the scanner is left", || clamd.left() == 1).await;
+    assert!(recorder.nothing_committed());
+}
+
+#[tokio::test]
+async fn h12_a_client_that_leaves_before_the_verdict_leaves_nothing() {
+    let (recorder, clamd) = (Recorder::start(Answer::ok()).await, SlowClamd::start().await);
+    let gateway = before_slow_clamd(&recorder, &clamd, "timeout: 1h", |setup| setup).await;
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let head = format!(
+        "PUT /bkt/a/x HTTP/1.1\r\nhost: gw\r\nauthorization: Bearer {}\r\ncontent-length: {MIB}\r\n\r\n",
+        gateway.a.token
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&pattern(MIB)).await.unwrap();
+    eventually("all of the object is there", || clamd.waiting() == 1).await;
+    drop(stream);
+    eventually("the scanner is left", || clamd.left() == 1).await;
+    clamd.speak();
+    until_running(&gateway, "running", 0).await;
+    assert!(recorder.nothing_committed());
 }

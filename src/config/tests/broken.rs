@@ -981,6 +981,26 @@ fn sts_with_mistakes() {
 }
 
 #[test]
+fn scanners_with_mistakes() {
+    for (to, expected) in [
+        ("clamd: {}", &[(21, "`addresses` is missing", "tcp://host:port")][..]),
+        ("clamd: { addresses: [] }", &[(21, "the list is empty", "unix:/path")]),
+        ("clamd: { addresses: \"127.0.0.1:3310\" }", &[(21, "not an address of clamd", "tcp://host:port")]),
+        ("clamd: { addresses: \"tcp://127.1:3310\" }", &[(21, "not a host", "")]),
+        ("clamd: { addresses: [\"tcp://a\", \"tcp://a:3310\"] }", &[(21, "this address is there twice", "")]),
+        ("clamd: { addresses: \"tcp://a\", max_size: 5GiB }", &[(21, "`5GiB` is out of range", "4GiB")]),
+        ("clamd: { addresses: \"tcp://a\", not_scannable: [\"\"] }", &[(21, "the text is empty", "Heuristics")]),
+        ("clamd: { addresses: \"tcp://a\", probe: some }", &[(21, "expected one of `none`, `basic`, `strict`", "")]),
+    ] {
+        assert_problems(
+            &edited("rules:", &format!("inspectors: {{ antivirus: {{ {to} }} }}\nrules:")),
+            &references(),
+            expected,
+        );
+    }
+}
+
+#[test]
 fn patterns_with_mistakes() {
     let inspector =
         |keys: &str| edited("rules:", &format!("inspectors: {{ dlp: {{ patterns: {{ {keys} }} }} }}\nrules:"));
@@ -1000,25 +1020,5 @@ fn patterns_with_mistakes() {
         ("sets: eicar, count: 0", &[(21, "0 is out of range", "1 to 1000")]),
     ] {
         assert_problems(&inspector(keys), &references(), expected);
-    }
-}
-
-#[test]
-fn scanners_with_mistakes() {
-    for (to, expected) in [
-        ("clamd: {}", &[(21, "`addresses` is missing", "tcp://host:port")][..]),
-        ("clamd: { addresses: [] }", &[(21, "the list is empty", "unix:/path")]),
-        ("clamd: { addresses: \"127.0.0.1:3310\" }", &[(21, "not an address of clamd", "tcp://host:port")]),
-        ("clamd: { addresses: \"tcp://127.1:3310\" }", &[(21, "not a host", "")]),
-        ("clamd: { addresses: [\"tcp://a\", \"tcp://a:3310\"] }", &[(21, "this address is there twice", "")]),
-        ("clamd: { addresses: \"tcp://a\", max_size: 5GiB }", &[(21, "`5GiB` is out of range", "4GiB")]),
-        ("clamd: { addresses: \"tcp://a\", not_scannable: [\"\"] }", &[(21, "the text is empty", "Heuristics")]),
-        ("clamd: { addresses: \"tcp://a\", probe: some }", &[(21, "expected one of `none`, `basic`, `strict`", "")]),
-    ] {
-        assert_problems(
-            &edited("rules:", &format!("inspectors: {{ antivirus: {{ {to} }} }}\nrules:")),
-            &references(),
-            expected,
-        );
     }
 }

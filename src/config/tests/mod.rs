@@ -5,6 +5,7 @@ mod cors;
 mod examples;
 mod files;
 mod good;
+mod inspection;
 mod rendering;
 mod schema;
 

@@ -15,6 +15,7 @@ pub mod process;
 pub mod raw;
 pub mod recorder;
 pub mod signed;
+pub mod slow_clamd;
 pub mod store;
 
 pub use client::{Client, Response};
@@ -23,6 +24,7 @@ pub use key_client::{Form, KeyClient, Transfer};
 pub use oidc::Oidc;
 pub use recorder::{Answer, Recorder};
 pub use signed::SignedClient;
+pub use slow_clamd::SlowClamd;
 pub use store::{Store, StoreKind};
 
 /// Bytes that repeat late and compress badly, the same for the same length.
