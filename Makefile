@@ -15,7 +15,7 @@ help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: tools fmt lint operations-check ## everything CI checks; installs what is missing, ends with cargo test
+test: tools fmt lint operations-check yara ## everything CI checks; installs what is missing, ends with cargo test
 	cargo build --locked --release
 	COUNTERSIGN_GATE_BINARY=$(CURDIR)/target/release/countersign cargo test --locked --features demo
 
@@ -33,6 +33,13 @@ soak: tools ## thousands of random operations under faults, about 10 minutes; SO
 .PHONY: clients
 clients: tools ## the real S3 clients alone, writing docs/CLIENTS.md; CLIENTS="rclone boto3" for some of them
 	UPDATE=1 cargo test --locked --features demo --test it real_clients -- --nocapture
+
+# A step of its own: YARA-X is heavy to build, so the other tests do without it. `yara` is a part of the names of its unit tests.
+.PHONY: yara
+yara: tools ## lint and test the feature `yara`
+	cargo clippy --locked --features yara --lib -- -D warnings
+	cargo test --locked --features demo,yara --lib yara
+	cargo test --locked --features demo,yara --test yara
 
 .PHONY: check
 check: fmt lint operations-check ## everything `test` checks except the tests

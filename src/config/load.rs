@@ -23,6 +23,12 @@ pub trait References {
     /// Whatever keeps the file from being read as UTF-8 text.
     fn read(&self, path: &FilePath) -> io::Result<String>;
 
+    /// The files of a folder, in no order.
+    ///
+    /// # Errors
+    /// Whatever keeps the folder from being read.
+    fn list(&self, folder: &FilePath) -> io::Result<Vec<PathBuf>>;
+
     /// Whether every user of the machine can read the file. References that are no files of the machine say `false`.
     ///
     /// # Errors
@@ -54,6 +60,10 @@ impl References for SystemReferences {
         Ok(text)
     }
 
+    fn list(&self, folder: &FilePath) -> io::Result<Vec<PathBuf>> {
+        std::fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
+    }
+
     #[cfg(unix)]
     fn is_world_readable(&self, path: &FilePath) -> io::Result<bool> {
         use std::os::unix::fs::PermissionsExt as _;
@@ -77,6 +87,10 @@ impl References for MapReferences {
 
     fn read(&self, path: &FilePath) -> io::Result<String> {
         self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn list(&self, folder: &FilePath) -> io::Result<Vec<PathBuf>> {
+        Ok(self.files.keys().filter(|path| path.parent() == Some(folder)).cloned().collect())
     }
 }
 

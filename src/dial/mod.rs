@@ -4,11 +4,13 @@
 //! certificate validation off, and proxies named in the environment are not used.
 
 mod address;
+mod keep_reading;
 pub mod local;
 mod stream;
 mod tls;
 
 pub use address::AddressClass;
+pub use keep_reading::KeepReading;
 pub use stream::Stream;
 
 use std::fmt;

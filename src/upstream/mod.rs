@@ -5,7 +5,6 @@
 
 pub mod client;
 pub mod error;
-pub mod io;
 pub mod pool;
 pub mod reply;
 pub mod settings;

@@ -9,10 +9,9 @@ use socket2::SockRef;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::dial::{DialError, Dialer};
+use crate::dial::{DialError, Dialer, KeepReading};
 use crate::flow::{Budget, MeteredReads, Paced};
 use crate::sign::OutboundBody;
-use crate::upstream::io::KeepReading;
 
 /// Unsent bytes that the kernel takes of a connection. Without it the kernel takes megabytes of an upload before it shows that the store
 /// takes nothing, and by then the buffers have grown.

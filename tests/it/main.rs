@@ -28,6 +28,7 @@ mod floods;
 mod forged_tokens;
 mod hostile;
 mod http2_abuse;
+mod inspect_hook;
 mod inspection;
 mod inspection_memory;
 mod inspection_races;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 pub use clamd::{RawClamd, RawProbe};
 pub use file_type::RawFileType;
-pub use http::RawHttp;
+pub use http::{RawHttp, RawShown};
 pub use icap::RawIcap;
 pub use patterns::RawPatterns;
 pub use yara::RawYara;

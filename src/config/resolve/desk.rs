@@ -159,6 +159,17 @@ impl<'a> Desk<'a> {
         }
     }
 
+    /// The files of a folder that is named by an absolute path.
+    pub fn list_folder(&mut self, path: &Path, folder: &FilePath) -> Option<Vec<PathBuf>> {
+        self.references
+            .list(folder)
+            .map_err(|error| {
+                let help = "check the path, and that the user who runs the gateway can read the folder";
+                self.report(path, format!("{} cannot be read: {error}", folder.display()), help);
+            })
+            .ok()
+    }
+
     /// The same for a file with a secret, which only some users may read.
     pub fn read_secret_file(&mut self, path: &Path, file: &FilePath) -> Option<String> {
         let text = self.read_file(path, file)?;

@@ -5,6 +5,8 @@ mod cors;
 mod examples;
 mod files;
 mod good;
+mod inspect_http;
+mod inspect_yara;
 mod inspection;
 mod rendering;
 mod schema;

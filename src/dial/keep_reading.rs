@@ -1,6 +1,6 @@
-//! Lets an early answer of the store be read although the store no longer takes our body.
+//! Lets an early answer of a server be read although the server no longer takes our body.
 //!
-//! A store that refuses an upload answers and closes while we still write. The write then fails first, and hyper gives up the
+//! A store that refuses an upload, or a scanner that has seen enough, answers and closes while we still write. The write then fails first, and hyper gives up the
 //! connection with the unread answer in it (seen in 2 of 3 tries with hyper 1.12). Here a failed write only ends writing: the reader gets the
 //! answer, or the end of the stream.
 

@@ -1,0 +1,105 @@
+//! The threads of an inspector, and the way to them.
+//!
+//! Threads of their own, because matching blocks a thread for long and a scanner must stay where it was made. They are not waited for
+//! when the program ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use tokio::sync::oneshot;
+
+use crate::inspect::Verdict;
+use crate::inspect::yara::Settings;
+use crate::inspect::yara::worker::{Job, work};
+
+/// The threads. Each ends when the pool and all its looks are gone.
+#[derive(Debug)]
+pub(super) struct Pool {
+    threads: Vec<Arc<Thread>>,
+    next_look: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Thread {
+    jobs: mpsc::Sender<Job>,
+    looks: AtomicUsize,
+}
+
+/// One object's place at one thread. It has one job there at most.
+#[derive(Debug)]
+pub(super) struct Seat {
+    thread: Arc<Thread>,
+    look: u64,
+    has_begun: bool,
+}
+
+impl Pool {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(super) fn start(settings: &Settings) -> std::io::Result<Self> {
+        let threads = (0..settings.threads.max(1)).map(|_| Thread::start(settings.clone()).map(Arc::new));
+        Ok(Self { threads: threads.collect::<Result<_, _>>()?, next_look: AtomicU64::new(0) })
+    }
+
+    /// A place at the thread with the fewest objects.
+    pub(super) fn seat(&self) -> Seat {
+        let idlest = self.threads.iter().min_by_key(|thread| thread.looks.load(Ordering::Relaxed));
+        let thread = Arc::clone(idlest.expect("there is at least one thread"));
+        thread.looks.fetch_add(1, Ordering::Relaxed);
+        Seat { thread, look: self.next_look.fetch_add(1, Ordering::Relaxed), has_begun: false }
+    }
+}
+
+impl Thread {
+    fn start(settings: Settings) -> std::io::Result<Self> {
+        // Without a bound of its own: every look waits for its job before it sends another.
+        let (sender, jobs) = mpsc::channel();
+        std::thread::Builder::new().name("yara".to_owned()).spawn(move || work(&settings, &jobs))?;
+        Ok(Self { jobs: sender, looks: AtomicUsize::new(0) })
+    }
+}
+
+impl Seat {
+    /// Matches a block that is not the last, and gives its memory back.
+    ///
+    /// # Errors
+    /// The verdict, if there is one already.
+    pub(super) async fn block(&mut self, base: usize, bytes: Vec<u8>) -> Result<Vec<u8>, Verdict> {
+        self.has_begun = true;
+        let look = self.look;
+        self.ask(|back| Job::Block { look, base, bytes, back }).await.unwrap_or_else(Err)
+    }
+
+    /// Matches the last block.
+    pub(super) async fn last(mut self, base: usize, bytes: Vec<u8>) -> Verdict {
+        let look = self.look;
+        self.has_begun = true;
+        let verdict = self.ask(|back| Job::Last { look, base, bytes, back }).await;
+        self.has_begun = false;
+        verdict.unwrap_or_else(|verdict| verdict)
+    }
+
+    /// Matches a whole object.
+    pub(super) async fn whole(self, bytes: Vec<u8>) -> Verdict {
+        self.ask(|back| Job::Whole { bytes, back }).await.unwrap_or_else(|verdict| verdict)
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, Verdict> {
+        let gone = || Verdict::error("the thread that matches is gone");
+        let (back, answer) = oneshot::channel();
+        self.thread.jobs.send(job(back)).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.thread.looks.fetch_sub(1, Ordering::Relaxed);
+        if self.has_begun {
+            drop(self.thread.jobs.send(Job::Forget { look: self.look }));
+        }
+    }
+}
