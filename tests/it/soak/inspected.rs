@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::super::support::clamd::{Clamd, ClamdConf};
+use super::super::support::hook::Hook;
 use super::super::support::infected::{eicar, infected, is_infected};
 use super::super::support::process::Served;
 use super::super::support::{Setup, Store, StoreKind};
@@ -34,7 +35,8 @@ use countersign::base::encoding::encode_path;
 
 const KIB: usize = 1024;
 /// Folders, and who looks at what is written there.
-const FOLDERS: [(&str, &[&str]); 3] = [("patterns", &["eicar"]), ("clamd", &["clam"]), ("all", &["clam", "eicar"])];
+const FOLDERS: [(&str, &[&str]); 4] =
+    [("patterns", &["eicar"]), ("clamd", &["clam"]), ("hook", &["hook"]), ("all", &["clam", "eicar", "hook"])];
 const UPLOADERS: u64 = 16;
 /// Keys that an uploader uses at a time.
 const LIVE: usize = 12;
@@ -84,23 +86,24 @@ struct Sent {
 struct World {
     store: Store,
     served: Served,
-    /// To the store, and to the scanner.
-    proxies: [FaultProxy; 2],
-    _scanner: Clamd,
+    /// To the store, and to the two scanners.
+    proxies: [FaultProxy; 3],
+    _scanners: (Clamd, Hook),
     left: AtomicU64,
     over: AtomicBool,
     /// Every key that was ever used.
     names: Mutex<Vec<String>>,
 }
 
-fn inspectors(clamd: &str) -> String {
+fn inspectors(clamd: &str, hook: &str) -> String {
     let load = format!(
         "max_scans: {SCANS}, principal_share: 100, timeout: 1s, queue_timeout: 2s, breaker: {{ failures: 12, pause: 300ms }}"
     );
     format!(
         "inspectors:
   eicar: {{ patterns: {{ sets: [eicar] }}, {load} }}
-  clam: {{ clamd: {{ addresses: \"tcp://{clamd}\", probe: none }}, {load} }}"
+  clam: {{ clamd: {{ addresses: \"tcp://{clamd}\", probe: none }}, {load} }}
+  hook: {{ http: {{ url: \"http://{hook}/\" }}, {load} }}"
     )
 }
 
@@ -116,19 +119,24 @@ fn rules() -> String {
 
 impl World {
     async fn start(plan: &Plan) -> Option<Self> {
-        let (store, clamd) = (Store::get(plan.kind).await?, Clamd::start(ClamdConf::default()).await?);
+        let (store, hook) = (Store::get(plan.kind).await?, Hook::start().await);
+        let clamd = Clamd::start(ClamdConf::default()).await?;
         let proxy = |target, weather, purpose| FaultProxy::start(target, weather, Random::new(plan.seed, purpose));
-        let proxies = [proxy(store.address(), plan.weather(), 1000), proxy(clamd.socket_address(), SCANNER, 1001)];
-        let [before_store, before_clamd] = proxies.each_ref().map(|proxy| proxy.address.to_string());
+        let proxies = [
+            proxy(store.address(), plan.weather(), 1000),
+            proxy(clamd.socket_address(), SCANNER, 1001),
+            proxy(hook.address, SCANNER, 1002),
+        ];
+        let [before_store, before_clamd, before_hook] = proxies.each_ref().map(|proxy| proxy.address.to_string());
         let setup = Setup::new(&format!("http://{before_store}"), &store.access_key, &store.secret_key, &store.bucket)
             .rules(&rules())
-            .top(&inspectors(&before_clamd))
+            .top(&inspectors(&before_clamd, &before_hook))
             .upstream(&format!("unknown_length_uploads: {UPLOADERS}"))
             .upstream("timeouts: { connect: 500ms, first_byte: 1500ms, idle: 1s, pool_idle: 2s }")
             .limits("{ timeouts: { head: 6s, body_idle: 6s, linger: 2s } }");
         let served = Served::start(&setup, "", &[]).await;
         let (left, names) = (AtomicU64::new(plan.uploads), Mutex::default());
-        Some(Self { store, served, proxies, _scanner: clamd, left, over: AtomicBool::new(false), names })
+        Some(Self { store, served, proxies, _scanners: (clamd, hook), left, over: AtomicBool::new(false), names })
     }
 
     fn take_one(&self) -> bool {
@@ -471,7 +479,7 @@ async fn run(plan: Plan) {
         "  {total} uploads in {seconds:.1} s ({:.0} a second), {reads} reads beside them: {outcomes:?}",
         total as f64 / seconds
     );
-    for (what, struck) in ["store", "clamd"].iter().zip(&struck) {
+    for (what, struck) in ["store", "clamd", "hook"].iter().zip(&struck) {
         println!("  faults towards {what}: {struck:?}");
         findings.add("faults", struck.is_empty().then(|| format!("none towards {what}")));
     }

@@ -7,6 +7,7 @@ pub mod fault_proxy;
 pub mod field;
 pub mod gateway;
 pub mod h2_wire;
+pub mod hook;
 pub mod infected;
 pub mod key_client;
 pub mod oidc;
