@@ -14,7 +14,11 @@ use countersign::body::form_decode::FormDecode;
 use countersign::body::{Fault, Stage};
 use countersign::config::{MapReferences, load_text};
 use countersign::edge::framing::Scanner;
+use countersign::inspect::clamd::answer as clamd;
 use countersign::inspect::file_type;
+use countersign::inspect::icap::answer::{Encapsulated, MAX_ENCAPSULATED_HEADS, found};
+use countersign::inspect::icap::head::{Head, MAX_HEAD_BYTES};
+use countersign::inspect::icap::options::Options;
 use countersign::rules::template::PrefixTemplate;
 use countersign::s3::checksum::{parse_md5, to_base64};
 use countersign::s3::headers::SortedHeaders;
@@ -68,6 +72,8 @@ pub const TARGETS: &[Fuzzed] = &[
     ("template", template),
     ("units", units),
     ("configuration", configuration),
+    ("clamd_answer", clamd_answer),
+    ("icap_answer", icap_answer),
 ];
 
 fn text(data: &[u8]) -> Option<&str> {
@@ -562,5 +568,38 @@ fn configuration(data: &[u8]) {
             let told = problems.to_string();
             assert!(!told.is_empty() && !told.contains("a-secret-of-the-corpus"), "{told}");
         }
+    }
+}
+
+/// Only one text is clean, and what reaches a record is printable and short.
+fn clamd_answer(data: &[u8]) {
+    match clamd::parse(data) {
+        clamd::Answer::Clean => assert_eq!(data, b"stream: OK"),
+        clamd::Answer::Found(name) | clamd::Answer::Failed(name) => {
+            assert!(!name.is_empty() && name.len() < 300 && name.chars().all(|c| c == ' ' || c.is_ascii_graphic()));
+        }
+        clamd::Answer::SizeLimit => {}
+    }
+    if let Some(text) = text(data) {
+        let _age = clamd::signatures_made(text);
+    }
+}
+
+/// No field holds the end of a line, folded or not; what is encapsulated lies in order.
+fn icap_answer(data: &[u8]) {
+    let Ok(head) = Head::parse(data) else { return };
+    assert!(data.len() <= MAX_HEAD_BYTES + 4);
+    for name in ["istag", "x-infection-found", "encapsulated"] {
+        assert!(head.get(name).is_none_or(|value| !value.contains(['\r', '\n', '\0'])));
+    }
+    let _status = head.status("ICAP/1.0");
+    let _found = found(&head);
+    if let Ok(options) = Options::read(&head) {
+        assert!(options.reqmod || options.respmod);
+    }
+    if let Some(parts) = head.get("encapsulated").and_then(Encapsulated::parse) {
+        let ranges = [parts.request, parts.response];
+        assert_eq!(ranges.iter().flatten().map(std::ops::Range::len).sum::<usize>(), parts.heads);
+        assert!(parts.heads <= MAX_ENCAPSULATED_HEADS);
     }
 }

@@ -15,12 +15,14 @@ use crate::auth::Authenticators;
 use crate::base::{Clock, SystemClock};
 use crate::body::{BodyLimits, LingerLimits};
 use crate::config::{AuditTarget, Config, LogFormat, LogSettings};
+use crate::downloads::held::HeldBytes;
 use crate::edge::{AdminState, ConnectionLimits, Edge, Handler, Monitor};
 use crate::flow::Budget;
 use crate::gateway::Gateway;
-use crate::inspect::Inspectors;
+use crate::inspect::{Inspectors, Memory};
 use crate::limits::{Limiter, StoreShares};
 use crate::multipart::staged::Staging;
+use crate::multipart::staged::sweep::{self, SweepSettings, Sweeper};
 use crate::respond::{AnswerBody, Reply};
 use crate::rules::RuleSet;
 use crate::sign::{CredentialStore, Route, Signer};
@@ -33,6 +35,7 @@ pub struct App {
     gateway: Arc<Gateway>,
     credentials: Vec<Arc<CredentialStore>>,
     metrics: Metrics,
+    sweeping: SweepSettings,
 }
 
 impl App {
@@ -66,6 +69,7 @@ impl App {
         let limiter = Limiter::new(config.limits, &config.rules, &shares, Instant::now());
         let budget = Budget::new(config.edge.limits.buffer_bytes);
         let inspectors = Arc::new(Inspectors::new(config.inspectors, &metrics)?);
+        let staged = sweep::places(&config.rules, &config.buckets);
         let gateway = Gateway {
             authenticators: Authenticators::new(config.auth, Arc::clone(&clock)).context("clients")?,
             sts: config.sts,
@@ -74,7 +78,9 @@ impl App {
             rules: RuleSet::new(config.rules),
             limiter: Arc::new(limiter),
             signer: Arc::new(Signer::new(routes, Arc::clone(&clock))),
-            staging: Arc::new(Staging::new(Arc::clone(&inspectors))),
+            verdicts: Memory::new(config.inspection.memory),
+            held: HeldBytes::new(config.inspection.held),
+            staging: Arc::new(Staging::new(Arc::clone(&inspectors), staged)),
             inspectors,
             upstreams: Arc::new(Upstreams::new(config.upstreams, &budget).context("upstreams")?),
             body_limits: body_limits(&config.edge.limits),
@@ -82,7 +88,7 @@ impl App {
             since: clock.now(),
         };
         let edge = Edge::bind(config.edge, budget)?;
-        Ok(Self { edge, gateway: Arc::new(gateway), credentials, metrics })
+        Ok(Self { edge, gateway: Arc::new(gateway), credentials, metrics, sweeping: config.sweeping })
     }
 
     /// Where it listens.
@@ -98,6 +104,14 @@ impl App {
         for store in &self.credentials {
             refresh_credentials.spawn(Arc::clone(store).keep_fresh());
         }
+        let sweeper = Sweeper {
+            staging: Arc::clone(&self.gateway.staging),
+            signer: Arc::clone(&self.gateway.signer),
+            upstreams: Arc::clone(&self.gateway.upstreams),
+            settings: self.sweeping,
+            metrics: self.metrics.clone(),
+        };
+        let _sweep = Task(tokio::spawn(sweeper.run()));
         let state = State {
             gateway: Arc::clone(&self.gateway),
             credentials: self.credentials,
@@ -237,6 +251,8 @@ impl AdminState for State {
             self.metrics.inspections().set_load(state.name, state.running, state.waiting);
             self.metrics.inspections().set_health(state.name, state.up, state.resting, state.signatures_age);
         }
+        let verdicts = &self.gateway.verdicts;
+        self.metrics.inspections().set_memory(verdicts.verdicts(), verdicts.recalled());
         self.metrics.set_limits(self.gateway.limiter.accounts(), self.gateway.limiter.refused());
         self.metrics.render(connections, self.gateway.authenticators.key_ages())
     }

@@ -26,7 +26,8 @@ use crate::base::{RequestId, RouteId, UtcInstant};
 use crate::body::{BodyLimits, Fault, UploadWatch, linger};
 use crate::cors::{CorsRules, Preflight};
 use crate::documents::delete_objects;
-use crate::inspect::Inspectors;
+use crate::downloads::held::HeldBytes;
+use crate::inspect::{Inspectors, Memory, Outcome};
 use crate::limits::meter::Direction;
 use crate::limits::{Admission, Limiter, Meter, Passage};
 use crate::listing;
@@ -61,6 +62,10 @@ pub struct Gateway {
     pub sts: Option<StsSettings>,
     /// What looks into the bytes of objects.
     pub inspectors: Arc<Inspectors>,
+    /// What they found in objects of the stores.
+    pub verdicts: Arc<Memory>,
+    /// Room for objects that are read, until their verdicts.
+    pub held: HeldBytes,
     /// What is on its way from hidden keys.
     pub staging: Arc<Staging>,
     /// Limits on how a client sends a body.
@@ -86,6 +91,11 @@ struct Remains {
 }
 
 impl Remains {
+    /// What the inspectors of the upload came to.
+    fn outcome(&self) -> Option<Arc<Outcome>> {
+        self.upload.as_ref().and_then(|upload| upload.outcome().cloned())
+    }
+
     /// Counts what the client sends, if a rate is set for it.
     fn upload_meter(&self) -> Option<Meter> {
         self.passage.as_ref().and_then(|passage| passage.meter(Direction::Upload))

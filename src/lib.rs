@@ -51,6 +51,8 @@ pub mod multipart;
 
 pub mod documents;
 
+pub mod downloads;
+
 pub mod sts;
 
 pub mod gateway;

@@ -20,7 +20,7 @@ const RANKS: &[&[&str]] = &[
     &["sign"],
     &["upstream"],
     &["respond"],
-    &["administration", "documents", "listing", "multipart", "probe", "sts"],
+    &["administration", "documents", "downloads", "listing", "multipart", "probe", "sts"],
     &["gateway"],
     &["edge"],
     &["config"],

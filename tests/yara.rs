@@ -2,7 +2,7 @@
 //! tested without it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
-#![allow(dead_code, reason = "most of the support is for the other tests")]
+#![allow(dead_code, unused_imports, reason = "most of the support is for the other tests")]
 
 #[path = "it/support/mod.rs"]
 mod support;

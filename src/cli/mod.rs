@@ -1,7 +1,8 @@
-//! The command line: `serve`, `check`, `explain`, `schema`, `reference`, `token`, `access-key`, `probe-upstream`, `demo`.
+//! The command line: `serve`, `check`, `explain`, `scan`, `schema`, `reference`, `token`, `access-key`, `probe-upstream`, `demo`.
 
 mod explain;
 mod probe;
+mod scan;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -75,6 +76,20 @@ enum Command {
     ///
     /// EXIT STATUS: 0 if it is allowed; 2 if it is denied; 1 if the question or the configuration has a problem.
     Explain(Box<explain::Arguments>),
+    /// Let the inspectors of a rule look at local files.
+    ///
+    /// Reads the file as `serve` would, and gives each file to the inspectors that the rule names, as an upload would be. Prints what each of
+    /// them says, and what the rule would do. Connects to the scanners that are asked, and to nothing else.
+    ///
+    /// Examples:
+    ///
+    ///   countersign scan --config gw.yaml --rule uploads report.docx
+    ///
+    ///   tar c folder | countersign scan --config gw.yaml --inspector antivirus --json -
+    ///
+    /// EXIT STATUS: 0 if everything would be allowed; 1 if something would be refused; 2 if the question or the configuration has a problem,
+    /// or a file cannot be read.
+    Scan(scan::Arguments),
     /// Print the JSON Schema of the configuration, for editors.
     ///
     /// Draft 2020-12, made of the types that the configuration is read into. With the YAML language server, write as the first line of a
@@ -175,6 +190,7 @@ impl Cli {
                 }
             },
             Command::Explain(arguments) => explain::run(&arguments),
+            Command::Scan(arguments) => Ok(scan::run(&arguments)),
             Command::Schema => print(&format!("{:#}\n", config::schema())).map(|()| ExitCode::SUCCESS),
             Command::Reference => print(&config::reference()).map(|()| ExitCode::SUCCESS),
             Command::Token => {

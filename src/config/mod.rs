@@ -33,8 +33,9 @@ pub use reference::reference;
 pub use schema::schema;
 
 use crate::cors::CorsRules;
-use crate::inspect::InspectorSettings;
+use crate::inspect::{InspectionLimits, InspectorSettings};
 use crate::limits::LimitSettings;
+use crate::multipart::staged::sweep::SweepSettings;
 use crate::rules::RuleSettings;
 use crate::s3::Buckets;
 use crate::sts::StsSettings;
@@ -60,8 +61,12 @@ pub struct Config {
     pub rules: Vec<RuleSettings>,
     /// Stores, in the order of [`crate::base::RouteId`].
     pub upstreams: Vec<UpstreamSettings>,
+    /// What inspected downloads may cost.
+    pub inspection: InspectionLimits,
     /// What callers may do at a time; the limits of rules are in their terms.
     pub limits: LimitSettings,
+    /// How long hidden objects are kept.
+    pub sweeping: SweepSettings,
     /// Where audit records go.
     pub audit: AuditTarget,
     /// What the log shows.

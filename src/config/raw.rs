@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
 use super::raw_cors::RawCorsRule;
-use super::raw_inspect::{RawInspect, RawInspector};
+use super::raw_inspect::{RawInspect, RawInspectionLimits, RawInspector, RawStaging};
 use super::raw_output::{RawAudit, RawLog};
 use super::raw_signing::{RawAccessKey, RawSigning};
 use super::raw_sts::RawSts;
@@ -443,11 +443,15 @@ pub struct RawLimits {
     pub buffers: Option<String>,
     /// HTTP/2 streams at a time on one connection, 1 to 10000; default 100.
     pub http2_max_streams: Option<u64>,
+    /// What inspected downloads may cost, all together.
+    pub inspection: RawInspectionLimits,
     /// What each principal may do at a time, whatever rule decides; default: no limit.
     pub per_principal: Option<RawRates>,
     /// Failed authentications of one address (of one /64 in IPv6) that are answered as such; more get `SlowDown`. A good credential is
     /// never refused for them.
     pub failed_authentications: RawFailures,
+    /// How long uploads that wait for the verdict of inspectors are kept at hidden keys; what is older is removed.
+    pub staging: RawStaging,
 }
 
 /// How many failed authentications of one address are answered as such.

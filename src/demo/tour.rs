@@ -11,9 +11,12 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::Demo;
+use crate::base::encoding::encode_query;
+use crate::inspect::patterns::eicar;
 use crate::s3::xml::Element;
 
-/// One request of the tour.
+/// One request of the tour. In `target` and `body` the words `{upload}` and `{etags}` stand for what earlier answers said: the upload id, and
+/// the list of the parts uploaded so far.
 struct Step {
     what: &'static str,
     method: Method,
@@ -43,7 +46,80 @@ enum Expected {
     Error(u16, &'static str),
 }
 
+/// What answers said that later requests repeat.
+#[derive(Default)]
+struct Heard {
+    upload_id: String,
+    etags: Vec<String>,
+}
+
+impl Heard {
+    fn fill(&self, text: &str) -> String {
+        let part = |(number, etag)| format!("<Part><PartNumber>{}</PartNumber><ETag>{etag}</ETag></Part>", number + 1);
+        let parts: String = self.etags.iter().enumerate().map(part).collect();
+        text.replace("{upload}", &encode_query(&self.upload_id)).replace("{etags}", &parts)
+    }
+
+    fn note(&mut self, answer: &Answer) {
+        if let Ok(root) = Element::parse(&answer.body)
+            && root.name == "InitiateMultipartUploadResult"
+        {
+            *self = Self { upload_id: root.text_of("UploadId").to_owned(), etags: Vec::new() };
+        } else if let Some(etag) = answer.etag.as_ref().filter(|_| answer.is_part) {
+            self.etags.push(etag.clone());
+        }
+    }
+}
+
+/// What came back.
+struct Answer {
+    status: StatusCode,
+    etag: Option<String>,
+    is_part: bool,
+    body: String,
+}
+
 fn steps() -> Vec<Step> {
+    let mut steps = plain_steps();
+    steps.extend(infected_steps());
+    steps
+}
+
+/// The test file of virus scanners, in one part and split over two.
+fn infected_steps() -> Vec<Step> {
+    let step = |what, method, target, body: &[u8], expected| Step {
+        what,
+        method,
+        target,
+        headers: &[("content-type", "text/plain")],
+        token: Token::Demo,
+        body: body.to_vec(),
+        expected,
+    };
+    let infected = eicar().into_bytes();
+    // Stores take no part under 5 MiB but the last.
+    let infected_late = [vec![b' '; 5 << 20], infected.clone()].concat();
+    let (first, second) = infected_late.split_at(infected_late.len() - infected.len() / 2);
+    let (rejected, gone) = (Expected::Error(403, "ContentRejected"), Expected::Error(404, "NoSuchKey"));
+    let list = b"<CompleteMultipartUpload>{etags}</CompleteMultipartUpload>";
+    let (hello, eicar, parts) = ("/demo/inbox/hello.txt", "/demo/inbox/eicar.txt", "/demo/inbox/parts.txt");
+    vec![
+        step("a virus (the EICAR test file)", Method::PUT, eicar, &infected, rejected),
+        step("... is stored nowhere", Method::GET, eicar, b"", gone),
+        step("a virus over the first upload", Method::PUT, hello, &infected, rejected),
+        step("... leaves the first one as it was", Method::GET, hello, b"", Expected::Body("hello, store")),
+        step("an upload in parts", Method::POST, "/demo/inbox/parts.txt?uploads", b"", Expected::Body("UploadId")),
+        step("half a virus as part 1", Method::PUT, PART_1, first, Expected::Done),
+        step("the other half as part 2", Method::PUT, PART_2, second, Expected::Done),
+        step("... cannot be put together", Method::POST, "/demo/inbox/parts.txt?uploadId={upload}", list, rejected),
+        step("... and is stored nowhere", Method::GET, parts, b"", gone),
+    ]
+}
+
+const PART_1: &str = "/demo/inbox/parts.txt?partNumber=1&uploadId={upload}";
+const PART_2: &str = "/demo/inbox/parts.txt?partNumber=2&uploadId={upload}";
+
+fn plain_steps() -> Vec<Step> {
     let text = &[("content-type", "text/plain")];
     let put = |what, target, headers, body: &[u8], expected| Step {
         what,
@@ -71,7 +147,7 @@ fn steps() -> Vec<Step> {
             "an upload that is too large",
             "/demo/inbox/large.txt",
             text,
-            &vec![b'x'; 2 << 20],
+            &vec![b'x'; 9 << 20],
             Expected::Error(400, "EntityTooLarge"),
         ),
         put(
@@ -118,7 +194,7 @@ fn steps() -> Vec<Step> {
 /// The curl commands for a person to try.
 pub(super) fn commands(demo: &Demo) -> String {
     let base = format!("http://{}", demo.address);
-    let token = demo.token.expose();
+    let (token, infected) = (demo.token.expose(), eicar());
     let mut text = String::new();
     let mut line = |command: &str, note: &str| {
         // Writing to a String cannot fail.
@@ -134,7 +210,7 @@ pub(super) fn commands(demo: &Demo) -> String {
     line(&format!("curl -sS {auth} '{base}/demo?list-type=2&prefix=inbox/'"), "a list");
     line(
         &format!(
-            "head -c 2000000 /dev/zero | curl -sS {auth} -H 'Content-Type: text/plain' --data-binary @- -X PUT {base}/demo/inbox/large.txt"
+            "head -c 9000000 /dev/zero | curl -sS {auth} -H 'Content-Type: text/plain' --data-binary @- -X PUT {base}/demo/inbox/large.txt"
         ),
         "too large: EntityTooLarge",
     );
@@ -143,6 +219,14 @@ pub(super) fn commands(demo: &Demo) -> String {
             "curl -sS {auth} -H 'Content-Type: image/png' --data-binary '<html>' -X PUT {base}/demo/inbox/cat.png"
         ),
         "not an image: AccessDenied",
+    );
+    // In two halves, so that no scanner takes the demo itself for infected.
+    let (first, second) = infected.split_at(34);
+    line(
+        &format!(
+            "printf '%s%s' '{first}' '{second}' | curl -sS {auth} -H 'Content-Type: text/plain' --data-binary @- -X PUT {base}/demo/inbox/eicar.txt"
+        ),
+        "the test file of virus scanners: ContentRejected",
     );
     line(
         &format!("curl -sS {auth} -H 'Content-Type: text/plain' --data-binary x -X PUT {base}/demo/readonly/mine.txt"),
@@ -157,12 +241,14 @@ pub(super) fn commands(demo: &Demo) -> String {
 pub(super) async fn run(demo: &Demo) -> anyhow::Result<bool> {
     println!("{:<38} {:<22} {:<22}", "request", "expected", "actual");
     let mut passed = true;
+    let mut heard = Heard::default();
     for step in steps() {
         let (what, expected) = (step.what, step.expected);
-        let (status, body) = send(demo, step).await.with_context(|| format!("the step `{what}` got no answer"))?;
-        let right = matches(expected, status, &body);
+        let answer = send(demo, step, &heard).await.with_context(|| format!("the step `{what}` got no answer"))?;
+        heard.note(&answer);
+        let right = matches(expected, answer.status, &answer.body);
         passed &= right;
-        let actual = describe(status, &body);
+        let actual = describe(answer.status, &answer.body);
         println!("{what:<38} {:<22} {actual:<22} {}", describe_expected(expected), if right { "ok" } else { "WRONG" });
     }
     println!(
@@ -172,11 +258,12 @@ pub(super) async fn run(demo: &Demo) -> anyhow::Result<bool> {
     Ok(passed)
 }
 
-async fn send(demo: &Demo, step: Step) -> anyhow::Result<(StatusCode, String)> {
+async fn send(demo: &Demo, step: Step, heard: &Heard) -> anyhow::Result<Answer> {
     let stream = TcpStream::connect(demo.address).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let mut request = Request::builder().method(step.method).uri(step.target).header("host", demo.address.to_string());
+    let target = heard.fill(step.target);
+    let mut request = Request::builder().method(step.method).uri(target).header("host", demo.address.to_string());
     for (name, value) in step.headers {
         request = request.header(*name, *value);
     }
@@ -185,11 +272,15 @@ async fn send(demo: &Demo, step: Step) -> anyhow::Result<(StatusCode, String)> {
         Token::Wrong => request.header("authorization", "Bearer csn_not-a-token"),
         Token::None => request,
     };
-    let response = sender.send_request(request.body(Full::new(Bytes::from(step.body)))?).await?;
+    let list = str::from_utf8(&step.body).ok().filter(|text| text.contains("{etags}")).map(|text| heard.fill(text));
+    let body = list.map_or_else(|| Bytes::from(step.body.clone()), Bytes::from);
+    let response = sender.send_request(request.body(Full::new(body))?).await?;
     let status = response.status();
+    let etag = response.headers().get("etag").and_then(|etag| etag.to_str().ok()).map(str::to_owned);
     let body = response.into_body().collect().await?.to_bytes();
     connection.abort();
-    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    let is_part = step.target.contains("partNumber=");
+    Ok(Answer { status, etag, is_part, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
 fn error_code(body: &str) -> Option<String> {

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::inspection::{check_served, inspect};
+use super::inspection::{check_served, inspect, is_inspected};
 use super::{Gateway, Remains, internal};
 use crate::administration::{forward, list_buckets};
 use crate::audit::Ticket;
-use crate::body::{BodyPlan, Fault, Throttle, UploadBody};
+use crate::body::{BodyPlan, Destination, Fault, Throttle, UploadBody};
 use crate::documents::{Errand, attributes, tagging};
 use crate::inspect::Inspection;
 use crate::limits::{Admission, BodyTerms};
-use crate::multipart::{Carrier, calls, copy, unknown_length};
+use crate::multipart::{Carrier, calls, copy, staged, unknown_length};
 use crate::respond::local::ListedBucket;
 use crate::respond::{Refusal, RefusalKind, Reply, local, relay};
 use crate::rules::Permit;
@@ -57,7 +57,8 @@ impl Gateway {
         remains: &mut Remains,
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
-        let (admission, call) = (Arc::clone(&carrier.admission), carrier.admission.permit().call());
+        let admission = Arc::clone(&carrier.admission);
+        let call = admission.permit().call();
         check_served(&admission)?;
         match call.operation {
             Operation::UploadPart => {
@@ -65,11 +66,24 @@ impl Gateway {
                 self.forward(&Carrier { hidden, ..carrier }, terms, &query, remains, ticket).await
             }
             _ if has_unknown_length(call) => {
-                let inspection = self.open_inspection(&admission, ticket).await?;
+                let carrier = staged::begin_put(carrier)?;
+                let inspection = self.open_inspection(&admission, destination(&carrier), ticket).await?;
                 let slot = unknown_length::reserve(&self.upstreams, &carrier.bucket)?;
                 let _share = self.limiter.unknown_length_share(carrier.bucket.route, admission.permit())?;
                 let body = self.attach(&admission, admission.body_terms(), inspection, remains, ticket).await?;
-                Box::pin(unknown_length::store(carrier, body, slot, ticket)).await
+                let stored = Box::pin(unknown_length::store(carrier.clone(), body, slot, ticket)).await?;
+                Box::pin(staged::finish_put(carrier, remains.outcome(), stored, ticket)).await
+            }
+            Operation::PutObject => {
+                let carrier = staged::begin_put(carrier)?;
+                let stored = self.forward(&carrier, admission.body_terms(), &call.query, remains, ticket).await?;
+                match carrier.hidden {
+                    None => Ok(stored),
+                    Some(_) => Box::pin(staged::finish_put(carrier, remains.outcome(), stored, ticket)).await,
+                }
+            }
+            Operation::GetObject if is_inspected(&admission) => {
+                Box::pin(self.inspected_download(&carrier, ticket)).await
             }
             operation if takes_steps(operation) => {
                 Box::pin(self.carry_out_in_steps(carrier, resource, remains, ticket)).await
@@ -132,12 +146,13 @@ impl Gateway {
     ) -> Result<Reply, Refusal> {
         let (admission, bucket) = (&carrier.admission, &carrier.bucket);
         let call = admission.permit().call();
+        let digest = self.upload_digest(admission);
         let body = match call.upload.as_ref().and_then(|upload| upload.length) {
             Some(length) => {
                 // What goes to a hidden key in parts is looked at as a whole, when they are all there.
-                let inspection = match carrier.hidden {
-                    Some(_) => None,
-                    None => self.open_inspection(admission, ticket).await?,
+                let inspection = match (&carrier.hidden, call.operation) {
+                    (Some(_), Operation::UploadPart) => None,
+                    _ => self.open_inspection(admission, destination(carrier), ticket).await?,
                 };
                 Some((self.attach(admission, terms, inspection, remains, ticket).await?, length))
             }
@@ -146,6 +161,9 @@ impl Gateway {
         let outbound = self.signer.prepare_instead(admission, bucket, carrier.hidden.as_ref(), query, body)?;
         let reply = self.upstreams.send(outbound).await?;
         ticket.note_upstream(&reply.upstream, reply.head.status.as_u16(), reply.first_byte);
+        if let Some(digest) = digest {
+            self.remember_upload(carrier, &digest, &reply, remains);
+        }
         relay::relay(reply, call, &self.signer.route(bucket.route).region).await
     }
 
@@ -179,7 +197,7 @@ impl Gateway {
         &self,
         admission: &Admission,
         terms: BodyTerms,
-        inspection: Option<Inspection>,
+        inspection: Option<(Inspection, Destination)>,
         remains: &mut Remains,
         ticket: &mut Ticket,
     ) -> Result<UploadBody, Refusal> {
@@ -219,6 +237,11 @@ impl Gateway {
         ticket.note_upload(Arc::new(move || watch.client_bytes()));
         Ok(body)
     }
+}
+
+/// Where the bytes of an upload go.
+fn destination(carrier: &Carrier) -> Destination {
+    if carrier.hidden.is_some() { Destination::Staging } else { Destination::Final }
 }
 
 /// Whether an operation is more than one request passed on. The location of a bucket is asked for only to know that it exists.

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use super::Gateway;
+use super::{Gateway, Remains, internal};
 use crate::audit::Ticket;
 use crate::body::{Destination, Fault, UploadBody};
-use crate::inspect::{Direction, Inspection, InspectionTerms, MultipartInspection, Subject};
+use crate::downloads::Reader;
+use crate::inspect::{Direction, Inspection, InspectionTerms, KnownBy, MultipartInspection, ObjectId, Subject};
 use crate::limits::Admission;
-use crate::respond::{Refusal, RefusalKind, inspected};
+use crate::multipart::Carrier;
+use crate::respond::{Refusal, RefusalKind, Reply, inspected};
 use crate::s3::{Bucket, Operation, S3ErrorCode};
+use crate::upstream::UpstreamReply;
 
 impl Gateway {
     /// The bucket where the rule of a call has its quarantine.
@@ -24,25 +27,96 @@ impl Gateway {
     pub(super) async fn open_inspection(
         &self,
         admission: &Admission,
+        destination: Destination,
         ticket: &mut Ticket,
-    ) -> Result<Option<Inspection>, Refusal> {
+    ) -> Result<Option<(Inspection, Destination)>, Refusal> {
         let Some(terms) = admission.terms().inspection.as_ref().filter(|terms| terms.uploads) else { return Ok(None) };
         let subject = subject(admission, ticket);
         // Boxed, since few requests go this way and all would carry the room for it.
         let inspection = Box::pin(self.inspectors.open(terms, subject)).await?;
-        match inspection.outcome_now().filter(|outcome| !Destination::Final.takes(outcome.action)) {
+        match inspection.outcome_now().filter(|outcome| !destination.takes(outcome.action)) {
             Some(outcome) => {
                 ticket.note_inspection(inspected::note_of(outcome));
                 Err(Fault::Inspection(Arc::clone(outcome)).into())
             }
-            None => Ok(Some(inspection)),
+            None => Ok(Some((inspection, destination))),
         }
+    }
+
+    /// What the verdict about a written object depends on, if it could be remembered for its readers.
+    pub(super) fn upload_digest(&self, admission: &Admission) -> Option<String> {
+        let terms = admission.terms();
+        let inspection =
+            terms.inspection.as_ref().filter(|inspection| inspection.uploads && !inspection.needs_staging())?;
+        // With headers of the rule it is not stored as it was looked at.
+        let as_it_is = admission.permit().call().operation == Operation::PutObject && terms.set_headers.is_empty();
+        as_it_is.then(|| self.inspectors.version_digest(inspection))
+    }
+
+    /// Remembers what was found in an object that is stored now, if the store keeps versions: of others it does not tell the time of
+    /// modification, and the ETag is not enough.
+    pub(super) fn remember_upload(&self, carrier: &Carrier, digest: &str, reply: &UpstreamReply, remains: &Remains) {
+        let call = carrier.admission.permit().call();
+        let text = |name: &str| reply.head.headers.get(name).and_then(|value| value.to_str().ok());
+        let outcome = remains.upload.as_ref().and_then(|upload| upload.outcome());
+        let length = call.upload.as_ref().and_then(|upload| upload.length);
+        let version_id = text("x-amz-version-id").filter(|version| *version != "null");
+        let (Some(outcome), Some(length), Some(etag), Some(key), true) = (
+            outcome,
+            length,
+            text("etag"),
+            call.resource.key(),
+            version_id.is_some() && reply.head.status.is_success(),
+        ) else {
+            return;
+        };
+        let Bucket { route, upstream_bucket, upstream_prefix, .. } = carrier.bucket.as_ref();
+        let object = ObjectId::new(&KnownBy {
+            upstream: &self.signer.route(*route).name,
+            bucket: upstream_bucket,
+            key: &format!("{upstream_prefix}{}", key.as_str()),
+            etag,
+            version_id,
+            last_modified: None,
+            length,
+            digest,
+        });
+        self.verdicts.keep(object, outcome);
+    }
+
+    /// Gives out an object that its rule wants looked at before.
+    pub(super) async fn inspected_download(&self, carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Refusal> {
+        let terms = carrier.admission.terms().inspection.as_deref();
+        let Some((terms, ways)) = terms.and_then(|terms| Some((terms, terms.downloads?))) else {
+            return Err(internal("a download without its terms"));
+        };
+        let reader = Reader {
+            signer: &self.signer,
+            upstreams: &self.upstreams,
+            admission: &carrier.admission,
+            bucket: &carrier.bucket,
+            inspectors: &self.inspectors,
+            memory: &self.verdicts,
+            held: &self.held,
+            terms,
+            ways,
+        };
+        reader.get(ticket).await
     }
 }
 
+/// Whether an object is looked at when it is read.
+pub(super) fn is_inspected(admission: &Admission) -> bool {
+    admission.terms().inspection.as_ref().is_some_and(|terms| terms.downloads.is_some())
+}
+
 /// Shows an upload to its inspectors. What they come to is in the audit record, however the upload ends.
-pub(super) fn inspect(body: &mut UploadBody, inspection: Inspection, ticket: &mut Ticket) {
-    body.inspect(inspection, Destination::Final);
+pub(super) fn inspect(
+    body: &mut UploadBody,
+    (inspection, destination): (Inspection, Destination),
+    ticket: &mut Ticket,
+) {
+    body.inspect(inspection, destination);
     let watch = Arc::clone(body.watch());
     ticket.expect_inspection(Arc::new(move || watch.outcome().map(|outcome| inspected::note_of(outcome))));
 }
@@ -55,8 +129,6 @@ pub(super) fn check_served(admission: &Admission) -> Result<(), Refusal> {
     let Some(terms) = admission.terms().inspection.as_ref().filter(|terms| terms.uploads) else { return Ok(()) };
     let operation = admission.permit().call().operation;
     let served = match operation {
-        Operation::PutObject => !terms.needs_staging(),
-        Operation::CopyObject => false,
         Operation::UploadPartCopy => !is_per_part(terms),
         _ => true,
     };

@@ -84,11 +84,23 @@ const SAME: &[&[&str]] = &[
         "application/vnd.oasis.opendocument.spreadsheet",
         "application/vnd.oasis.opendocument.presentation",
         "application/vnd.android.package-archive",
+        "application/vnd.ms-word.document.macroenabled.12",
+        "application/vnd.ms-excel.sheet.macroenabled.12",
+        "application/vnd.ms-powerpoint.presentation.macroenabled.12",
+    ],
+    &[
+        "application/x-ole-storage",
+        "application/msword",
+        "application/vnd.ms-excel",
+        "application/vnd.ms-powerpoint",
+        "application/vnd.ms-outlook",
+        "application/x-msi",
     ],
 ];
 
 /// Markup that a browser runs.
-const MARKUP: &[&str] = &["text/html", "application/xhtml+xml", "text/xml", "application/xml", "image/svg+xml"];
+pub(super) const MARKUP: &[&str] =
+    &["text/html", "application/xhtml+xml", "text/xml", "application/xml", "image/svg+xml"];
 
 /// Checks the first bytes (at most [`WINDOW`]) of an object against its declared type.
 ///
@@ -123,7 +135,8 @@ pub fn check(declared: Option<&str>, first: &[u8]) -> Result<(), TypeMismatch> {
     Ok(())
 }
 
-fn same(one: &str, other: &str) -> bool {
+/// Whether two names mean one format.
+pub(super) fn same(one: &str, other: &str) -> bool {
     one == other || SAME.iter().any(|group| group.contains(&one) && group.contains(&other))
 }
 
@@ -141,7 +154,7 @@ fn is_text_type(declared: &str) -> bool {
 }
 
 /// No NUL and no other control byte that text does not have; UTF-16 is read by its byte order mark.
-fn is_text(first: &[u8]) -> bool {
+pub(super) fn is_text(first: &[u8]) -> bool {
     match first {
         [0xff, 0xfe, units @ ..] => is_utf16_text(units, u16::from_le_bytes),
         [0xfe, 0xff, units @ ..] => is_utf16_text(units, u16::from_be_bytes),
@@ -161,7 +174,7 @@ fn is_narrow_text(first: &[u8]) -> bool {
 }
 
 /// Whether a browser could take the bytes for HTML, SVG or XML. UTF-16 is narrowed first, since markup hides in it.
-fn looks_like_markup(first: &[u8]) -> bool {
+pub(super) fn looks_like_markup(first: &[u8]) -> bool {
     let narrow: Vec<u8> = first.iter().copied().filter(|byte| *byte != 0).collect();
     let text = narrow.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&narrow);
     let text = text.strip_prefix(b"\xff\xfe").or(text.strip_prefix(b"\xfe\xff")).unwrap_or(text);

@@ -11,12 +11,14 @@ pub mod hook;
 pub mod icap;
 pub mod inspection;
 pub mod kinds;
+pub mod memory;
 pub mod patterns;
 pub mod queue;
 pub mod registry;
 pub mod settings;
 pub mod subject;
 pub mod terms;
+mod trial;
 pub mod unpack;
 pub mod verdict;
 pub mod yara;
@@ -27,8 +29,9 @@ use std::sync::Arc;
 
 pub use content::{Content, Feed};
 pub use inspection::{Inspection, Outcome};
+pub use memory::{Flight, KnownBy, Memory, MemorySettings, ObjectId, Turn};
 pub use registry::{Busy, Inspectors};
-pub use settings::{InspectorSettings, KindSettings, LoadSettings};
+pub use settings::{InspectionLimits, InspectorSettings, KindSettings, LoadSettings};
 pub use subject::{Direction, Subject};
 pub use terms::{
     Action, Actions, DownloadTerms, InspectionTerms, InspectorId, Mark, MultipartInspection, QuarantinePlace, Ranges,

@@ -36,6 +36,8 @@ pub(super) struct Station {
     queue: Arc<Queue>,
     breaker: Breaker,
     standing: Mutex<Standing>,
+    /// What the scanner said of itself last, also while it says nothing: what it found before counts until it is known to know more.
+    version: Mutex<String>,
     metrics: Metrics,
 }
 
@@ -197,6 +199,7 @@ impl Station {
             queue: Queue::new(load.max_scans, load.max_waiting, load.principal_share, load.queue_timeout),
             breaker: Breaker::new(BreakerSettings { failures: load.breaker_failures, pause: load.breaker_pause }),
             standing: Mutex::new(Standing::Unknown),
+            version: Mutex::default(),
             metrics: metrics.clone(),
             name,
             load,
@@ -275,6 +278,7 @@ impl Station {
             (_, Standing::Unknown) => {}
         }
         if let Standing::Up(health) = standing {
+            self.version.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&health.version);
             for warning in health.warnings.iter().filter(|warning| !warned.contains(warning)) {
                 tracing::warn!(inspector, "{warning}");
             }
@@ -287,10 +291,7 @@ impl Station {
     }
 
     fn version(&self) -> String {
-        match &*self.standing() {
-            Standing::Up(health) => health.version.clone(),
-            Standing::Unknown | Standing::Down(_) => String::new(),
-        }
+        self.version.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn state(&self) -> InspectorState<'_> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::inspect::{clamd, hook, icap, kinds, patterns, yara};
+use crate::inspect::{MemorySettings, clamd, hook, icap, kinds, patterns, yara};
 
 /// One inspector.
 #[derive(Debug, Clone)]
@@ -15,6 +15,15 @@ pub struct InspectorSettings {
     pub load: LoadSettings,
     /// Whether the gateway is not ready while it cannot work.
     pub required: bool,
+}
+
+/// What inspected downloads may cost, all together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InspectionLimits {
+    /// Bytes of objects that lie in memory until their verdicts.
+    pub held: u64,
+    /// How much is remembered of what was found.
+    pub memory: MemorySettings,
 }
 
 /// What an inspector looks for, and how.

@@ -41,6 +41,13 @@ impl Direction {
 }
 
 impl Subject {
+    /// Whether the bytes are encoded in no other way than gzip, which virus scanners look into by themselves. They take brotli, zstd and
+    /// bare deflate for data.
+    pub fn is_plain_or_gzip(&self) -> bool {
+        let mut codings = self.content_encoding.as_deref().unwrap_or_default().split(',').map(str::trim);
+        codings.all(|coding| ["", "identity", "gzip", "x-gzip"].iter().any(|name| coding.eq_ignore_ascii_case(name)))
+    }
+
     /// Whether the bytes are encoded, so that they are not what a reader will see. A scanner that does not decode them must say
     /// [`NotScannable`](crate::inspect::Verdict::NotScannable).
     pub fn is_encoded(&self) -> bool {

@@ -147,6 +147,8 @@ pub struct DownloadTerms {
     pub hold: u64,
     /// What happens to a request for a part of an object.
     pub ranges: Ranges,
+    /// Objects up to this many bytes are looked at for a request for a part of them.
+    pub scan_up_to: u64,
 }
 
 /// What happens to a request for a part of an object that has no verdict yet.

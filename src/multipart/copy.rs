@@ -15,7 +15,7 @@ use crate::bounded;
 use crate::inspect::file_type::{self, WINDOW};
 use crate::limits::declared_type;
 use crate::multipart::calls::{self, CHECKSUMS, client, copy as copy_element};
-use crate::multipart::{Carrier, bad_answer, note_of};
+use crate::multipart::{Carrier, bad_answer, note_of, staged};
 use crate::respond::{Refusal, RefusalKind, Reply, relay};
 use crate::s3::headers::HeaderError;
 use crate::s3::xml::{Element, XmlWriter};
@@ -63,6 +63,10 @@ pub async fn object(carrier: &Carrier, resource: &str, ticket: &mut Ticket) -> R
         check_first_bytes(carrier, source, &found, (0, found.length), declared, ticket).await?;
     }
     pin(&mut headers, &found);
+    if admission.terms().inspection.as_ref().is_some_and(|terms| terms.uploads) {
+        ticket.forget_upstream();
+        return staged::copy(carrier, source, headers, resource, ticket).await;
+    }
     let outbound = carrier.signer.prepare_copy(admission, &carrier.bucket, None, source, &[], headers)?;
     ticket.forget_upstream();
     let render = |_: &S3Call, root: &Element| render("CopyObjectResult", root);

@@ -11,8 +11,12 @@ use crate::body::Throttle;
 use crate::limits::Passage;
 use crate::limits::meter::Direction;
 use crate::respond::late::LateBody;
+use crate::respond::refusal::Refusal;
+use crate::respond::withheld::{InspectedBody, Withheld};
 use crate::upstream::ReplyBody;
-use crate::upstream::reply::ReplyError;
+
+/// What is given of bytes in memory at a time, so that rates are kept.
+const PIECE: usize = 64 * 1024;
 
 /// What goes to the client.
 pub type Reply = http::Response<AnswerBody>;
@@ -28,12 +32,14 @@ pub struct AnswerBody {
 
 /// Where the bytes come from.
 pub enum Source {
-    /// A document of our own.
+    /// A document of our own, or an object that was held.
     Full(Bytes),
     /// The store, frame by frame.
     Store(Box<ReplyBody>),
     /// A document that a store takes long for.
     Late(Box<LateBody>),
+    /// The store, past inspectors.
+    Inspected(Box<InspectedBody>),
 }
 
 impl AnswerBody {
@@ -64,12 +70,17 @@ impl AnswerBody {
         self
     }
 
-    fn note_end(&mut self, result: Result<(), &ReplyError>) {
+    fn note_end(&mut self, result: Result<(), &Withheld>) {
         self.passage = None;
         if let Some(mut ticket) = self.ticket.take() {
             match result {
                 Ok(()) => ticket.finished(),
-                Err(error) => ticket.failed(error.to_string()),
+                Err(Withheld::Store(error)) => ticket.failed(error.to_string()),
+                Err(Withheld::Rejected(outcome)) => {
+                    let refusal = Refusal::from(outcome.as_ref());
+                    ticket.note_refusal(refusal.kind.as_str(), refusal.code.as_str(), refusal.reason);
+                    ticket.finished();
+                }
             }
         }
     }
@@ -77,20 +88,23 @@ impl AnswerBody {
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = ReplyError;
+    type Error = Withheld;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Withheld>>> {
         let this = &mut *self;
         if let Some(throttle) = &mut this.throttle {
             ready!(throttle.poll_ready(context));
         }
         let frame = match &mut this.source {
             Source::Full(bytes) if bytes.is_empty() => None,
-            Source::Full(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
-            Source::Store(body) => ready!(Pin::new(body.as_mut()).poll_frame(context)),
+            Source::Full(bytes) => Some(Ok(Frame::data(bytes.split_to(bytes.len().min(PIECE))))),
+            Source::Store(body) => {
+                ready!(Pin::new(body.as_mut()).poll_frame(context)).map(|frame| frame.map_err(Withheld::Store))
+            }
+            Source::Inspected(body) => {
+                let piece = ready!(body.poll_piece(context, this.ticket.as_deref_mut()));
+                piece.map(|piece| piece.map(Frame::data))
+            }
             Source::Late(late) => {
                 let text = ready!(late.poll_text(context, this.ticket.as_deref_mut()));
                 text.map(|text| Ok(Frame::data(text)))
@@ -124,6 +138,7 @@ impl Body for AnswerBody {
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Store(body) => body.size_hint(),
             Source::Late(_) => SizeHint::default(),
+            Source::Inspected(body) => body.size_hint(),
         }
     }
 }
@@ -134,6 +149,7 @@ impl AnswerBody {
             Source::Full(bytes) => bytes.is_empty(),
             Source::Store(body) => body.is_end_stream(),
             Source::Late(late) => late.is_end(),
+            Source::Inspected(body) => body.is_end(),
         }
     }
 }

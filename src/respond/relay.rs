@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use http::header::CONTENT_LENGTH;
+use http::response::Parts;
 use http::{HeaderValue, Method, StatusCode};
 
 use crate::bounded::collect;
@@ -33,7 +34,13 @@ pub async fn relay(reply: UpstreamReply, call: &S3Call, region: &str) -> Result<
         // Boxed, because every request has room for what it awaits.
         return Err(Box::pin(read_error(reply, call)).await);
     }
-    let mut headers = into_client(reply.head.headers);
+    Ok(compose(reply.head, Source::Store(Box::new(reply.body)), call, region))
+}
+
+/// A store's answer of success with this body, which has the length that the answer declares.
+pub fn compose(head: Parts, body: Source, call: &S3Call, region: &str) -> Reply {
+    let status = head.status;
+    let mut headers = into_client(head.headers);
     match call.operation {
         Operation::GetObject | Operation::HeadObject | Operation::GetObjectTorrent => protect_object(&mut headers),
         Operation::HeadBucket => {
@@ -47,10 +54,10 @@ pub async fn relay(reply: UpstreamReply, call: &S3Call, region: &str) -> Result<
     if status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
         headers.remove(CONTENT_LENGTH);
     }
-    let mut answer = Reply::new(AnswerBody::new(Source::Store(Box::new(reply.body))));
+    let mut answer = Reply::new(AnswerBody::new(body));
     *answer.status_mut() = status;
     *answer.headers_mut() = headers;
-    Ok(answer)
+    answer
 }
 
 /// Reads a store's error answer to a call.

@@ -15,7 +15,8 @@ const SOURCE_KEY: (&str, &str) =
 /// The same for the conditions on the source.
 const SOURCE_CONDITION: (&str, &str) = ("x-amz-copy-source-if-", "if-");
 
-const CONDITIONS: [HeaderName; 4] = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
+pub(in crate::sign) const CONDITIONS: [HeaderName; 4] =
+    [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
 
 impl Signer {
     /// Prepares a look at the source of an admitted copy: its head under the conditions of the copy (Ceph RGW 16 overlooks them in the

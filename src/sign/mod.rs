@@ -7,6 +7,7 @@ pub mod administration;
 pub mod copy;
 pub mod credentials;
 mod document;
+mod download;
 pub mod multipart;
 pub mod outbound;
 pub mod payload;

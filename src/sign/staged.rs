@@ -95,15 +95,19 @@ pub fn split(headers: HeaderMap) -> (HeaderMap, HeaderMap) {
 /// # Errors
 /// [`SignError`] if one cannot be sent.
 pub fn kept_headers(admission: &Admission) -> Result<HeaderMap, SignError> {
-    let headers = object_headers(admission.permit().call(), admission.terms())?;
+    Ok(divide(object_headers(admission.permit().call(), admission.terms())?).1)
+}
+
+/// As [`split`], with those headers on both sides that are to be said twice.
+pub fn divide(headers: HeaderMap) -> (HeaderMap, HeaderMap) {
     let (hidden, mut last) = split(headers);
-    last.extend(hidden.into_iter().filter_map(|(name, value)| name.filter(is_for_both).map(|name| (name, value))));
-    Ok(last)
+    last.extend(hidden.iter().filter(|(name, _)| is_for_both(name)).map(|(name, value)| (name.clone(), value.clone())));
+    (hidden, last)
 }
 
 /// Whether a header must not stand at a hidden key: nobody could remove or read the object there, or somebody could who must not. A copy
 /// carries none of them along.
-pub fn is_for_the_end(name: &HeaderName) -> bool {
+fn is_for_the_end(name: &HeaderName) -> bool {
     let name = name.as_str();
     name == "x-amz-acl"
         || name == "x-amz-storage-class"
@@ -113,7 +117,7 @@ pub fn is_for_the_end(name: &HeaderName) -> bool {
 }
 
 /// Whether a header is to be said twice, because a copy does not carry it along.
-pub fn is_for_both(name: &HeaderName) -> bool {
+fn is_for_both(name: &HeaderName) -> bool {
     let name = name.as_str();
     name.starts_with("x-amz-server-side-encryption")
         || matches!(name, "x-amz-checksum-algorithm" | "x-amz-checksum-type")

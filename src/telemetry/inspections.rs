@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// What is counted of inspectors.
 #[derive(Debug, Clone)]
@@ -15,6 +17,9 @@ pub struct InspectionMetrics {
     up: IntGaugeVec,
     breaker_open: IntGaugeVec,
     signatures_age: GaugeVec,
+    remembered: IntGauge,
+    recalled: IntCounter,
+    swept: IntCounter,
 }
 
 /// Buckets from a pattern in a small object to a scanner of archives, in seconds.
@@ -52,6 +57,10 @@ impl InspectionMetrics {
                 "countersign_inspector_breaker_open",
                 "1 while an inspector is not asked after failures in a row.",
             )?,
+            swept: IntCounter::new(
+                "countersign_staging_swept_total",
+                "Objects and uploads that were left at hidden keys and removed.",
+            )?,
             signatures_age: GaugeVec::new(
                 Opts::new(
                     "countersign_inspector_signatures_age_seconds",
@@ -59,7 +68,17 @@ impl InspectionMetrics {
                 ),
                 &["inspector"],
             )?,
+            remembered: IntGauge::new(
+                "countersign_remembered_verdicts",
+                "Verdicts about objects of stores that are remembered.",
+            )?,
+            recalled: IntCounter::new(
+                "countersign_recalled_verdicts_total",
+                "Reads that were answered by a remembered verdict.",
+            )?,
         };
+        registry.register(Box::new(metrics.remembered.clone()))?;
+        registry.register(Box::new(metrics.recalled.clone()))?;
         registry.register(Box::new(metrics.verdicts.clone()))?;
         registry.register(Box::new(metrics.seconds.clone()))?;
         registry.register(Box::new(metrics.bytes.clone()))?;
@@ -68,6 +87,7 @@ impl InspectionMetrics {
         registry.register(Box::new(metrics.up.clone()))?;
         registry.register(Box::new(metrics.breaker_open.clone()))?;
         registry.register(Box::new(metrics.signatures_age.clone()))?;
+        registry.register(Box::new(metrics.swept.clone()))?;
         Ok(metrics)
     }
 
@@ -85,11 +105,22 @@ impl InspectionMetrics {
         self.bytes.with_label_values(&[inspector]).inc_by(bytes);
     }
 
+    /// So many things were left at hidden keys, and were removed.
+    pub fn count_swept(&self, removed: usize) {
+        self.swept.inc_by(removed as u64);
+    }
+
     /// How many looks of an inspector there are now, and how many requests wait for one.
     pub fn set_load(&self, inspector: &str, running: usize, waiting: usize) {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.running.with_label_values(&[inspector]).set(number(running));
         self.waiting.with_label_values(&[inspector]).set(number(waiting));
+    }
+
+    /// How many verdicts are remembered, and how often one was since the start.
+    pub fn set_memory(&self, verdicts: usize, recalled: u64) {
+        self.remembered.set(i64::try_from(verdicts).unwrap_or(i64::MAX));
+        self.recalled.inc_by(recalled.saturating_sub(self.recalled.get()));
     }
 
     /// How an inspector is doing now.

@@ -256,6 +256,7 @@ mod tests {
         metrics.inspections().announce("av");
         metrics.inspections().count("av", "matched", Duration::from_millis(3), 68);
         metrics.inspections().set_load("av", 2, 1);
+        metrics.inspections().set_memory(9, 8);
         metrics.inspections().set_health("av", true, false, Some(Duration::from_secs(60)));
         let text = metrics.render(
             ConnectionCounts { open: 2, accepted: 7, unreadable: 3, ..ConnectionCounts::default() },
@@ -275,6 +276,8 @@ mod tests {
             "countersign_upstream_resting{upstream=\"rack\"} 1",
             "countersign_upstream_trips_total{upstream=\"rack\"} 4",
             "countersign_limited_total 5",
+            "countersign_remembered_verdicts 9",
+            "countersign_recalled_verdicts_total 8",
             "countersign_limit_accounts 6",
             "countersign_inspections_total{inspector=\"av\",verdict=\"matched\"} 1",
             "countersign_inspections_total{inspector=\"av\",verdict=\"clean\"} 0",

@@ -16,6 +16,9 @@ async fn the_tour_comes_out_as_expected() {
     assert!(out.ends_with("every request came out as expected\n"), "{out}");
     let rows: Vec<_> = out.lines().skip(1).filter(|line| line.ends_with(" ok")).collect();
     assert!(rows.len() >= 10 && rows.len() + 2 == out.lines().count(), "{out}");
+    // A virus in one part, over an object, and split over two parts of an upload.
+    assert_eq!(rows.iter().filter(|row| row.contains("403 ContentRejected")).count(), 3, "{out}");
+    assert_eq!(rows.iter().filter(|row| row.contains("404 NoSuchKey")).count(), 2, "{out}");
 }
 
 #[tokio::test]
@@ -39,11 +42,12 @@ async fn the_commands_that_the_demo_prints_do_what_they_say() {
         "<Key>inbox/hello.txt</Key>",
         "<Code>EntityTooLarge</Code>",
         "<Code>AccessDenied</Code>",
+        "<Code>ContentRejected</Code>",
         "<Code>AccessDenied</Code>",
     ]) {
         assert!(answer.contains(expected), "{expected}: {answer}\n{said}");
     }
-    assert_eq!(answers.len(), 5, "{said}");
+    assert_eq!(answers.len(), 6, "{said}");
     demo.signal("INT");
     assert_eq!(demo.end().await.code(), Some(0));
     assert!(

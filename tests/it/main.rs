@@ -29,6 +29,8 @@ mod forged_tokens;
 mod hostile;
 mod http2_abuse;
 mod inspect_hook;
+mod inspect_patterns;
+mod inspected_downloads;
 mod inspection;
 mod inspection_memory;
 mod inspection_races;

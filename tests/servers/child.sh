@@ -6,6 +6,7 @@ set -euo pipefail
 exec 3<&0 < /dev/null
 setpriv --pdeathsig KILL "$@" > log 2>&1 &
 server=$!
+disown # no word about its end
 trap 'kill -KILL $server 2> /dev/null || true' EXIT
 trap 'exit 0' TERM INT HUP
 echo "pid $server"

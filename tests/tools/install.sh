@@ -1,5 +1,5 @@
 #!/bin/bash
-# Puts what the tests need in place: two real S3 stores, an identity provider, clients. Does nothing when it is there.
+# Puts what the tests need in place: two real S3 stores, an identity provider, virus scanners, clients. Does nothing when it is there.
 #
 # System programs come as Debian packages (as root or with sudo). Everything else goes into .tools at the repository
 # root, which may be deleted at any time: Python environments in venv/, venv-data/ and venv-old/, npm packages in
@@ -30,6 +30,9 @@ missing_packages() {
   have s3cmd || echo s3cmd
   have restic || echo restic
   have chromium || echo chromium
+  [ -x /usr/sbin/clamd ] || echo clamav-daemon
+  have c-icap || echo c-icap
+  compgen -G '/usr/lib/*/c_icap/virus_scan.so' > /dev/null || echo libc-icap-mod-virus-scan
   [ -x "$TOOLS/venv/bin/python" ] || python3 -c 'import ensurepip, venv' 2> /dev/null || echo python3-venv
   # Not npm alone: that of Debian does not go with a nodejs from elsewhere.
   { have node && have npm; } || printf 'nodejs\nnpm\n'

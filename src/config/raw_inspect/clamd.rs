@@ -9,7 +9,7 @@ use super::super::forms::OneOrMany;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawClamd {
-    /// Where it listens: `tcp://host:port` or `unix:/path`. Of several the first that works is asked. Required.
+    /// Where it listens, such as `tcp://127.0.0.1:3310` or `unix:/run/clamav/clamd.ctl`. Of several the first that works is asked. Required.
     pub addresses: Option<OneOrMany>,
     /// Largest object that is sent, `1KiB` to `4GiB`; default `25MiB`, as clamd's StreamMaxLength in Debian. Must not be more than any of
     /// StreamMaxLength, MaxFileSize and MaxScanSize in its clamd.conf. Larger objects are `not_scannable`.

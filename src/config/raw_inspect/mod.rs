@@ -4,6 +4,7 @@ mod clamd;
 mod file_type;
 mod http;
 mod icap;
+mod limits;
 mod patterns;
 mod yara;
 
@@ -14,6 +15,7 @@ pub use clamd::{RawClamd, RawProbe};
 pub use file_type::RawFileType;
 pub use http::{RawHttp, RawShown};
 pub use icap::RawIcap;
+pub use limits::RawInspectionLimits;
 pub use patterns::RawPatterns;
 pub use yara::RawYara;
 
@@ -82,6 +84,16 @@ pub struct RawInspect {
     pub downloads: Option<RawDownloads>,
 }
 
+/// How long what waits for its verdict is kept.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawStaging {
+    /// A hidden object that nobody completes or whose completion failed, `1s` to `720h`; default `24h`.
+    pub keep_objects: Option<String>,
+    /// A multipart upload at a hidden key that nobody completes, `1s` to `720h`; default `168h`.
+    pub keep_uploads: Option<String>,
+}
+
 /// What a verdict leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -117,6 +129,9 @@ pub struct RawDownloads {
     pub hold: Option<String>,
     /// A request for a part of an object without a verdict: `scan` (default: the whole object is looked at first) or `refuse`.
     pub ranges: Option<RawRanges>,
+    /// The largest object that is looked at for a request for a part of it, while the client waits; `0B` to `5TiB`, default `1GiB`. A part of
+    /// a larger one is refused until the object was read as a whole.
+    pub scan_up_to: Option<String>,
 }
 
 /// What happens to a request for a part of an object.

@@ -58,6 +58,8 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
     };
     let rules = rules::rules(desk, raw, &world);
     let limits = rates::limits(desk, &Path::top().key("limits"), &raw.limits);
+    let inspection = inspect::limits(desk, &raw.limits.inspection);
+    let sweeping = inspect::sweeping(desk, &raw.limits.staging);
     let audit = audit(desk, raw);
     let complete = [
         (edge.listeners.len(), raw.listen.as_ref().map(Vec::len)),
@@ -87,7 +89,9 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         inspectors: inspectors.into_iter().flatten().collect(),
         rules,
         upstreams: upstreams.into_iter().flatten().collect(),
+        inspection,
         limits,
+        sweeping,
         audit,
         log: log(raw),
     })

@@ -11,6 +11,7 @@ use super::super::raw::{RawConditions, RawConfig, RawEffect, RawRule};
 use super::super::suggest::{did_you_mean, listed};
 use super::clients::{KnownClient, KnownClients, check_texts, text_path};
 use super::desk::Desk;
+use super::inspect::check_quarantine;
 use super::terms;
 use super::values::check_name;
 use crate::rules::action::{ActionSet, GROUPS};
@@ -84,6 +85,9 @@ fn rule(desk: &mut Desk<'_>, path: &Path, raw: &RawRule, world: &World<'_>) -> O
             Terms::default()
         }
     };
+    if let (Some(places), Some(inspection)) = (&places, &terms.inspection) {
+        check_quarantine(desk, &path.key("inspect"), inspection, places, world);
+    }
     Some(RuleSettings { name: name?.clone(), effect, who: who?, places: places?, actions: actions?, terms })
 }
 

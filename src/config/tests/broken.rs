@@ -545,6 +545,7 @@ fn buckets() {
     check(&[
         (bucket, "team-data: { prefix: gw }", &[(9, "does not end with `/`", "write `gw/`")]),
         (bucket, "team-data: { prefix: /gw/ }", &[(9, "begins with a slash", "gw/")]),
+        (bucket, "team-data: { prefix: .countersign/x/ }", &[(9, "the gateway's own", "another prefix")]),
         (bucket, "team-data: { prefix: a/../b/ }", &[(9, "the prefix has a `.` or `..` segment", "")]),
         (bucket, "team-data: { prefix: \"{sub}/\" }", &[(9, "no attribute parts", "where")]),
         (bucket, "team-data: { bucket: Corp_Data }", &[(9, "not the name of an S3 bucket", "3 to 63")]),
@@ -990,7 +991,12 @@ fn scanners_with_mistakes() {
         ("clamd: { addresses: [\"tcp://a\", \"tcp://a:3310\"] }", &[(21, "this address is there twice", "")]),
         ("clamd: { addresses: \"tcp://a\", max_size: 5GiB }", &[(21, "`5GiB` is out of range", "4GiB")]),
         ("clamd: { addresses: \"tcp://a\", not_scannable: [\"\"] }", &[(21, "the text is empty", "Heuristics")]),
-        ("clamd: { addresses: \"tcp://a\", probe: some }", &[(21, "expected one of `none`, `basic`, `strict`", "")]),
+        ("icap: {}", &[(21, "`url` is missing", "icap://host:port/service")]),
+        ("icap: { url: \"http://a/b\" }", &[(21, "not an address of an ICAP service", "icap://")]),
+        ("icap: { url: \"icap://a\" }", &[(21, "not an address of an ICAP service", "icap://")]),
+        ("icap: { url: \"icap://127.1/b\" }", &[(21, "not a host", "")]),
+        ("icap: { url: \"icap://a/b\", not_scannable: [] }", &[(21, "the list is empty", "")]),
+        ("clamd: { addresses: \"tcp://a\", probe: some }", &[(21, "not known here", "")]),
     ] {
         assert_problems(
             &edited("rules:", &format!("inspectors: {{ antivirus: {{ {to} }} }}\nrules:")),
@@ -1020,5 +1026,44 @@ fn patterns_with_mistakes() {
         ("sets: eicar, count: 0", &[(21, "0 is out of range", "1 to 1000")]),
     ] {
         assert_problems(&inspector(keys), &references(), expected);
+    }
+}
+
+#[test]
+fn file_types_with_mistakes() {
+    for (keys, expected) in [
+        ("allow: []", &[(21, "the list is empty", "name a type")][..]),
+        ("allow: png", &[(21, "there is no type `png`", "image/*")]),
+        ("deny: [macro]", &[(21, "there is no type `macro`", "did you mean `macros`?")]),
+        ("deny: [image/png, '']", &[(21, "the text is empty", "")]),
+    ] {
+        let inspectors = format!("inspectors: {{ types: {{ file_type: {{ {keys} }} }} }}\nrules:");
+        assert_problems(&edited("rules:", &inspectors), &references(), expected);
+    }
+}
+
+#[test]
+fn a_quarantine_at_another_store_than_the_objects_is_a_mistake() {
+    let inspector = edited("rules:", "inspectors: { words: { patterns: { sets: eicar } } }\nrules:");
+    let inspect = "where: team-data/builds/\n    inspect: { with: words, matched: quarantine, quarantine: cell/ }";
+    let inspected = inspector.replacen("where: team-data/builds/", inspect, 1);
+    let other = "endpoint: https://s3.example.org\n    region: x\n    credentials: { access_key_id: env:ID, secret_access_key: env:KEY }\nbuckets:\n";
+    let two_stores = inspected
+        .replacen("buckets:\n", &format!("  other:\n    {other}  cell: {{ upstream: other }}\n"), 1)
+        .replacen("team-data: { ", "team-data: { upstream: store, ", 1);
+    assert_problems(&two_stores, &references(), &[(31, "`team-data` is at another store", "same upstream")]);
+    let one_store = inspected.replacen("buckets:\n", "buckets:\n  cell: {}\n", 1);
+    assert!(load(&one_store).is_ok());
+    let per_part = inspected.replacen("cell/ }", "team-data/q/, multipart: per_part }", 1);
+    assert_problems(&per_part, &references(), &[(26, "a part alone cannot be marked", "multipart: staged")]);
+}
+
+#[test]
+fn staging_with_mistakes() {
+    for (keys, problem) in
+        [("keep_objects: 500ms", "`500ms` is out of range"), ("keep_uploads: 721h", "`721h` is out of range")]
+    {
+        let text = format!("{BASE}limits: {{ staging: {{ {keys} }} }}\n");
+        assert_problems(&text, &references(), &[(31, problem, "")]);
     }
 }

@@ -36,6 +36,8 @@ pub(super) fn file_references(path: &Path, text: &str) -> MapReferences {
             PathBuf::from("/etc/countersign/credentials"),
             "[countersign]\naws_access_key_id = v4lue\naws_secret_access_key = v4lue\n".to_owned(),
         ),
+        (PathBuf::from("/etc/countersign/yara/rules.yar"), "rule r { condition: true }".to_owned()),
+        (PathBuf::from("/etc/countersign/yara.d/more.yar"), "rule s { condition: true }".to_owned()),
         (PathBuf::from("/run/secrets/store_access_key_id"), "v4lue-of-an-id".to_owned()),
         (PathBuf::from("/run/secrets/store_secret_access_key"), "v4lue-of-a-secret".to_owned()),
     ]

@@ -10,7 +10,7 @@ use super::{BASE, HASH, edited, load, references};
 use crate::auth::{KeySource, UnsignedPayload};
 use crate::base::RouteId;
 use crate::config::{AuditTarget, Config, LogFormat, LogLevel, load_text};
-use crate::inspect::{KindSettings, clamd};
+use crate::inspect::{KindSettings, clamd, icap};
 use crate::rules::settings::Client;
 use crate::rules::{Effect, Rates, RequestRate};
 use crate::s3::addressing::Domains;
@@ -21,7 +21,7 @@ fn requests(per_second: u32, burst: u32) -> Option<RequestRate> {
     Some(RequestRate { per_second: NonZeroU32::new(per_second)?, burst: NonZeroU32::new(burst)? })
 }
 
-fn loaded(text: &str) -> Config {
+pub(super) fn loaded(text: &str) -> Config {
     load(text).unwrap_or_else(|problems| panic!("{problems}\nin\n{text}"))
 }
 
@@ -204,11 +204,15 @@ limits:
   http2_max_streams: 7
   per_principal: { request_rate: 100, requests_in_flight: 1 }
   failed_authentications: { rate: 7, burst: 8 }
+  staging: { keep_objects: 1h, keep_uploads: 720h }
+  inspection: { held: 1GiB, verdicts: 7, remember: 2h }
 audit: { file: /var/log/countersign/audit.jsonl }
 log: { level: debug, format: json }
 inspectors:
   antivirus:
     clamd: { addresses: ["tcp://10.0.0.5:3310", "unix:/run/clamav/clamd.ctl"], max_size: 64MiB, connect_timeout: 1s, not_scannable: [Heuristics.], probe: strict }
+  gateway-scanner:
+    icap: { url: "icaps://av.example.com/avscan?x=1", max_size: 1GiB, connect_timeout: 3s, not_scannable: Encrypted, trust_preview: true, probe: none }
 "#;
 
 fn everything() -> Config {
@@ -439,6 +443,9 @@ fn domains_are_taken_as_one_or_as_a_list() {
 #[test]
 fn every_key_of_scanners_can_be_written() {
     let config = everything();
+    let hours = |count: u64| Duration::from_secs(3600 * count);
+    assert_eq!((config.sweeping.objects, config.sweeping.uploads), (hours(1), hours(720)));
+    assert_eq!((loaded(BASE).sweeping.objects, loaded(BASE).sweeping.uploads), (hours(24), hours(168)));
     let of = |name: &str| config.inspectors.iter().find(|found| found.name == name).map(|found| found.kind.clone());
     let Some(KindSettings::Clamd(clamd)) = of("antivirus") else { panic!("{:?}", config.inspectors) };
     let expected = clamd::Settings {
@@ -452,4 +459,15 @@ fn every_key_of_scanners_can_be_written() {
         probe: clamd::Probe::Strict,
     };
     assert_eq!(clamd, expected);
+    let Some(KindSettings::Icap(icap)) = of("gateway-scanner") else { panic!("{:?}", config.inspectors) };
+    let expected = icap::Settings {
+        url: "icaps://av.example.com:11344/avscan?x=1".parse().unwrap(),
+        ca_file: None,
+        max_size: 1 << 30,
+        connect_timeout: Duration::from_secs(3),
+        not_scannable: vec!["Encrypted".to_owned()],
+        trust_preview: true,
+        probe: icap::Probe::None,
+    };
+    assert_eq!(icap, expected);
 }

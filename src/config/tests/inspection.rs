@@ -27,7 +27,7 @@ const LOADED: &str = "inspectors:
     breaker: { failures: 0, pause: 1s }
     required: false
 ";
-const EVERY_KEY: &str = "with: [words], uploads: true, matched: quarantine, not_scannable: mark, error: allow, quarantine: team-data/quarantine/, mark: metadata:x-amz-meta-Verdict, multipart: per_part, downloads: { hold: 2MiB, ranges: refuse }";
+const EVERY_KEY: &str = "with: [words], uploads: true, matched: quarantine, not_scannable: mark, error: allow, quarantine: team-data/quarantine/, mark: metadata:x-amz-meta-Verdict, multipart: deny, downloads: { hold: 2MiB, ranges: refuse }";
 
 #[test]
 fn every_key_of_inspection_can_be_written() {
@@ -53,8 +53,8 @@ fn every_key_of_inspection_can_be_written() {
         actions: Actions { matched: Action::Quarantine, not_scannable: Action::Mark, error: Action::Allow },
         quarantine: Some(QuarantinePlace { bucket: "team-data".to_owned(), prefix: "quarantine/".to_owned() }),
         mark: Mark::Metadata("x-amz-meta-verdict".parse().unwrap()),
-        multipart: MultipartInspection::PerPart,
-        downloads: Some(DownloadTerms { hold: 2 << 20, ranges: Ranges::Refuse }),
+        multipart: MultipartInspection::Deny,
+        downloads: Some(DownloadTerms { hold: 2 << 20, ranges: Ranges::Refuse, scan_up_to: 1 << 30 }),
     };
     assert_eq!(config.rules[0].terms.inspection.as_deref(), Some(&expected));
 }

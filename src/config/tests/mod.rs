@@ -2,6 +2,7 @@
 
 mod broken;
 mod cors;
+mod downloads;
 mod examples;
 mod files;
 mod good;

@@ -8,7 +8,6 @@
 mod address;
 pub mod answer;
 mod conversation;
-mod probe;
 mod scanner;
 
 use std::sync::Arc;
@@ -17,6 +16,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 pub use address::{Address, AddressError};
+
+pub use crate::inspect::trial::Probe;
 
 use crate::inspect::{BuildError, Checkup, Content, Health, Inspector, Look, Subject, Verdict};
 use conversation::Ended;
@@ -35,18 +36,6 @@ pub struct Settings {
     pub not_scannable: Vec<String>,
     /// What is found out about the limits of clamd.
     pub probe: Probe,
-}
-
-/// What is found out about the limits of clamd, by sending it objects that it must not call clean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Probe {
-    /// Nothing.
-    None,
-    /// An object of the largest size must be looked at; archives over clamd's limits and encrypted ones are worth a warning.
-    #[default]
-    Basic,
-    /// All of it must be as it should.
-    Strict,
 }
 
 /// Names of clamd's own for objects that it did not look at as a whole.
@@ -91,7 +80,7 @@ impl Inspector for Clamd {
 impl Clamd {
     async fn ask(&self, subject: &Subject, mut content: Content) -> Verdict {
         let max_size = self.settings.max_size;
-        if !readable(subject) {
+        if !subject.is_plain_or_gzip() {
             let coding = subject.content_encoding.as_deref().unwrap_or_default();
             return Verdict::not_scannable(format!("clamd does not decode content-encoding {coding}"));
         }
@@ -181,11 +170,4 @@ impl Clamd {
 
 fn too_large(max_size: u64) -> Verdict {
     Verdict::not_scannable(format!("larger than {max_size} bytes, the max_size of this inspector"))
-}
-
-/// Whether clamd sees what a reader will see. It looks into gzip by itself, and takes brotli, zstd and bare deflate for data.
-fn readable(subject: &Subject) -> bool {
-    let codings = subject.content_encoding.as_deref().unwrap_or_default().split(',').map(str::trim);
-    let known = |coding: &str| ["", "identity", "gzip", "x-gzip"].iter().any(|name| coding.eq_ignore_ascii_case(name));
-    codings.into_iter().all(known)
 }

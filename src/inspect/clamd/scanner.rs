@@ -1,21 +1,26 @@
 //! One clamd: how to reach it, and what is known of it.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::Settings;
 use super::address::Address;
 use super::answer::{MAX_ANSWER_BYTES, printable};
-use super::probe::{self, Probed};
+use super::conversation::{self, Ended};
 use crate::dial::{AddressPolicy, DialError, Dialer, Settings as DialSettings, local};
+use crate::inspect::content::channel;
+use crate::inspect::trial::{Advice, Answering, OnTrial, Seen, Trial, Trials};
 
-/// Its limits may have been changed without a new version of anything.
-const PROBE_EVERY: Duration = Duration::from_secs(3600);
+const ADVICE: Advice = Advice {
+    size: "set StreamMaxLength <= MaxFileSize <= MaxScanSize in its clamd.conf, and max_size here to the first of them",
+    archives: "set `AlertExceedsMax yes` in its clamd.conf",
+    encrypted: "set `AlertEncrypted yes` in its clamd.conf",
+};
 
 /// A connection to clamd.
 pub type Wire = Box<dyn Duplex>;
@@ -32,25 +37,7 @@ pub struct Scanner {
     dialer: Option<Dialer>,
     connect_timeout: Duration,
     failed: AtomicBool,
-    known: Mutex<Known>,
-    probing: tokio::sync::Mutex<()>,
-}
-
-/// What it said of itself, and what became of the probe under that version.
-#[derive(Debug, Default)]
-struct Known {
-    version: String,
-    probed: Probed,
-    /// When; `None` if not yet.
-    at: Option<Instant>,
-}
-
-impl Known {
-    /// Whether the probe need not be repeated. One that found clamd unfit is, because its operator may have set that right.
-    fn is_good_for(&self, version: &str) -> bool {
-        let is_fresh = self.at.is_some_and(|at| at.elapsed() < PROBE_EVERY);
-        is_fresh && self.version == version && self.probed.unfit.is_none()
-    }
+    trials: Arc<Trials>,
 }
 
 /// A clamd that answers.
@@ -84,8 +71,7 @@ impl Scanner {
             dialer,
             connect_timeout,
             failed: AtomicBool::new(false),
-            known: Mutex::default(),
-            probing: tokio::sync::Mutex::default(),
+            trials: Arc::default(),
         })
     }
 
@@ -99,13 +85,9 @@ impl Scanner {
         self.failed.store(failed, Ordering::Relaxed);
     }
 
-    /// Why its word cannot be trusted, if the probe found that.
+    /// Why its word cannot be trusted, if that was found out.
     pub fn unfit(&self) -> Option<String> {
-        self.known().probed.unfit.as_ref().map(|problem| format!("{}: {problem}", self.address))
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.trials.unfit().map(|problem| format!("{} {problem}", self.address))
     }
 
     /// A connection on which the chunks of a stream may follow.
@@ -125,26 +107,13 @@ impl Scanner {
     pub async fn examine(self: &Arc<Self>, settings: &Settings) -> Result<Examined, String> {
         let late = || format!("{} did not answer within {} ms", self.address, self.connect_timeout.as_millis());
         let version = timeout(self.connect_timeout, self.version()).await.map_err(|_| late())??;
-        // Who failed may have been started anew, with other limits.
         if self.has_failed() {
-            self.known().at = None;
+            self.trials.forget();
         }
-        if !self.known().is_good_for(&version) {
-            let probing = Arc::clone(self).probe(version.clone(), settings.clone());
-            // A task, because a large object may take longer than the question after its health is waited for.
-            tokio::spawn(probing).await.map_err(|error| error.to_string())??;
-        }
-        let warnings = self.known().probed.warnings.iter().map(|text| format!("{}: {text}", self.address)).collect();
+        let scanner = Arc::clone(self);
+        let warnings = self.trials.of_version(&version, scanner, (settings.probe, settings.max_size, ADVICE)).await?;
+        let warnings = warnings.into_iter().map(|text| format!("{} {text}", self.address)).collect();
         Ok(Examined { version, warnings })
-    }
-
-    async fn probe(self: Arc<Self>, version: String, settings: Settings) -> Result<(), String> {
-        let _one_at_a_time = self.probing.lock().await;
-        if !self.known().is_good_for(&version) {
-            let probed = probe::probe(&self, &settings).await?;
-            *self.known() = Known { version, probed, at: Some(Instant::now()) };
-        }
-        Ok(())
     }
 
     async fn version(&self) -> Result<String, String> {
@@ -175,5 +144,26 @@ impl Scanner {
 
     fn failure(&self, error: &io::Error) -> String {
         format!("{}: {error}", self.address)
+    }
+}
+
+impl OnTrial for Scanner {
+    fn show(&self, trial: Trial) -> Answering<'_> {
+        Box::pin(async move {
+            let wire = self.begin().await?;
+            let (feed, mut content) = channel();
+            let stream = conversation::stream(wire, &mut content, u64::MAX);
+            // The answer may come before the end of the object, and nobody feeds it then.
+            let ended = tokio::select! {
+                ended = stream => ended,
+                ended = async { trial.feed(feed).await; std::future::pending().await } => ended,
+            };
+            match ended {
+                Ended::Clean => Ok(Seen::Clean),
+                Ended::OverItsLimit => Ok(Seen::TooLarge),
+                Ended::Failed(reason) => Err(format!("{}: {reason}", self.address)),
+                Ended::Found(_) | Ended::OverOurLimit | Ended::BrokenOff => Ok(Seen::NotClean),
+            }
+        })
     }
 }

@@ -77,7 +77,7 @@ impl Inspector for Patterns {
                     Err(error) => return Verdict::not_scannable(error.to_string()),
                 },
             };
-            let mut search = Search { layers: Layers::new(&self.matcher), unpacker, failed: None };
+            let mut search = Search::new(&self.matcher, unpacker);
             loop {
                 match content.next().await {
                     Ok(Some(bytes)) => {
@@ -89,7 +89,11 @@ impl Inspector for Patterns {
                     Err(broken_off) => return Verdict::error(broken_off.to_string()),
                 }
             }
-            search.finish().await
+            match search.finish().await {
+                (Some(name), _) => Verdict::matched(name),
+                (None, Some(error)) => Verdict::not_scannable(error.to_string()),
+                (None, None) => Verdict::Clean,
+            }
         })
     }
 
@@ -99,7 +103,7 @@ impl Inspector for Patterns {
 }
 
 /// The search of one object, and of what is packed in it.
-struct Search {
+pub(super) struct Search {
     layers: Layers,
     /// None if nothing is unpacked, or nothing any more.
     unpacker: Option<Unpacker>,
@@ -107,8 +111,12 @@ struct Search {
 }
 
 impl Search {
+    pub(super) fn new(matcher: &Arc<Matcher>, unpacker: Option<Unpacker>) -> Self {
+        Self { layers: Layers::new(matcher), unpacker, failed: None }
+    }
+
     /// Searches one piece, however large, without keeping the other tasks of the thread waiting. False if enough was found.
-    async fn feed(&mut self, bytes: Bytes) -> bool {
+    pub(super) async fn feed(&mut self, bytes: Bytes) -> bool {
         for (number, slice) in bytes.chunks(SLICE).enumerate() {
             if number > 0 {
                 tokio::task::yield_now().await;
@@ -139,18 +147,15 @@ impl Search {
         }
     }
 
-    async fn finish(mut self) -> Verdict {
+    /// What was found, and why not everything was seen.
+    pub(super) async fn finish(mut self) -> (Option<String>, Option<UnpackError>) {
         if self.layers.found.is_none()
             && let Some(unpacker) = self.unpacker.take()
         {
             let outcome = unpacker.finish(&mut self.layers).await;
             self.note(outcome);
         }
-        match (self.layers.finish(), self.failed) {
-            (Some(name), _) => Verdict::matched(name),
-            (None, Some(error)) => Verdict::not_scannable(error.to_string()),
-            (None, None) => Verdict::Clean,
-        }
+        (self.layers.finish(), self.failed)
     }
 }
 

@@ -4,15 +4,14 @@
 
 use std::sync::Arc;
 
-use super::hidden::{Found, Hidden, StoredPart};
+use super::hidden::{Found, Hidden, Record, StoredPart};
 use super::publish::{self, Goal};
 use super::{Done, internal, look, quarantine, wait};
 use crate::audit::Ticket;
 use crate::body::Fault;
-use crate::inspect::{Action, Direction, InspectionTerms, Mark, Outcome, Subject, VerdictState};
-use crate::limits::declared_type;
+use crate::inspect::{Action, InspectionTerms, Mark, Outcome, VerdictState};
 use crate::multipart::Carrier;
-use crate::multipart::calls::{self, CHECKSUMS};
+use crate::multipart::calls;
 use crate::respond::late::{self, UpstreamNote};
 use crate::respond::{Refusal, Reply};
 use crate::rules::UploadSeal;
@@ -63,8 +62,7 @@ impl Completion {
         let hidden = Hidden::of(&self.carrier)?;
         let parts = self.assemble(&hidden).await?;
         let found = hidden.head().await?.ok_or_else(gone)?;
-        let subject = subject(&self.carrier, self.request_id.clone(), Some(&found));
-        let outcome = self.look(&hidden, &found, subject).await?;
+        let outcome = look::at(&hidden, &found, &self.request_id).await?;
         done.inspection = Some(Arc::clone(&outcome));
         let staged = self.seal.staging.as_ref().ok_or_else(|| internal("a staged upload without its seal"))?;
         settle(&hidden, &found, &outcome, parts.as_deref(), &staged.headers, &self.request_id, &mut done.upstream).await
@@ -73,7 +71,11 @@ impl Completion {
     /// Puts the hidden object together, unless that was done before. Gives the parts that it is made of, if they can be told.
     async fn assemble(&self, hidden: &Hidden<'_>) -> Result<Option<Vec<StoredPart>>, Refusal> {
         if hidden.head().await?.is_some() {
-            return Ok(hidden.noted_parts().await);
+            let record = hidden.record().await;
+            if let Some(copy) = &record.copy {
+                hidden.abandon(copy).await;
+            }
+            return Ok(Some(record.parts).filter(|parts| !parts.is_empty()));
         }
         let stored = calls::stored_parts(&self.carrier, &self.seal, None).await?;
         let parts = calls::hold_to_terms(&self.carrier, &self.parts, &stored);
@@ -81,7 +83,7 @@ impl Completion {
             drop(self.carrier.send(MultipartStep::Abort { upload_id: &self.seal.upload_id }).await);
         }
         let parts = parts?;
-        hidden.note_parts(&parts).await?;
+        hidden.note(&Record { parts: parts.clone(), copy: None }).await?;
         let document = complete_upload::render(&self.parts);
         let step = MultipartStep::Complete { upload_id: &self.seal.upload_id, document };
         let outbound = self.carrier.prepare(step)?;
@@ -90,19 +92,10 @@ impl Completion {
             // The answer of the store may be lost although it did what was asked.
             (_, Err(refusal)) => match hidden.head().await {
                 Ok(Some(_)) => Ok(Some(parts)),
-                _ => {
-                    hidden.remove(false).await;
-                    Err(refusal)
-                }
+                // It may still be at it. What was written down is for the next attempt.
+                Ok(None) | Err(_) => Err(refusal),
             },
         }
-    }
-
-    async fn look(&self, hidden: &Hidden<'_>, found: &Found, subject: Subject) -> Result<Arc<Outcome>, Refusal> {
-        let terms = terms(&self.carrier)?;
-        let inspection = self.carrier.staging.inspectors.open(terms, subject).await?;
-        let reply = hidden.read(found).await?;
-        look::through(inspection, reply.body, found.length).await
     }
 
     fn document(&self, published: &publish::Published) -> String {
@@ -111,10 +104,8 @@ impl Completion {
         xml.text("Location", &calls::location(call));
         calls::name(&mut xml, call);
         xml.text("ETag", &published.etag);
-        for element in ["ChecksumType"].iter().chain(&CHECKSUMS) {
-            if let Some((_, value)) = published.checksums.iter().find(|(name, _)| name == element) {
-                xml.text(element, value);
-            }
+        for (element, value) in &published.checksums {
+            xml.text(element, value);
         }
         xml.finish()
     }
@@ -158,24 +149,7 @@ pub(super) fn terms(carrier: &Carrier) -> Result<&InspectionTerms, Refusal> {
     carrier.admission.terms().inspection.as_deref().ok_or_else(|| internal("a staged object without inspection"))
 }
 
-/// The object as inspectors are told of it.
-pub(super) fn subject(carrier: &Carrier, request_id: String, found: Option<&Found>) -> Subject {
-    let permit = carrier.admission.permit();
-    let resource = &permit.call().resource;
-    let encoding = found.and_then(|found| found.headers.get(http::header::CONTENT_ENCODING)?.to_str().ok());
-    Subject {
-        request_id,
-        principal: permit.caller().principal().as_str().to_owned(),
-        bucket: resource.bucket().map(|bucket| bucket.name.clone()).unwrap_or_default(),
-        key: resource.key().map(|key| key.as_str().to_owned()).unwrap_or_default(),
-        media_type: found.and_then(|found| declared_type(&found.headers)),
-        content_encoding: encoding.map(str::to_owned),
-        length: found.map(|found| found.length),
-        direction: Direction::Upload,
-    }
-}
-
-fn gone() -> Refusal {
+pub(super) fn gone() -> Refusal {
     let message = "The upload does not exist.";
     Refusal::new(S3ErrorCode::NoSuchUpload, crate::respond::RefusalKind::Upstream, message, "the hidden object is gone")
 }

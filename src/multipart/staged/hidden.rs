@@ -12,8 +12,8 @@ use crate::respond::{Refusal, relay};
 use crate::s3::checksum::{RunningDigest, to_base64};
 use crate::s3::listing::{ListKind, ListPage};
 use crate::s3::{Bucket, StagingKey};
-use crate::sign::{Place, StagedRequest};
-use crate::upstream::UpstreamReply;
+use crate::sign::{Place, Signer, StagedRequest};
+use crate::upstream::{UpstreamReply, Upstreams};
 
 /// Largest record of parts: 10,000 of them take about 900 KB.
 const MAX_RECORD_BYTES: usize = 2 * 1024 * 1024;
@@ -28,6 +28,54 @@ pub struct StoredPart {
     pub etag: String,
     /// Bytes.
     pub size: u64,
+}
+
+/// What is written down beside a hidden object.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The parts that it is made of; empty if they are not known. Written before it is put together.
+    pub parts: Vec<StoredPart>,
+    /// A copy to its place that was begun. Written before anything is copied, since nobody else would find its parts.
+    pub copy: Option<UnfinishedCopy>,
+}
+
+/// A multipart upload at the place of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnfinishedCopy {
+    /// The key in upstream terms.
+    pub key: String,
+    /// The store's upload id.
+    pub upload_id: String,
+}
+
+impl Record {
+    /// Reads the record of a hidden object; `None` if there is none that opens.
+    pub async fn read(signer: &Signer, upstreams: &Upstreams, bucket: &Bucket, key: &StagingKey) -> Option<Self> {
+        let place_of_record = key.parts();
+        let place = Place::Hidden(bucket, &place_of_record);
+        let reply = upstreams.send(signer.prepare_staged(place, StagedRequest::default()).ok()?).await.ok()?;
+        let sealed = match reply.head.status {
+            StatusCode::OK => bounded::collect(reply.body, MAX_RECORD_BYTES).await.ok()?,
+            _ => return None,
+        };
+        let text = signer.sealer(bucket, PURPOSE).ok()?.open(key.as_str(), std::str::from_utf8(&sealed).ok()?)?;
+        serde_json::from_str(&text).ok()
+    }
+}
+
+impl UnfinishedCopy {
+    /// Removes its parts. One that was completed is not there any more.
+    pub async fn abort(&self, signer: &Signer, upstreams: &Upstreams, bucket: &Bucket) {
+        let query = [("uploadId", self.upload_id.as_str())];
+        let request = StagedRequest { method: Method::DELETE, query: &query, ..StagedRequest::default() };
+        let aborted = match signer.prepare_staged(Place::Noted(bucket, &self.key), request) {
+            Ok(outbound) => upstreams.send(outbound).await.map(|reply| reply.head.status),
+            Err(_) => return,
+        };
+        if !aborted.is_ok_and(|status| status.is_success() || status == StatusCode::NOT_FOUND) {
+            tracing::warn!(bucket = %bucket.upstream_bucket, "the store kept the parts of a copy that was given up");
+        }
+    }
 }
 
 /// A hidden object.
@@ -130,29 +178,28 @@ impl<'a> Hidden<'a> {
         self.expect_success(self.key, request).await
     }
 
-    /// Writes down which parts it is made of, before it is: nobody can ask for their sizes afterwards.
-    pub async fn note_parts(&self, parts: &[StoredPart]) -> Result<(), Refusal> {
-        let text = serde_json::to_string(parts).map_err(|error| internal(&error.to_string()))?;
+    /// Writes down what nobody can ask for afterwards, sealed for this key.
+    pub async fn note(&self, record: &Record) -> Result<(), Refusal> {
+        let text = serde_json::to_string(record).map_err(|error| internal(&error.to_string()))?;
         let sealer = self.carrier.signer.sealer(self.bucket(), PURPOSE)?;
         let sealed = sealer.seal(self.key.as_str(), &text).ok_or_else(|| internal("no random bytes"))?;
         let body = Bytes::from(sealed);
-        self.expect_success(&self.key.parts(), StagedRequest { method: Method::PUT, body, ..StagedRequest::default() })
-            .await
+        let request = StagedRequest { method: Method::PUT, body, ..StagedRequest::default() };
+        self.expect_success(&self.key.parts(), request).await
     }
 
-    /// The parts it is made of; `None` if that cannot be told. Then it is copied in other pieces, and has another ETag on some stores.
-    pub async fn noted_parts(&self) -> Option<Vec<StoredPart>> {
-        let reply = self.send(&self.key.parts(), StagedRequest::default()).await.ok()?;
-        let sealed = match reply.head.status {
-            StatusCode::OK => bounded::collect(reply.body, MAX_RECORD_BYTES).await.ok()?,
-            _ => return None,
-        };
-        let sealer = self.carrier.signer.sealer(self.bucket(), PURPOSE).ok()?;
-        let text = sealer.open(self.key.as_str(), std::str::from_utf8(&sealed).ok()?)?;
-        serde_json::from_str(&text).ok()
+    /// What was written down. Nothing, if that cannot be told: then the object is copied in other pieces, and has another ETag on some stores.
+    pub async fn record(&self) -> Record {
+        Record::read(&self.carrier.signer, &self.carrier.upstreams, self.bucket(), self.key).await.unwrap_or_default()
     }
 
-    /// Removes it and what was written down beside it, with every version. What fails is left for the sweeper.
+    /// Removes the parts of a copy to its place that another attempt began.
+    pub async fn abandon(&self, copy: &UnfinishedCopy) {
+        copy.abort(&self.carrier.signer, &self.carrier.upstreams, self.bucket()).await;
+    }
+
+    /// Removes it and what was written down beside it: every version that the store lists, or, where there are none, by its name. What fails is
+    /// left for the sweeper.
     pub async fn remove(&self, versioned: bool) {
         let removed = if versioned { self.remove_versions().await } else { self.remove_plainly().await };
         if let Err(refusal) = removed {
@@ -181,7 +228,8 @@ impl<'a> Hidden<'a> {
         let page = ListPage::parse(ListKind::Versions, text, "").map_err(|error| bad_answer(&error))?;
         for entry in page.entries {
             if let Some(key) = StagingKey::listed(&entry.key) {
-                self.delete(&key, entry.id.as_deref()).await?;
+                // In a bucket without versions the one version has this name.
+                self.delete(&key, entry.id.as_deref().filter(|version| *version != "null")).await?;
             }
         }
         Ok(())

@@ -7,33 +7,42 @@
 //! Why so: docs/decisions/0013-staged-uploads.md.
 
 mod complete;
+mod copy;
 mod hidden;
 mod look;
 mod publish;
+mod put;
 mod quarantine;
+pub mod sweep;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use self::hidden::Hidden;
+use self::hidden::{Found, Hidden};
+use crate::base::RouteId;
 use crate::inspect::{Inspectors, MultipartInspection, Outcome};
 use crate::multipart::Carrier;
 use crate::multipart::calls::client;
 use crate::respond::late::{Finished, UpstreamNote};
 use crate::respond::{Refusal, RefusalKind};
 use crate::rules::{StagedUpload, UploadSeal};
-use crate::s3::{S3ErrorCode, StagingKey};
+use crate::s3::{Bucket, S3ErrorCode, StagingKey};
 use crate::sign::staged::kept_headers;
 
 pub use complete::complete;
+pub use copy::copy;
 pub use hidden::StoredPart;
+pub use put::{begin_put, finish_put};
 
 /// Most objects that are brought from their hidden key to their place at a time. Each holds one piece of its object and a few connections,
 /// and goes on without its client.
 const MAX_RUNNING: usize = 256;
+
+/// Most buckets of stores that the sweeper remembers.
+const MAX_BUCKETS: usize = 10_000;
 
 /// Longest headers of an object that its upload id carries.
 const MAX_KEPT_BYTES: usize = 2 * 1024;
@@ -56,14 +65,43 @@ impl From<Done> for Finished {
 /// Everything that is on its way from a hidden key.
 pub struct Staging {
     inspectors: Arc<Inspectors>,
+    /// The buckets of stores that may hold hidden objects, by upstream and name there.
+    buckets: Mutex<HashMap<(RouteId, String), Arc<Bucket>>>,
+    /// The upstreams that give copied parts other digests than those had that came in.
+    other_digests: Mutex<HashSet<RouteId>>,
     running: Mutex<HashMap<StagingKey, watch::Receiver<Option<Done>>>>,
     places: Arc<Semaphore>,
 }
 
 impl Staging {
-    /// Nothing is on its way yet.
-    pub fn new(inspectors: Arc<Inspectors>) -> Self {
-        Self { inspectors, running: Mutex::default(), places: Arc::new(Semaphore::new(MAX_RUNNING)) }
+    /// Nothing is on its way yet; rules want objects staged in these buckets.
+    pub fn new(inspectors: Arc<Inspectors>, buckets: impl IntoIterator<Item = Arc<Bucket>>) -> Self {
+        let staging = Self {
+            inspectors,
+            buckets: Mutex::default(),
+            other_digests: Mutex::default(),
+            running: Mutex::default(),
+            places: Arc::new(Semaphore::new(MAX_RUNNING)),
+        };
+        buckets.into_iter().for_each(|bucket| staging.note(&bucket));
+        staging
+    }
+
+    /// Remembers a bucket for the sweeper: which ones the pass-through mapping has is not in the configuration.
+    fn note(&self, bucket: &Arc<Bucket>) {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (bucket.route, bucket.upstream_bucket.clone());
+        if buckets.len() < MAX_BUCKETS || buckets.contains_key(&place) {
+            buckets.insert(place, Arc::clone(bucket));
+        }
+    }
+
+    fn note_other_digests(&self, upstream: RouteId) {
+        self.other_digests.lock().unwrap_or_else(PoisonError::into_inner).insert(upstream);
+    }
+
+    fn keeps_digests(&self, upstream: RouteId) -> bool {
+        !self.other_digests.lock().unwrap_or_else(PoisonError::into_inner).contains(&upstream)
     }
 
     /// Waits until nothing is on its way any more.
@@ -138,7 +176,8 @@ pub fn begin(carrier: &Carrier) -> Result<Option<StagedUpload>, Refusal> {
             ))
         }
         Some(MultipartInspection::Staged) => {
-            Ok(Some(StagedUpload { id: new_id(), headers: headers_for_the_end(carrier)? }))
+            carrier.staging.note(&carrier.bucket);
+            Ok(Some(StagedUpload { id: new_id(), headers: kept(kept_headers(&carrier.admission)?)? }))
         }
     }
 }
@@ -152,9 +191,10 @@ pub async fn forget(carrier: &Carrier) -> Result<bool, Refusal> {
         return Ok(false);
     }
     let hidden = Hidden::of(carrier)?;
-    let Some(found) = hidden.head().await? else { return Ok(false) };
-    hidden.remove(found.has_version()).await;
-    Ok(true)
+    let found = hidden.head().await?;
+    // Without an object there may still be the record of its parts. What is not there must not be removed: that would make a marker.
+    hidden.remove(found.as_ref().is_none_or(Found::has_version)).await;
+    Ok(found.is_some())
 }
 
 /// Names nothing: who learns of a hidden key, from the store's own log, learns nothing of the object.
@@ -162,9 +202,8 @@ fn new_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-/// The headers that an object gets at its final place alone, or there once more.
-fn headers_for_the_end(carrier: &Carrier) -> Result<Vec<(String, String)>, Refusal> {
-    let headers = kept_headers(&carrier.admission)?;
+/// The headers that an object gets at its final place alone, or there once more, in the form that a seal carries.
+fn kept(headers: HeaderMap) -> Result<Vec<(String, String)>, Refusal> {
     if headers.keys().any(|name| name.as_str().contains("-customer-")) {
         let message = "An object that is inspected cannot be encrypted with a key of the client.";
         return Err(client(S3ErrorCode::InvalidRequest, message));
@@ -178,6 +217,12 @@ fn headers_for_the_end(carrier: &Carrier) -> Result<Vec<(String, String)>, Refus
 }
 
 impl Carrier {
+    /// The same for a new hidden key.
+    fn with_hidden_key(&self) -> Self {
+        self.staging.note(&self.bucket);
+        Self { hidden: StagingKey::new(&new_id()), ..self.clone() }
+    }
+
     /// The same for the hidden key of an upload, if it has one.
     ///
     /// # Errors

@@ -9,7 +9,8 @@ use http::header::IF_NONE_MATCH;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::complete::Marking;
-use super::hidden::{Found, Hidden, StoredPart};
+use super::hidden::{Found, Hidden, Record, StoredPart, UnfinishedCopy};
+use super::internal;
 use crate::base::encoding::encode_query;
 use crate::inspect::Mark;
 use crate::multipart::calls::CHECKSUMS;
@@ -18,9 +19,9 @@ use crate::multipart::unknown_length::etag_of_parts;
 use crate::multipart::{Carrier, bad_answer, note_of};
 use crate::respond::late::UpstreamNote;
 use crate::respond::{Refusal, RefusalKind, relay};
-use crate::s3::S3ErrorCode;
 use crate::s3::complete_upload::{self, CompletedPart};
 use crate::s3::xml::Element;
+use crate::s3::{Bucket, ObjectKey, S3ErrorCode};
 use crate::sign::staged::{conditions, copy_source};
 use crate::sign::{Place, StagedRequest};
 
@@ -54,6 +55,7 @@ pub struct Published {
     pub headers: HeaderMap,
     pub etag: String,
     pub checksums: Vec<(&'static str, String)>,
+    pub last_modified: String,
 }
 
 /// A copy, ready to be made in either way.
@@ -161,10 +163,7 @@ fn kept_headers(kept: &[(String, String)]) -> Result<HeaderMap, Refusal> {
     let header = |(name, value): &(String, String)| {
         Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
     };
-    kept.iter()
-        .map(header)
-        .collect::<Option<HeaderMap>>()
-        .ok_or_else(|| super::internal("a sealed header that is none"))
+    kept.iter().map(header).collect::<Option<HeaderMap>>().ok_or_else(|| internal("a sealed header that is none"))
 }
 
 /// Asks whether the conditions on what is replaced hold. The store is told them again with the last request; Ceph RGW 16 looks at them in a
@@ -201,8 +200,9 @@ impl Copy<'_> {
         upstream: &mut Option<UpstreamNote>,
     ) -> Result<Published, Refusal> {
         let fits = |parts: &&[StoredPart]| parts.iter().map(|part| part.size).sum::<u64>() == self.found.length;
-        if let Some(parts) = parts.filter(fits).filter(|_| self.found.length > 0) {
-            let exact = self.found.length <= MAX_COPY_BYTES;
+        let exact = self.found.length <= MAX_COPY_BYTES;
+        let keeps = !exact || self.hidden.carrier.staging.keeps_digests(self.hidden.carrier.bucket.route);
+        if let Some(parts) = parts.filter(fits).filter(|_| keeps && self.found.length > 0) {
             if let Some(published) = self.by_parts(parts, exact, upstream).await? {
                 return Ok(published);
             }
@@ -254,9 +254,21 @@ impl Copy<'_> {
         if upload_id.is_empty() {
             return Err(bad_answer(&"no UploadId"));
         }
-        let copied = self.fill(&upload_id, parts, exact, upstream).await;
+        let (bucket, copy) = self.unfinished(upload_id)?;
+        let noted = match self.to {
+            Place::Target(..) => self.hidden.note(&Record { parts: parts.to_vec(), copy: Some(copy.clone()) }).await,
+            // Only an object above 5 GiB goes into the quarantine in parts.
+            _ => Ok(()),
+        };
+        let copied = match noted {
+            Ok(()) => self.fill(&copy.upload_id, parts, exact, upstream).await,
+            Err(refusal) => Err(refusal),
+        };
         if !matches!(copied, Ok(Some(_))) {
-            self.abort(&upload_id).await;
+            copy.abort(&self.hidden.carrier.signer, &self.hidden.carrier.upstreams, bucket).await;
+        }
+        if matches!(copied, Ok(None)) {
+            self.hidden.carrier.staging.note_other_digests(self.hidden.carrier.bucket.route);
         }
         copied
     }
@@ -315,18 +327,17 @@ impl Copy<'_> {
         })
     }
 
-    /// What is left of a copy that did not come to its end; nobody else knows of it.
-    async fn abort(&self, upload_id: &str) {
-        let request =
-            StagedRequest { method: Method::DELETE, query: &[("uploadId", upload_id)], ..StagedRequest::default() };
-        let carrier = self.hidden.carrier;
-        let aborted = match carrier.signer.prepare_staged(self.to, request) {
-            Ok(outbound) => carrier.upstreams.send(outbound).await.is_ok_and(|reply| reply.head.status.is_success()),
-            Err(_) => false,
+    /// This copy as it is written down, and its bucket.
+    fn unfinished(&self, upload_id: String) -> Result<(&Bucket, UnfinishedCopy), Refusal> {
+        let (bucket, key) = match self.to {
+            Place::Target(admission, bucket) => {
+                (bucket, admission.permit().call().resource.key().map(ObjectKey::as_str))
+            }
+            Place::Quarantine(bucket, key) => (bucket, Some(key)),
+            Place::Hidden(..) | Place::Staging(_) | Place::Noted(..) => return Err(internal("a copy to a hidden key")),
         };
-        if !aborted {
-            tracing::warn!(bucket = %carrier.bucket.name, "the store kept the parts of a copy that was given up");
-        }
+        let key = key.ok_or_else(|| internal("a copy without a key"))?;
+        Ok((bucket, UnfinishedCopy { key: format!("{}{key}", bucket.upstream_prefix), upload_id }))
     }
 
     fn add_source(&self, headers: &mut HeaderMap) -> Result<(), Refusal> {
@@ -356,7 +367,7 @@ impl Copy<'_> {
             checksums = checksums_of(&self.found.headers);
         }
         let etag = format!("\"{}\"", etag.trim_matches('"'));
-        Published { headers, etag, checksums }
+        Published { headers, etag, checksums, last_modified: root.text_of("LastModified").to_owned() }
     }
 }
 

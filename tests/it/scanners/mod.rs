@@ -1,7 +1,9 @@
 //! Scanners outside of the process, as inspectors: the real ones, and ones that misbehave.
 
 mod clamd;
+mod icap;
 mod objects;
+mod through;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +37,19 @@ async fn look_at(inspector: &Arc<dyn Inspector>, subject: Subject, pieces: Vec<B
 /// Lets it look at an object of undeclared length that comes in pieces of 64 KiB.
 async fn look(inspector: &Arc<dyn Inspector>, object: &[u8]) -> Verdict {
     look_at(inspector, subject(), pieces(object, 64 * 1024)).await
+}
+
+/// Lets it look at the beginning of an object whose end does not come. Whatever it says then was said too early.
+async fn look_at_beginning(inspector: &Arc<dyn Inspector>, object: &[u8]) -> Verdict {
+    let (mut feed, content) = channel();
+    let looking = tokio::spawn(Arc::clone(inspector).look(Arc::new(subject()), content));
+    for piece in pieces(object, 64 * 1024) {
+        std::future::poll_fn(|context| feed.poll_ready(context)).await;
+        feed.push(piece);
+    }
+    let verdict = tokio::time::timeout(Duration::from_secs(20), looking).await.expect("a verdict in time").unwrap();
+    drop(feed);
+    verdict
 }
 
 fn pieces(object: &[u8], size: usize) -> Vec<Bytes> {

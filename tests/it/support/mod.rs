@@ -8,6 +8,7 @@ pub mod field;
 pub mod gateway;
 pub mod h2_wire;
 pub mod hook;
+pub mod icap;
 pub mod infected;
 pub mod key_client;
 pub mod oidc;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::super::forms::OneOrMany;
 use super::super::super::path::Path;
 use super::super::super::raw_inspect::{RawClamd, RawProbe};
 use super::super::clients::{check_texts, text_path};
@@ -19,25 +20,26 @@ pub fn resolve(desk: &mut Desk<'_>, path: &Path, raw: &RawClamd) -> Option<Setti
     let max_size = size(desk, &path.key("max_size"), raw.max_size.as_ref(), DEFAULT_SIZE, 1024..=MAX_SIZE);
     let connect = path.key("connect_timeout");
     let connect_timeout = duration(desk, &connect, raw.connect_timeout.as_ref(), Duration::from_secs(2), ANY_TIMEOUT);
-    let not_scannable = match &raw.not_scannable {
-        None => NOT_SCANNABLE.map(str::to_owned).to_vec(),
-        Some(names) => {
-            // An empty beginning would be one of every name: nothing would ever be `matched`.
-            check_texts(
-                desk,
-                &path.key("not_scannable"),
-                names,
-                "write the beginning of a name, such as Heuristics.Encrypted.",
-            );
-            names.texts().to_vec()
-        }
-    };
-    let probe = match raw.probe {
+    let not_scannable = beginnings(desk, path, raw.not_scannable.as_ref(), NOT_SCANNABLE);
+    Some(Settings { addresses: addresses?, max_size, connect_timeout, not_scannable, probe: probe(raw.probe) })
+}
+
+/// What is found out about limits.
+pub fn probe(raw: Option<RawProbe>) -> Probe {
+    match raw {
         Some(RawProbe::None) => Probe::None,
         Some(RawProbe::Basic) | None => Probe::Basic,
         Some(RawProbe::Strict) => Probe::Strict,
-    };
-    Some(Settings { addresses: addresses?, max_size, connect_timeout, not_scannable, probe })
+    }
+}
+
+/// The beginnings of names under `not_scannable`.
+pub fn beginnings(desk: &mut Desk<'_>, path: &Path, raw: Option<&OneOrMany>, default: [&str; 2]) -> Vec<String> {
+    let Some(names) = raw else { return default.map(str::to_owned).to_vec() };
+    // An empty beginning would be one of every name: nothing would ever be `matched`.
+    let help = "write the beginning of a name, such as Heuristics.Encrypted.";
+    check_texts(desk, &path.key("not_scannable"), names, help);
+    names.texts().to_vec()
 }
 
 fn addresses(desk: &mut Desk<'_>, path: &Path, raw: &RawClamd) -> Option<Vec<Address>> {

@@ -4,26 +4,40 @@ mod clamd;
 mod file_type;
 mod http;
 mod icap;
+mod limits;
 mod patterns;
 mod terms;
 mod yara;
 
 use std::time::Duration;
 
-pub use terms::inspection;
+pub use limits::limits;
+pub use terms::{check_quarantine, inspection};
 
 use super::super::path::Path;
 use super::super::raw::RawConfig;
-use super::super::raw_inspect::RawInspector;
+use super::super::raw_inspect::{RawInspector, RawStaging};
 use super::desk::Desk;
 use super::upstreams::breaker;
 use super::values::{ANY_TIMEOUT, check_name, count, duration};
 use crate::inspect::{InspectorSettings, KindSettings, LoadSettings};
+use crate::multipart::staged::sweep::SweepSettings;
 
 /// The inspectors of the file, in the order of their names; `None` for each that has a problem.
 pub fn inspectors(desk: &mut Desk<'_>, raw: &RawConfig) -> Vec<Option<InspectorSettings>> {
     let path = Path::top().key("inspectors");
     raw.inspectors.iter().flatten().map(|(name, raw)| inspector(desk, &path.key(name), name, raw)).collect()
+}
+
+/// How long hidden objects are kept.
+pub fn sweeping(desk: &mut Desk<'_>, raw: &RawStaging) -> SweepSettings {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let path = Path::top().key("limits").key("staging");
+    let range = Duration::from_secs(1)..=30 * DAY;
+    SweepSettings {
+        objects: duration(desk, &path.key("keep_objects"), raw.keep_objects.as_ref(), DAY, range.clone()),
+        uploads: duration(desk, &path.key("keep_uploads"), raw.keep_uploads.as_ref(), 7 * DAY, range),
+    }
 }
 
 fn inspector(desk: &mut Desk<'_>, path: &Path, name: &str, raw: &RawInspector) -> Option<InspectorSettings> {

@@ -12,10 +12,13 @@ use super::super::values::size;
 use crate::inspect::{
     Action, Actions, DownloadTerms, InspectionTerms, InspectorId, Mark, MultipartInspection, QuarantinePlace, Ranges,
 };
+use crate::rules::settings::Place;
 
 /// Largest object held in memory for a verdict.
 const MAX_HOLD: u64 = 64 << 20;
 const DEFAULT_HOLD: u64 = 1 << 20;
+/// Largest object of S3.
+const MAX_OBJECT: u64 = 5 << 40;
 
 /// What a rule wants inspected; `None` if a problem was reported.
 pub fn inspection(desk: &mut Desk<'_>, path: &Path, raw: &RawInspect, world: &World<'_>) -> Option<InspectionTerms> {
@@ -42,6 +45,13 @@ pub fn inspection(desk: &mut Desk<'_>, path: &Path, raw: &RawInspect, world: &Wo
     let actions =
         Actions { matched: action(raw.matched), not_scannable: action(raw.not_scannable), error: action(raw.error) };
     let quarantine = quarantine(desk, path, raw, actions, world);
+    let keeps_bad = [actions.matched, actions.not_scannable, actions.error];
+    if raw.multipart == Some(RawMultipart::PerPart)
+        && keeps_bad.iter().any(|action| matches!(action, Action::Mark | Action::Quarantine))
+    {
+        let help = "write `multipart: staged`, or let the verdicts lead to `refuse` or `allow`";
+        desk.report(&path.key("multipart"), "a part alone cannot be marked or put into a quarantine", help);
+    }
     let mark = mark(desk, &path.key("mark"), raw.mark.as_deref());
     let downloads = raw.downloads.as_ref().map(|raw| downloads(desk, &path.key("downloads"), raw));
     let uploads = raw.uploads.unwrap_or(true);
@@ -113,6 +123,28 @@ fn quarantine(
     Some(QuarantinePlace { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
 }
 
+/// Objects get into the quarantine by a copy inside one store.
+pub fn check_quarantine(
+    desk: &mut Desk<'_>,
+    path: &Path,
+    terms: &InspectionTerms,
+    places: &[Place],
+    world: &World<'_>,
+) {
+    let Some(quarantine) = &terms.quarantine else { return };
+    let configured = |name: &str| world.buckets.iter().find(|bucket| bucket.name == name).map(|bucket| bucket.route);
+    let Some(store) = configured(&quarantine.bucket) else { return };
+    let store_of = |place: &Place| configured(&place.bucket).or(world.pass_through.map(|mapping| mapping.route));
+    if let Some(place) = places.iter().find(|place| store_of(place).is_some_and(|route| route != store)) {
+        let problem = format!("`{}` is at another store than the quarantine", place.bucket);
+        desk.report(
+            &path.key("quarantine"),
+            problem,
+            "name a bucket of the same upstream, or write a rule for each store",
+        );
+    }
+}
+
 fn mark(desk: &mut Desk<'_>, path: &Path, text: Option<&str>) -> Option<Mark> {
     let text = text.unwrap_or("tag:countersign-verdict");
     let is_word = |name: &str| {
@@ -139,5 +171,6 @@ fn downloads(desk: &mut Desk<'_>, path: &Path, raw: &RawDownloads) -> DownloadTe
             Some(RawRanges::Scan) | None => Ranges::Scan,
             Some(RawRanges::Refuse) => Ranges::Refuse,
         },
+        scan_up_to: size(desk, &path.key("scan_up_to"), raw.scan_up_to.as_ref(), 1 << 30, 0..=MAX_OBJECT),
     }
 }

@@ -1,0 +1,101 @@
+//! CopyObject into a place where objects are inspected: copied to a hidden key, looked at there, then brought to its place.
+//!
+//! The source itself may be replaced between a look at it and its copy, and Ceph RGW 16 overlooks the condition that should forbid that.
+//! Nobody replaces the hidden object.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use super::complete::{gone, settle};
+use super::hidden::{Found, Hidden};
+use super::publish::Published;
+use super::{Done, internal, kept, look, wait};
+use crate::audit::Ticket;
+use crate::multipart::Carrier;
+use crate::multipart::calls::for_document;
+use crate::respond::late;
+use crate::respond::{Refusal, Reply};
+use crate::s3::CopySource;
+use crate::s3::xml::XmlWriter;
+use crate::sign::Outbound;
+use crate::sign::staged::divide;
+
+/// Copies a source that was authorised and held to the terms; `headers` are those of the new object.
+///
+/// # Errors
+/// [`Refusal`] if the content is not acceptable, or the store fails.
+pub async fn copy(
+    carrier: &Carrier,
+    source: &CopySource,
+    headers: HeaderMap,
+    resource: &str,
+    ticket: &mut Ticket,
+) -> Result<Reply, Refusal> {
+    let carrier = carrier.with_hidden_key();
+    let key = carrier.hidden.clone().ok_or_else(|| internal("no hidden key"))?;
+    let (hidden_headers, last) = divide(headers);
+    let kept = kept(last)?;
+    let outbound = carrier.signer.prepare_copy(
+        &carrier.admission,
+        &carrier.bucket,
+        carrier.hidden.as_ref(),
+        source,
+        &[],
+        hidden_headers,
+    )?;
+    let seen = {
+        let (staging, request_id) = (Arc::clone(&carrier.staging), ticket.request_id().to_owned());
+        staging.run(&key, async move {
+            let mut done = Done { outcome: Err(internal("not run")), inspection: None, upstream: None };
+            let published = publish(&carrier, outbound, &kept, &request_id, &mut done).await;
+            done.outcome = published.map(|published| (for_document(&published.headers), document(&published)));
+            done
+        })?
+    };
+    late::answer(Box::pin(wait(seen)), resource.to_owned(), ticket).await
+}
+
+async fn publish(
+    carrier: &Carrier,
+    outbound: Outbound,
+    kept: &[(String, String)],
+    request_id: &str,
+    done: &mut Done,
+) -> Result<Published, Refusal> {
+    let (upstream, copied) = carrier.fetch_document(outbound).await;
+    done.upstream = upstream;
+    copied?;
+    let hidden = Hidden::of(carrier)?;
+    let found = hidden.head().await?.ok_or_else(gone)?;
+    let settled = look_and_settle(&hidden, &found, kept, request_id, done).await;
+    if settled.is_err() {
+        // Nobody comes back for it: the client begins another copy.
+        hidden.remove(found.has_version()).await;
+    }
+    settled
+}
+
+async fn look_and_settle(
+    hidden: &Hidden<'_>,
+    found: &Found,
+    kept: &[(String, String)],
+    request_id: &str,
+    done: &mut Done,
+) -> Result<Published, Refusal> {
+    let outcome = look::at(hidden, found, request_id).await?;
+    done.inspection = Some(Arc::clone(&outcome));
+    settle(hidden, found, &outcome, None, kept, request_id, &mut done.upstream).await
+}
+
+fn document(published: &Published) -> String {
+    let mut xml = XmlWriter::new("CopyObjectResult", true);
+    if !published.last_modified.is_empty() {
+        xml.text("LastModified", &published.last_modified);
+    }
+    xml.text("ETag", &published.etag);
+    for (element, value) in &published.checksums {
+        xml.text(element, value);
+    }
+    xml.finish()
+}

@@ -1,0 +1,292 @@
+//! An object on its way to a client, or to nobody, while inspectors look at it.
+//!
+//! The verdict comes after the last byte, so the end of the object is kept back until it is there: all of a small object ([`hold`]), the
+//! last [`KEPT_BACK`] bytes of a large one ([`InspectedBody`]). A client that gets less than the declared length has no object.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, SizeHint};
+
+use crate::audit::Ticket;
+use crate::inspect::{Action, Inspection, Memory, ObjectId, Outcome};
+use crate::respond::inspected;
+use crate::upstream::ReplyBody;
+use crate::upstream::reply::ReplyError;
+
+/// The end of a streamed object that waits for the verdict: without it an archive has no directory and a document no end.
+pub const KEPT_BACK: usize = 64 * 1024;
+/// Smaller pieces are copied together, because each keeps the whole buffer it was read into.
+const SMALL_PIECE: usize = 4 * 1024;
+
+/// Whether a reader gets an object of this outcome. A mark is for objects that are stored.
+pub fn gives_out(outcome: &Outcome) -> bool {
+    match outcome.action {
+        Action::Allow | Action::Mark => true,
+        Action::Quarantine | Action::Refuse => false,
+    }
+}
+
+/// Writes down what was found in an object that is read, now or when it was looked at before.
+pub fn note_on(ticket: &mut Ticket, outcome: &Outcome, remembered: bool) {
+    let mut note = inspected::note_of(outcome);
+    note.action = if gives_out(outcome) { outcome.action } else { Action::Refuse }.as_str();
+    for finding in note.findings.iter_mut().filter(|_| remembered) {
+        finding.remembered = true;
+    }
+    ticket.note_inspection(note);
+}
+
+/// Why the end of an object was not given out.
+#[derive(Debug, thiserror::Error)]
+pub enum Withheld {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] ReplyError),
+    /// The inspectors, or what the rule makes of what they said.
+    #[error("the object was withheld: {0}")]
+    Rejected(Arc<Outcome>),
+}
+
+/// Moves an object past its inspectors.
+struct Pump {
+    source: ReplyBody,
+    inspection: Inspection,
+    ended: bool,
+}
+
+impl Pump {
+    /// The next piece, which the inspectors have been given; `None` behind the last one, or as soon as the object will not be given out.
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReplyError>> {
+        loop {
+            let is_ready = self.inspection.poll_ready(context);
+            if self.ended || self.inspection.outcome_now().is_some_and(|outcome| !gives_out(outcome)) {
+                return Poll::Ready(Ok(None));
+            }
+            ready!(is_ready);
+            match ready!(Pin::new(&mut self.source).poll_frame(context)) {
+                Some(frame) => {
+                    let Ok(piece) = frame?.into_data() else { continue };
+                    if !piece.is_empty() {
+                        self.inspection.push(&piece);
+                        return Poll::Ready(Ok(Some(piece)));
+                    }
+                }
+                None => {
+                    self.inspection.end();
+                    self.ended = true;
+                }
+            }
+        }
+    }
+
+    /// Looks at everything, and gives each piece to `take`.
+    async fn run(mut self, mut take: impl FnMut(&Bytes)) -> Result<Arc<Outcome>, ReplyError> {
+        while let Some(piece) = poll_fn(|context| self.poll_piece(context)).await? {
+            take(&piece);
+        }
+        Ok(poll_fn(|context| self.inspection.poll_outcome(context)).await)
+    }
+}
+
+/// Reads an object to its verdict; of one that is refused perhaps not to its end.
+///
+/// # Errors
+/// [`ReplyError`] if it broke off: then there is no verdict.
+pub async fn look_through(source: ReplyBody, inspection: Inspection) -> Result<Arc<Outcome>, ReplyError> {
+    Pump { source, inspection, ended: false }.run(|_| {}).await
+}
+
+/// Reads an object to its verdict, and keeps it. `length` is its declared length, which the store's connection enforces.
+///
+/// # Errors
+/// [`ReplyError`] if it broke off: then there is no verdict.
+pub async fn hold(
+    source: ReplyBody,
+    inspection: Inspection,
+    length: usize,
+) -> Result<(Vec<u8>, Arc<Outcome>), ReplyError> {
+    // In one piece of its own: pieces of a store may keep buffers many times their size.
+    let mut held = Vec::with_capacity(length);
+    let outcome = Pump { source, inspection, ended: false }.run(|piece| held.extend_from_slice(piece)).await?;
+    Ok((held, outcome))
+}
+
+/// An object that is given out while it is looked at, but for its end.
+pub struct InspectedBody {
+    /// `None` when the verdict is there.
+    pump: Option<Pump>,
+    /// What may go out already.
+    first: Option<Bytes>,
+    tail: Tail,
+    length: SizeHint,
+    /// Where the verdict is remembered.
+    remember: Option<(Arc<Memory>, ObjectId)>,
+}
+
+impl InspectedBody {
+    /// Nothing is read yet.
+    pub fn new(source: ReplyBody, inspection: Inspection, remember: Option<(Arc<Memory>, ObjectId)>) -> Self {
+        let length = source.size_hint();
+        let pump = Some(Pump { source, inspection, ended: false });
+        Self { pump, first: None, tail: Tail::default(), length, remember }
+    }
+
+    /// Waits for the first piece for the client, so that what is found until then becomes a clean answer.
+    ///
+    /// # Errors
+    /// [`Withheld`] if nothing goes out.
+    pub async fn prime(&mut self, ticket: &mut Ticket) -> Result<(), Withheld> {
+        let first = poll_fn(|context| self.poll_piece(context, Some(ticket))).await.transpose()?;
+        if let Some(pump) = &mut self.pump {
+            // Until what came so far was taken, so that what is found in the beginning is found now.
+            poll_fn(|context| pump.inspection.poll_ready(context)).await;
+            if let Some(outcome) = pump.inspection.outcome_now().filter(|outcome| !gives_out(outcome)).cloned() {
+                self.pump = None;
+                self.settle(&outcome, Some(ticket));
+                return Err(Withheld::Rejected(outcome));
+            }
+        }
+        self.first = first;
+        Ok(())
+    }
+
+    /// The next piece for the client.
+    pub fn poll_piece(
+        &mut self,
+        context: &mut Context<'_>,
+        ticket: Option<&mut Ticket>,
+    ) -> Poll<Option<Result<Bytes, Withheld>>> {
+        if let Some(piece) = self.first.take() {
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        while let Some(pump) = &mut self.pump {
+            if let Some(piece) = self.tail.spare() {
+                return Poll::Ready(Some(Ok(piece)));
+            }
+            match ready!(pump.poll_piece(context)) {
+                Ok(Some(piece)) => self.tail.push(piece),
+                Ok(None) => {
+                    let outcome = ready!(pump.inspection.poll_outcome(context));
+                    self.pump = None;
+                    self.settle(&outcome, ticket);
+                    if !gives_out(&outcome) {
+                        self.tail = Tail::default();
+                        return Poll::Ready(Some(Err(Withheld::Rejected(outcome))));
+                    }
+                    break;
+                }
+                Err(error) => {
+                    self.pump = None;
+                    self.tail = Tail::default();
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+            }
+        }
+        Poll::Ready(self.tail.pop().map(Ok))
+    }
+
+    fn settle(&mut self, outcome: &Arc<Outcome>, ticket: Option<&mut Ticket>) {
+        if let Some((memory, object)) = self.remember.take() {
+            memory.keep(object, outcome);
+        }
+        if let Some(ticket) = ticket {
+            note_on(ticket, outcome, false);
+        }
+    }
+
+    /// Whether everything was given.
+    pub fn is_end(&self) -> bool {
+        self.pump.is_none() && self.first.is_none() && self.tail.is_empty()
+    }
+
+    /// How much it is in all, as the store declared it.
+    pub fn size_hint(&self) -> SizeHint {
+        self.length
+    }
+}
+
+/// The last bytes that came: [`KEPT_BACK`] of them, and one piece.
+#[derive(Debug, Default)]
+struct Tail {
+    pieces: VecDeque<Bytes>,
+    small: BytesMut,
+    length: usize,
+}
+
+impl Tail {
+    fn push(&mut self, piece: Bytes) {
+        self.length += piece.len();
+        if piece.len() < SMALL_PIECE {
+            self.small.extend_from_slice(&piece);
+            if self.small.len() < SMALL_PIECE {
+                return;
+            }
+        }
+        self.close_small();
+        if piece.len() >= SMALL_PIECE {
+            self.pieces.push_back(piece);
+        }
+    }
+
+    /// The first piece, if [`KEPT_BACK`] bytes stay behind it.
+    fn spare(&mut self) -> Option<Bytes> {
+        let first = self.pieces.front()?;
+        (self.length - first.len() >= KEPT_BACK).then(|| self.pop()).flatten()
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        if self.pieces.is_empty() {
+            self.close_small();
+        }
+        let out = self.pieces.pop_front()?;
+        self.length -= out.len();
+        Some(out)
+    }
+
+    fn close_small(&mut self) {
+        if !self.small.is_empty() {
+            self.pieces.push_back(self.small.split().freeze());
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_last_bytes_stay_whatever_the_pieces_are(lengths in proptest::collection::vec(1_usize..40_000, 0..40)) {
+            let mut next = 0_u8;
+            let mut pieces = lengths.iter().map(|length| {
+                (0..*length).map(|_| { next = next.wrapping_mul(13).wrapping_add(7); next }).collect::<Vec<u8>>()
+            });
+            let (mut tail, mut all, mut out) = (Tail::default(), Vec::new(), Vec::new());
+            for piece in pieces.by_ref() {
+                all.extend_from_slice(&piece);
+                tail.push(piece.into());
+                while let Some(piece) = tail.spare() {
+                    out.extend_from_slice(&piece);
+                }
+                prop_assert!(all.len() - out.len() >= KEPT_BACK.min(all.len()));
+                prop_assert!(all.len() - out.len() <= KEPT_BACK + 40_000, "no more than that and one piece");
+                prop_assert_eq!(tail.length, all.len() - out.len());
+            }
+            while let Some(piece) = tail.pop() {
+                out.extend_from_slice(&piece);
+            }
+            prop_assert!(out == all && tail.is_empty());
+        }
+    }
+}
