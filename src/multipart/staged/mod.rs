@@ -115,6 +115,7 @@ impl Staging {
     fn run(
         self: &Arc<Self>,
         key: &StagingKey,
+        request_id: &str,
         work: impl Future<Output = Done> + Send + 'static,
     ) -> Result<watch::Receiver<Option<Done>>, Refusal> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,12 +126,25 @@ impl Staging {
         let (told, seen) = watch::channel(None);
         running.insert(key.clone(), seen.clone());
         let entry = Entry { staging: Arc::clone(self), key: key.clone(), _place: place };
+        let request_id = request_id.to_owned();
         tokio::spawn(async move {
             let done = work.await;
             if let Err(refusal) = &done.outcome {
-                tracing::debug!(key = entry.key.as_str(), reason = %refusal.reason, "a staged object did not get to its place");
+                tracing::debug!(request_id, key = entry.key.as_str(), reason = %refusal.reason, "a staged object did not get to its place");
             }
+            let key = entry.key.clone();
             drop(entry);
+            if told.receiver_count() == 0 {
+                let verdict = done.inspection.as_ref().map(ToString::to_string).unwrap_or_default();
+                let stored = done.outcome.is_ok();
+                tracing::info!(
+                    request_id,
+                    key = key.as_str(),
+                    stored,
+                    verdict,
+                    "a staged object came to its end after its client had gone"
+                );
+            }
             told.send_replace(Some(done));
         });
         Ok(seen)
