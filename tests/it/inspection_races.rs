@@ -147,7 +147,7 @@ impl World {
                 true => (PART + LARGEST, Way::Parts),
                 false => (eicar().len() + random.magnitude(LARGEST), Way::any(&mut random)),
             };
-            if number % CLEAN_EVERY == 0 {
+            if number.is_multiple_of(CLEAN_EVERY) {
                 self.upload_clean(&format!("{folder}/clean-{number}"), &pattern(length), way).await;
                 continue;
             }
@@ -314,7 +314,7 @@ async fn race(kind: StoreKind) {
         uploads.spawn(Arc::clone(&world).upload(Random::new(20_261_122, number)));
     }
     for number in 0..READERS {
-        let through = (number % 2 == 0).then(|| world.plain.a.clone());
+        let through = number.is_multiple_of(2).then(|| world.plain.a.clone());
         readers.spawn(Arc::clone(&world).read(through, Random::new(20_261_122, 100 + number)));
     }
     readers.spawn(Arc::clone(&world).list());

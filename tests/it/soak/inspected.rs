@@ -245,8 +245,8 @@ struct Uploader {
 
 impl Uploader {
     fn new(world: &World, plan: &Plan, number: u64) -> Self {
-        let client = if number % 2 == 0 { &world.served.a } else { &world.served.b };
-        let wire = Wire::new(if number % 2 == 0 { 'a' } else { 'b' }, client.address, &client.token);
+        let (tenant, client) = if number.is_multiple_of(2) { ('a', &world.served.a) } else { ('b', &world.served.b) };
+        let wire = Wire::new(tenant, client.address, &client.token);
         let mut uploader = Self {
             wire,
             random: Random::new(plan.seed, number),
