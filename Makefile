@@ -83,15 +83,12 @@ operations: tools ## write the table of S3 operations again
 operations-check: tools ## the table of S3 operations is what its generator writes
 	$(PYTHON) tests/tools/operations.py --check
 
-# With yara YARA-X is measured too; it is heavy to build.
-BENCH_FEATURES ?= inspect
-
 # BENCH_ROUNDS=2 BENCH_SECONDS=1 BENCH_STALLED=200 is a quick run of about two minutes; see docs/PERFORMANCE.md.
 .PHONY: bench
 bench: export COUNTERSIGN_BENCH := yes
 bench: tools ## speed and memory beside nginx, on two cores; the table is in target/bench.md too
 	cargo build --locked --release
-	cargo build --locked --release --manifest-path bench/Cargo.toml --target-dir target/bench --features $(BENCH_FEATURES)
+	cargo build --locked --release --manifest-path bench/Cargo.toml --target-dir target/bench --features inspect
 	PATH="$$PATH:/usr/sbin" bench/bench.py target/release/countersign target/bench/release/countersign-bench target/bench.md
 
 .PHONY: tools

@@ -144,7 +144,8 @@ class Bench:
         subprocess.run([tool, "certificates", folder], check=True, timeout=60)
         self.peers = Peers(["taskset", "-c", LOAD_CORE, tool, "peers", folder])
         self.upstream = self.peers.answer()
-        self.clamd = start_clamd(self.folder) if wanted("I2 ") else None
+        self.scanner = start_clamd(self.folder) if wanted("I2 ") else None
+        self.clamd = self.scanner.targets["tcp"][0] if self.scanner else None
         self.started = itertools.count()
 
     # proxies
@@ -254,7 +255,7 @@ rules:
             "stand-in": f'clamd: {{ addresses: "{stand_in}", probe: none, max_size: 4GiB }}',
         }
         if self.clamd:
-            inspectors["clamd"] = f'clamd: {{ addresses: "tcp://{self.clamd.address}", probe: none }}'
+            inspectors["clamd"] = f'clamd: {{ addresses: "tcp://{self.clamd}", probe: none }}'
         listed = "".join(f"  {name}: {{ {what}, {load} }}\n" for name, what in inspectors.items())
         both = "patterns-and-stand-in"
         names = {"plain": "", **{name: f"inspect: {{ with: {name} }}" for name in inspectors}, both: "inspect: { with: [patterns, stand-in] }"}
@@ -324,8 +325,8 @@ rules:
 
     def close(self):
         self.peers.close()
-        if self.clamd:
-            self.clamd.stop()
+        if self.scanner:
+            self.scanner.stop()
 
 
 def start_clamd(folder):
@@ -522,7 +523,7 @@ def rows():
     for what, told in (("patterns", "patterns, `eicar`"), ("all-patterns", "patterns, all sets"), ("stand-in", "sent to a scanner that does nothing")):
         yield f"I1 CPU per GiB, PUT, http → http, {told}, over one that nobody looks at", "s", INSPECTING, inspected_bulk(what)
     yield "I2 added p50 of a lone PUT of 4 KiB, patterns, `eicar`", "µs", INSPECTING, inspected_latency("patterns", None)
-    clamd = lambda bench: bench.clamd.address
+    clamd = lambda bench: bench.clamd
     yield "I2 added p50 of a lone PUT of 4 KiB, clamd, without what clamd takes", "µs", INSPECTING, inspected_latency("clamd", clamd)
 
 

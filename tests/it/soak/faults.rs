@@ -101,6 +101,11 @@ impl FaultProxy {
     /// Lets the faults begin.
     pub fn storm(&self) {
         self.shared.over.store(false, Ordering::SeqCst);
+    }
+
+    /// Lets them begin at once, with a storm.
+    pub fn storm_now(&self) {
+        self.storm();
         self.shared.begin.notify_one();
     }
 
@@ -151,9 +156,9 @@ fn listen(address: SocketAddr) -> TcpListener {
 
 async fn serve(shared: Arc<Shared>, _reserved: Socket, address: SocketAddr, mut random: Random) {
     let mut connections = tokio::task::JoinSet::new();
-    let mut listener = listen(address);
+    let (mut listener, mut begins) = (listen(address), false);
     loop {
-        let storm = !shared.over.load(Ordering::SeqCst) && random.percent(80);
+        let storm = !shared.over.load(Ordering::SeqCst) && (std::mem::take(&mut begins) || random.percent(80));
         if storm && random.percent(20) {
             // Nobody listens: connections are refused.
             shared.note("refused for a while");
@@ -166,7 +171,10 @@ async fn serve(shared: Arc<Shared>, _reserved: Socket, address: SocketAddr, mut 
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = shared.begin.notified() => break,
+                () = shared.begin.notified() => {
+                    begins = true;
+                    break;
+                }
                 () = tokio::time::sleep_until(end) => break,
             };
             let Ok((client, _)) = accepted else { break };

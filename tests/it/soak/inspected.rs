@@ -452,7 +452,7 @@ async fn run(plan: Plan) {
         running.spawn(Uploader::new(&world, &plan, number).work(Arc::clone(&world)));
     }
     let watching = tokio::spawn(Arc::clone(&world).watch(Random::new(plan.seed, 2000)));
-    world.proxies.iter().for_each(FaultProxy::storm);
+    world.proxies.iter().for_each(FaultProxy::storm_now);
     let patience = PATIENCE + PATIENCE / 1000 * u32::try_from(plan.uploads).unwrap();
     let uploaders = tokio::time::timeout(patience, running.join_all()).await.expect("uploads end");
     world.proxies.iter().for_each(FaultProxy::calm);
