@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::super::forms::OneOrMany;
 
-/// clamd, the daemon of ClamAV. See `docs/INSPECTION.md` for what its own limits let pass.
+/// clamd, the daemon of ClamAV. See `docs/SCANNERS.md` for what its own limits let pass.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawClamd {

@@ -34,7 +34,7 @@ pub struct RawInspector {
     pub clamd: Option<RawClamd>,
     /// An ICAP server (RFC 3507).
     pub icap: Option<RawIcap>,
-    /// Rule files of YARA, matched in this process. Needs a build with the feature `yara`, as the released image is.
+    /// Rule files of YARA, matched in this process. Needs a build with the feature `yara`.
     pub yara: Option<RawYara>,
     /// A program of yours, asked over HTTP.
     pub http: Option<RawHttp>,
