@@ -26,7 +26,7 @@ SOAK_SECONDS ?= 150
 SOAK_INSPECTED ?= 10000
 
 .PHONY: soak
-soak: tools ## thousands of random operations under faults, about 10 minutes; SOAK_SECONDS, SOAK_INSPECTED, SOAK_SEED
+soak: tools ## thousands of random operations under faults, about 6 minutes; SOAK_SECONDS, SOAK_INSPECTED, SOAK_SEED
 	SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked --features demo --test it soak::random_operations -- --nocapture
 	SOAK_INSPECTED=$(SOAK_INSPECTED) cargo test --locked --features demo --test it soak::inspected -- --nocapture --test-threads 1
 
