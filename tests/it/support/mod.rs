@@ -43,13 +43,13 @@ pub fn pattern(length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Waits until a condition holds; panics after ten seconds. For effects that nobody announces.
+/// Waits until a condition holds; panics after thirty seconds. For effects that nobody announces.
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..1000 {
+    for _ in 0..3000 {
         if holds() {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    panic!("did not happen within 10 s: {what}");
+    panic!("did not happen within 30 s: {what}");
 }
