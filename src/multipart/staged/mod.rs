@@ -19,7 +19,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderMap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
 
 use self::hidden::{Found, Hidden};
 use crate::base::RouteId;
@@ -72,6 +72,8 @@ pub struct Staging {
     /// The upstreams that give copied parts other digests than those had that came in.
     other_digests: Mutex<HashSet<RouteId>>,
     running: Mutex<HashMap<StagingKey, Running>>,
+    /// The places for which a condition is being asked or relied on, by upstream and path there.
+    conditional: Mutex<HashMap<(RouteId, String), Arc<tokio::sync::Mutex<()>>>>,
     places: Arc<Semaphore>,
 }
 
@@ -89,6 +91,7 @@ impl Staging {
             buckets: Mutex::default(),
             other_digests: Mutex::default(),
             running: Mutex::default(),
+            conditional: Mutex::default(),
             places: Arc::new(Semaphore::new(MAX_RUNNING)),
         };
         buckets.into_iter().for_each(|bucket| staging.note(&bucket));
@@ -110,6 +113,17 @@ impl Staging {
 
     fn keeps_digests(&self, upstream: RouteId) -> bool {
         !self.other_digests.lock().unwrap_or_else(PoisonError::into_inner).contains(&upstream)
+    }
+
+    /// Waits until no other copy that has a condition goes to this place. Between the question whether a condition holds and the copy that
+    /// relies on it, another one would make it false; stores that forget conditions of a copy would not notice.
+    async fn alone_at(&self, upstream: RouteId, path: String) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut places = self.conditional.lock().unwrap_or_else(PoisonError::into_inner);
+            places.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(places.entry((upstream, path)).or_default())
+        };
+        turn.lock_owned().await
     }
 
     /// Waits until nothing is on its way any more.
