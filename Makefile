@@ -22,9 +22,13 @@ test: tools fmt lint operations-check yara ## everything CI checks; installs wha
 # Also: SOAK_OPERATIONS (stops earlier), SOAK_SEED (repeats), SOAK_STORE=rgw (the other store).
 SOAK_SECONDS ?= 150
 
+# Inspected uploads before each of the two stores, while everything fails; they end when they are so many.
+SOAK_INSPECTED ?= 10000
+
 .PHONY: soak
-soak: tools ## thousands of random operations under faults, about 3 minutes; SOAK_SECONDS, SOAK_SEED
+soak: tools ## thousands of random operations under faults, about 10 minutes; SOAK_SECONDS, SOAK_INSPECTED, SOAK_SEED
 	SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked --features demo --test it soak::random_operations -- --nocapture
+	SOAK_INSPECTED=$(SOAK_INSPECTED) cargo test --locked --features demo --test it soak::inspected -- --nocapture --test-threads 1
 
 .PHONY: clients
 clients: tools ## the real S3 clients alone, writing docs/CLIENTS.md; CLIENTS="rclone boto3" for some of them
@@ -84,7 +88,7 @@ operations-check: tools ## the table of S3 operations is what its generator writ
 bench: export COUNTERSIGN_BENCH := yes
 bench: tools ## speed and memory beside nginx, on two cores; the table is in target/bench.md too
 	cargo build --locked --release
-	cargo build --locked --release --manifest-path bench/Cargo.toml --target-dir target/bench
+	cargo build --locked --release --manifest-path bench/Cargo.toml --target-dir target/bench --features inspect
 	PATH="$$PATH:/usr/sbin" bench/bench.py target/release/countersign target/bench/release/countersign-bench target/bench.md
 
 .PHONY: tools

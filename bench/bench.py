@@ -31,6 +31,8 @@ ONLY = [word for word in os.environ.get("BENCH_ONLY", "").split(",") if word]
 MIB, GIB = 1 << 20, 1 << 30
 BULK = int(os.environ.get("BENCH_BULK_MIB", "256")) * MIB
 STALLED = int(os.environ.get("BENCH_STALLED", "1000"))
+# Uploads that are looked at, all at the same time.
+UPLOADS, INSPECTED = 200, int(os.environ.get("BENCH_INSPECTED_MIB", "64")) * MIB
 PROXY_CORE, LOAD_CORE = "0", "1"
 TOKEN = "csn_bench-token-that-is-no-secret-at-all-00000000"
 KEY_ID, KEY_SECRET = "CSAKBENCHBENCHBENCH0", "bench-secret-of-a-client-0000000000000000"
@@ -142,6 +144,8 @@ class Bench:
         subprocess.run([tool, "certificates", folder], check=True, timeout=60)
         self.peers = Peers(["taskset", "-c", LOAD_CORE, tool, "peers", folder])
         self.upstream = self.peers.answer()
+        self.scanner = start_clamd(self.folder) if wanted("I2 ") else None
+        self.clamd = self.scanner.targets["tcp"][0] if self.scanner else None
         self.started = itertools.count()
 
     # proxies
@@ -239,6 +243,49 @@ rules:
         command = [self.countersign, "serve", "--config", str(config)]
         return Proxy("countersign", command, targets, env, folder / "log")
 
+    def start_inspecting(self, folder):
+        """A gateway before the plain upstream, with a bucket for each way to be looked at."""
+        port = free_port()
+        stand_in = f"tcp://127.0.0.1:{self.upstream['scanner']}"
+        # Many looks at a time, for the row about memory.
+        load = "max_scans: 1000, principal_share: 100, timeout: 600s"
+        inspectors = {
+            "patterns": "patterns: { sets: [eicar] }",
+            "all-patterns": "patterns: { sets: [eicar, private-keys, access-keys, card-numbers] }",
+            "stand-in": f'clamd: {{ addresses: "{stand_in}", probe: none, max_size: 4GiB }}',
+        }
+        if self.clamd:
+            inspectors["clamd"] = f'clamd: {{ addresses: "tcp://{self.clamd}", probe: none }}'
+        listed = "".join(f"  {name}: {{ {what}, {load} }}\n" for name, what in inspectors.items())
+        both = "patterns-and-stand-in"
+        names = {"plain": "", **{name: f"inspect: {{ with: {name} }}" for name in inspectors}, both: "inspect: { with: [patterns, stand-in] }"}
+        rules = "".join(
+            f"  - {{ name: {name}, who: {{ tokens: [bench] }}, where: bkt/{name}/, what: write, limits: {{ max_size: 50GiB }}{', ' if more else ''}{more} }}\n"
+            for name, more in names.items()
+        )
+        config = folder / "countersign.yaml"
+        config.write_text(f"""listen: [{{ address: "127.0.0.1:{port}" }}]
+admin: {{ address: 127.0.0.1:0 }}
+audit: {{ file: {folder}/audit.jsonl }}
+limits: {{ timeouts: {{ body_idle: 600s }} }}
+inspectors:
+{listed}upstreams:
+  h:
+    {{ endpoint: "http://127.0.0.1:{self.upstream['plain']}", region: us-east-1, max_connections: 4096, principal_share: 100, payload: unsigned,
+      credentials: {{ access_key_id: env:ACCESS, secret_access_key: env:SECRET }} }}
+buckets: {{ bkt: {{ upstream: h, bucket: bench-h }} }}
+clients: {{ tokens: [{{ name: bench, hash: env:HASH }}] }}
+rules:
+{rules}""")
+        env = {
+            "ACCESS": "BENCH-ACCESS-KEY",
+            "SECRET": "bench-secret-access-key",
+            "HASH": "sha256:" + hashlib.sha256(TOKEN.encode()).hexdigest(),
+            "TOKIO_WORKER_THREADS": "1",
+        }
+        targets = {name: (f"127.0.0.1:{port}", False, f"/bkt/{name}") for name in names}
+        return Proxy("inspecting", [self.countersign, "serve", "--config", str(config)], targets, env, folder / "log")
+
     def direct(self):
         """The upstream itself, for latencies."""
         address = {"h": f"127.0.0.1:{self.upstream['plain']}", "s": f"127.0.0.1:{self.upstream['sealed']}"}
@@ -278,6 +325,27 @@ rules:
 
     def close(self):
         self.peers.close()
+        if self.scanner:
+            self.scanner.stop()
+
+
+def start_clamd(folder):
+    """A real clamd that knows one signature, on the core of the proxies: what a scan takes is measured there, with and without a gateway."""
+    folder = folder / "clamd"
+    (folder / "db").mkdir(parents=True)
+    (folder / "db/local.ndb").write_text("Local.Marker:0:*:" + b"COUNTERSIGN-BENCH-MARKER".hex() + "\n")
+    port = free_port()
+    config = folder / "clamd.conf"
+    config.write_text(f"""DatabaseDirectory {folder}/db
+TCPSocket {port}
+TCPAddr 127.0.0.1
+TemporaryDirectory {folder}
+Foreground yes
+SelfCheck 0
+AlertExceedsMax yes
+""")
+    address = f"127.0.0.1:{port}"
+    return Proxy("clamd", ["clamd", f"--config-file={config}"], {"tcp": (address,)}, log=folder / "log")
 
 
 class Peers:
@@ -384,8 +452,40 @@ def verification_bulk(path):
     return measure
 
 
-RATES, P99 = {}, {}
+def inspected_bulk(what):
+    """What an upload that is looked at costs more than one that is not."""
+
+    def measure(bench, proxy):
+        costs = []
+        for name in ("plain", what):
+            _, cpu = bench.run(proxy.targets[name], "counted", "PUT", BULK, proxy=proxy, requests=1)
+            costs.append(cpu / BULK * GIB)
+        return costs[1] - costs[0]
+
+    return measure
+
+
+def inspected_latency(what, scanner):
+    """What a small upload that is looked at takes longer than one that is not; without what the scanner takes, if there is one."""
+
+    def measure(bench, proxy):
+        through = {}
+        for name in ("plain", what):
+            outcome, _ = bench.run(proxy.targets[name], "lone", "PUT", 4096, seconds=SECONDS / 2)
+            through[name] = outcome["p50"]
+        scan = 0
+        if scanner:
+            outcome, _ = bench.run((scanner(bench), False, "/"), "scans", "PUT", 4096, seconds=SECONDS / 2)
+            scan = outcome["p50"]
+            SCANS.append(scan)
+        return through[what] - through["plain"] - scan
+
+    return measure
+
+
+RATES, P99, SCANS = {}, {}, []
 BOTH = ["nginx", "countersign"]
+INSPECTING = ["inspecting"]
 BIG, FLOOR, ALL = ["nginx-big", *BOTH], ["hyper", *BOTH], ["nginx-big", "hyper", *BOTH]
 SMALL = [("GET", 1024), ("PUT", 4096)]
 NAMES = {"hh": "http → http", "sh": "https → http", "hs": "http → https", "ss": "https → https"}
@@ -420,13 +520,20 @@ def rows():
         yield f"G10 CPU of a new connection and a GET, {what}", "µs", BOTH, cpu_handshake(tls, beginning)
 
 
+    for what, told in (("patterns", "patterns, `eicar`"), ("all-patterns", "patterns, all sets"), ("stand-in", "sent to a scanner that does nothing")):
+        yield f"I1 CPU per GiB, PUT, http → http, {told}, over one that nobody looks at", "s", INSPECTING, inspected_bulk(what)
+    yield "I2 added p50 of a lone PUT of 4 KiB, patterns, `eicar`", "µs", INSPECTING, inspected_latency("patterns", None)
+    clamd = lambda bench: bench.clamd
+    yield "I2 added p50 of a lone PUT of 4 KiB, clamd, without what clamd takes", "µs", INSPECTING, inspected_latency("clamd", clamd)
+
+
 def wanted(name):
     return not ONLY or any(word in name for word in ONLY)
 
 
 def measure_rounds(bench):
     chosen = [row for row in rows() if wanted(row[0])]
-    proxies = {kind: bench.start(kind) for kind in ALL} if chosen else {}
+    proxies = {kind: bench.start(kind) for kind in dict.fromkeys(kind for row in chosen for kind in row[2])}
     found = {name: {kind: [] for kind in kinds} for name, _, kinds, _ in chosen}
     try:
         for number in range(ROUNDS):
@@ -445,7 +552,8 @@ def measure_rounds(bench):
 def check_signed(bench, kind, before, name):
     requests, signed, _, wrong = (after - earlier for after, earlier in zip(bench.counts(), before))
     direct = "added" in name
-    if wrong or (kind == "countersign" and not direct and signed < requests) or (kind != "countersign" and signed):
+    ours = kind in ("countersign", "inspecting")
+    if wrong or (ours and not direct and signed < requests) or (not ours and signed):
         sys.exit(f"{kind}, {name}: {requests} requests, {signed} signed, {wrong} wrongly")
 
 
@@ -466,6 +574,20 @@ def measure_memory(bench):
         yield "G8 memory idle", "MiB", {kind: [idle_mib(bench, kind)] for kind in BOTH}
         yield "G8 growth of the peak over a 5 GiB upload, http → http", "MiB", {kind: [growth_mib(bench, kind, "hh")] for kind in BOTH}
         yield "G8 growth of the peak over a 5 GiB upload, https → https", "MiB", {kind: [growth_mib(bench, kind, "ss")] for kind in BOTH}
+
+
+    if wanted("I4 memory"):
+        name = f"I4 peak of memory, {UPLOADS} uploads of {INSPECTED // MIB} MiB at a time, patterns and a scanner, http → http"
+        yield name, "MiB", {"inspecting": [inspected_peak_mib(bench)]}
+
+
+def inspected_peak_mib(bench):
+    proxy = bench.start("inspecting")
+    try:
+        bench.run(proxy.targets["patterns-and-stand-in"], "counted", "PUT", INSPECTED, connections=UPLOADS, requests=1)
+        return proxy.peak_kib() / 1024
+    finally:
+        proxy.stop()
 
 
 def stalled_kib(bench, kind, path, stall, method, last):
@@ -533,7 +655,7 @@ def report(measured):
     for name, unit, of in measured:
         cell = lambda kind: f"{number(statistics.median(of[kind]))} {unit}" if kind in of else ""
         against = lambda kind: ratio(of["countersign"], of[kind]) if kind in of else ""
-        cells = [cell(kind) for kind in ("nginx", "nginx-big", "hyper", "countersign")]
+        cells = [cell(kind) for kind in ("nginx", "nginx-big", "hyper")] + [cell("countersign") or cell("inspecting")]
         cells += [against(kind) for kind in ("nginx", "nginx-big", "hyper")]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     for title, table, unit in (("requests per second, 32 connections", RATES, ""), ("added p99 of a lone", P99, " µs")):
@@ -542,6 +664,20 @@ def report(measured):
             method, path = what.split()
             cells = [f"{number(statistics.median(values))}{unit}" for values in (theirs, ours)]
             lines.append(f"| {title} {method}, {NAMES[path]} | {cells[0]} | | | {cells[1]} | {ratio(ours, theirs)} | | |")
+    text = "\n".join(lines) + "\n"
+    if SCANS:
+        text += f"\nA scan of 4 KiB by clamd takes {number(statistics.median(SCANS))} µs by itself (p50).\n"
+    return text
+
+
+def beside_libraries(tool):
+    """The inspectors of the gateway's own process beside the libraries they are made of, in GiB per second of CPU."""
+    command = ["taskset", "-c", PROXY_CORE, tool, "inspect", str(ROUNDS), str(min(BULK // MIB, 64))]
+    measured = subprocess.run(command, check=True, capture_output=True, text=True, timeout=1200)
+    lines = ["", "| GiB per CPU-second | the library alone | countersign | of the library (min–max) |", "|---|---|---|---|"]
+    for row in map(json.loads, measured.stdout.splitlines()):
+        ours, library = (number(statistics.median(row[whose])) for whose in ("ours", "library"))
+        lines.append(f"| I3 {row['name']} | {library} | {ours} | {ratio(row['ours'], row['library'])} |")
     return "\n".join(lines) + "\n"
 
 
@@ -564,6 +700,8 @@ def main():
         finally:
             bench.close()
     text = head + report(measured)
+    if wanted("I3 "):
+        text += beside_libraries(tool)
     pathlib.Path(output).write_text(text)
     print(text)
 

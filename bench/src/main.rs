@@ -6,7 +6,10 @@
 //! not cost a proxy anything either.
 
 mod floor;
+#[cfg(feature = "inspect")]
+mod inspect;
 mod load;
+mod scanner;
 mod signature;
 mod sink;
 mod tls;
@@ -21,6 +24,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use load::{Outcome, Stall, Target, Until};
+use scanner::Manner;
 use tls::Sessions;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -35,7 +39,9 @@ fn main() -> Result<()> {
         ["certificates", folder] => tls::write_certificates(Path::new(folder)),
         ["peers", folder] => runtime.block_on(LocalSet::new().run_until(peers(Path::new(folder)))),
         ["floor", listen, upstream] => runtime.block_on(LocalSet::new().run_until(floor(listen, upstream))),
-        _ => Err("usage: countersign-bench certificates FOLDER | peers FOLDER | floor LISTEN UPSTREAM".into()),
+        #[cfg(feature = "inspect")]
+        ["inspect", rounds, mebibytes] => inspect::measure(rounds.parse()?, mebibytes.parse()?),
+        _ => Err("usage: countersign-bench certificates FOLDER | peers FOLDER | floor LISTEN UPSTREAM | inspect ROUNDS MIB (feature `inspect`)".into()),
     }
 }
 
@@ -47,7 +53,11 @@ async fn floor(listen: &str, upstream: &str) -> Result<()> {
 /// Runs the upstream, and whatever standard input tells, until it ends.
 async fn peers(folder: &Path) -> Result<()> {
     let (plain, sealed) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
-    say(&format!("{{\"plain\": {}, \"sealed\": {}}}", plain.local_addr()?.port(), sealed.local_addr()?.port()))?;
+    let scanner = TcpListener::bind("127.0.0.1:0").await?;
+    let [plain_port, sealed_port, scanner_port] =
+        [&plain, &sealed, &scanner].map(|listener| listener.local_addr().map(|address| address.port()));
+    say(&format!("{{\"plain\": {}, \"sealed\": {}, \"scanner\": {}}}", plain_port?, sealed_port?, scanner_port?))?;
+    tokio::spawn(scanner::serve(scanner, Manner::Takes));
     tokio::spawn(sink::serve(plain, None));
     tokio::spawn(sink::serve(sealed, Some(tls::server(folder)?)));
     let mut driver = Driver::listen();
@@ -144,6 +154,13 @@ impl Driver {
                 load::new_connections(target, connections, Duration::from_millis(50)).await?;
                 self.go().await?;
                 load::new_connections(target, connections, seconds()?).await?
+            }
+            "scans" => {
+                let object = vec![0x5a; usize::try_from(target.size)?];
+                scanner::scans(target.address, &object, Duration::from_millis(50)).await?;
+                self.go().await?;
+                let latencies = scanner::scans(target.address, &object, seconds()?).await?;
+                Outcome { requests: latencies.len() as u64, elapsed: seconds()?, latencies, ..Outcome::default() }
             }
             "stalled" => return self.stall(options, target, connections).await,
             other => return Err(format!("no such kind of load: {other}").into()),

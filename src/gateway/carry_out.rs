@@ -62,7 +62,7 @@ impl Gateway {
         check_served(&admission)?;
         match call.operation {
             Operation::UploadPart => {
-                let (terms, query, hidden) = calls::part(&carrier)?;
+                let calls::PartPlan { terms, query, hidden } = calls::part(&carrier)?;
                 self.forward(&Carrier { hidden, ..carrier }, terms, &query, remains, ticket).await
             }
             _ if has_unknown_length(call) => {

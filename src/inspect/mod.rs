@@ -38,6 +38,9 @@ pub use terms::{
 };
 pub use verdict::{Finding, Verdict, VerdictState};
 
+#[cfg(test)]
+pub(crate) use registry::tests as scripted;
+
 /// One look at one object.
 pub type Look = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 

@@ -341,7 +341,8 @@ mod tests {
             let _inside = runtime.enter();
             let queue = Queue::new(3, 20, 60, LONG);
             let names = ["a", "b", "c", "d"];
-            let (mut held, mut waiting): (Vec<(&str, Place)>, Vec<(&str, Taking)>) = (Vec::new(), Vec::new());
+            let mut held: Vec<(&str, Place)> = Vec::new();
+            let mut waiting: Vec<(&'static str, Taking)> = Vec::new();
             for (who, what) in story {
                 match what {
                     0 if waiting.len() < 20 && waiting.iter().filter(|(name, _)| *name == names[who]).count() < 12 => waiting.push((names[who], taking(&queue, names[who]))),

@@ -324,4 +324,4 @@ impl Station {
 
 #[cfg(test)]
 #[path = "registry_tests.rs"]
-pub(in crate::inspect) mod tests;
+pub(crate) mod tests;

@@ -12,9 +12,11 @@ use crate::inspect::{
 
 /// What a scripted inspector does with an object.
 #[derive(Debug, Clone)]
-pub(in crate::inspect) enum Script {
+pub(crate) enum Script {
     /// Reads all of it, then says this.
     AtEnd(Verdict),
+    /// The same, but is not ready when it is polled first behind the end.
+    AMomentAfterTheEnd(Verdict),
     /// Says this when it has seen so many bytes.
     After(usize, Verdict),
     /// Takes so many bytes and then nothing any more, without a word.
@@ -25,11 +27,11 @@ pub(in crate::inspect) enum Script {
 
 /// An inspector that follows a script and remembers what it saw.
 #[derive(Debug)]
-pub(in crate::inspect) struct Scripted {
+pub(crate) struct Scripted {
     script: Script,
-    pub(in crate::inspect) seen: Arc<Mutex<Vec<u8>>>,
+    pub(crate) seen: Arc<Mutex<Vec<u8>>>,
     /// Looks that broke off.
-    pub(in crate::inspect) broken_off: Arc<Mutex<usize>>,
+    pub(crate) broken_off: Arc<Mutex<usize>>,
     health: Mutex<Result<Health, String>>,
 }
 
@@ -43,7 +45,7 @@ impl Drop for Notice {
 }
 
 impl Scripted {
-    pub(in crate::inspect) fn new(script: Script) -> Arc<Self> {
+    pub(crate) fn new(script: Script) -> Arc<Self> {
         let health = Mutex::new(Ok(Health { version: "1".into(), ..Health::default() }));
         Arc::new(Self { script, seen: Arc::default(), broken_off: Arc::default(), health })
     }
@@ -76,6 +78,10 @@ impl Inspector for Scripted {
             notice.1 = true;
             match &self.script {
                 Script::AtEnd(verdict) => verdict.clone(),
+                Script::AMomentAfterTheEnd(verdict) => {
+                    tokio::task::yield_now().await;
+                    verdict.clone()
+                }
                 _ => Verdict::Clean,
             }
         })
@@ -90,7 +96,7 @@ impl Inspector for Scripted {
     }
 }
 
-pub(in crate::inspect) const LOAD: LoadSettings = LoadSettings {
+pub(crate) const LOAD: LoadSettings = LoadSettings {
     max_scans: 2,
     max_waiting: 2,
     principal_share: 100,
@@ -101,7 +107,7 @@ pub(in crate::inspect) const LOAD: LoadSettings = LoadSettings {
 };
 
 /// Inspectors with these scripts, named `i0`, `i1` and so on.
-pub(in crate::inspect) fn inspectors(scripted: &[&Arc<Scripted>], load: LoadSettings) -> Inspectors {
+pub(crate) fn inspectors(scripted: &[&Arc<Scripted>], load: LoadSettings) -> Inspectors {
     let metrics = Metrics::new().unwrap();
     let station = |(number, inspector): (usize, &&Arc<Scripted>)| {
         let inspector: Arc<dyn Inspector> = Arc::clone(*inspector) as _;
@@ -111,7 +117,7 @@ pub(in crate::inspect) fn inspectors(scripted: &[&Arc<Scripted>], load: LoadSett
 }
 
 /// All of so many inspectors.
-pub(in crate::inspect) fn terms(inspectors: usize, actions: Actions) -> InspectionTerms {
+pub(crate) fn terms(inspectors: usize, actions: Actions) -> InspectionTerms {
     InspectionTerms {
         inspectors: (0..inspectors).rev().map(InspectorId).collect(),
         names: Vec::new(),
@@ -124,7 +130,7 @@ pub(in crate::inspect) fn terms(inspectors: usize, actions: Actions) -> Inspecti
     }
 }
 
-pub(in crate::inspect) fn subject(principal: &str) -> Subject {
+pub(crate) fn subject(principal: &str) -> Subject {
     Subject {
         request_id: "r".into(),
         principal: principal.into(),
@@ -138,7 +144,7 @@ pub(in crate::inspect) fn subject(principal: &str) -> Subject {
 }
 
 /// Shows an object in pieces and waits for the outcome.
-pub(in crate::inspect) async fn show(mut inspection: Inspection, pieces: &[&'static str]) -> Arc<Outcome> {
+pub(crate) async fn show(mut inspection: Inspection, pieces: &[&'static str]) -> Arc<Outcome> {
     for piece in pieces {
         std::future::poll_fn(|context| inspection.poll_ready(context)).await;
         if inspection.outcome_now().is_some() {

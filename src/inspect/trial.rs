@@ -170,10 +170,12 @@ async fn try_all(
     if scanner.show(alone(Bytes::from(eicar()))).await? == Seen::Clean {
         warnings.push("does not know the EICAR test file, so its limits cannot be tried".to_owned());
     } else {
-        match scanner.show(largest(max_size)).await? {
-            Seen::Clean => unfit = Some(format!("calls objects of max_size clean unseen; {}", advice.size)),
-            Seen::TooLarge => warnings.push(format!("does not take objects of max_size; {}", advice.size)),
-            Seen::NotClean => {}
+        match scanner.show(largest(max_size)).await {
+            Ok(Seen::Clean) => unfit = Some(format!("calls objects of max_size clean unseen; {}", advice.size)),
+            Ok(Seen::TooLarge) => warnings.push(format!("does not take objects of max_size; {}", advice.size)),
+            Ok(Seen::NotClean) => {}
+            // Who breaks off this one may let pass one that is a little smaller.
+            Err(reason) => unfit = Some(format!("has no verdict on an object of max_size ({reason}); {}", advice.size)),
         }
     }
     let bomb = tokio::task::spawn_blocking(bomb).await.map_err(io::Error::from).flatten();

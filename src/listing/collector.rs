@@ -117,7 +117,7 @@ impl<'a> Collector<'a> {
         }
         if self.scope.request.kind == ListKind::Uploads
             || self.scope.hides_some_of(&part.prefix)
-            || self.blends_hidden()
+            || self.blends_hidden(&part.prefix)
         {
             self.collect_visible(&part.prefix, start_after, from).await
         } else {
@@ -161,13 +161,13 @@ impl<'a> Collector<'a> {
         name.starts_with(ROOT) && is_reserved(&self.bucket.upstream_prefix, name)
     }
 
-    /// Whether the delimiter may put hidden names into one group with others.
-    fn blends_hidden(&self) -> bool {
+    /// Whether the delimiter may put hidden names of a part into one group with others.
+    fn blends_hidden(&self, prefix: &str) -> bool {
         let delimiter = self.scope.request.delimiter.as_deref().unwrap_or("/");
-        self.bucket.upstream_prefix.is_empty() && ROOT.contains(delimiter)
+        self.may_hold_hidden(prefix) && ROOT.contains(delimiter)
     }
 
-    /// Whether hidden names may be in this group.
+    /// Whether hidden names may be below this prefix or in this group.
     fn may_hold_hidden(&self, group: &str) -> bool {
         self.bucket.upstream_prefix.is_empty() && ROOT.starts_with(group)
     }

@@ -70,11 +70,22 @@ fn open_any(carrier: &Carrier) -> Result<UploadSeal, Refusal> {
     Ok(UploadSeal::open_any(sealed, &carrier.sealer()?, permit)?)
 }
 
-/// What the body of an UploadPart must keep to, its query in the store's terms, and the hidden key if the part goes to one.
+/// How a part goes to the store.
+#[derive(Debug)]
+pub struct PartPlan {
+    /// What its body must keep to.
+    pub terms: BodyTerms,
+    /// Its query in the store's terms.
+    pub query: Vec<(String, String)>,
+    /// The hidden key that it goes to, if it does.
+    pub hidden: Option<StagingKey>,
+}
+
+/// How the part of an UploadPart goes to the store.
 ///
 /// # Errors
 /// [`Refusal`] if the upload id or the part number is not acceptable, or the part has no length.
-pub fn part(carrier: &Carrier) -> Result<(BodyTerms, Vec<(String, String)>, Option<StagingKey>), Refusal> {
+pub fn part(carrier: &Carrier) -> Result<PartPlan, Refusal> {
     let number = part_number(carrier.admission.permit().call())?;
     if carrier.admission.upload().length.is_none() {
         return Err(client(S3ErrorCode::MissingContentLength, "The length of a part must be declared."));
@@ -85,7 +96,7 @@ pub fn part(carrier: &Carrier) -> Result<(BodyTerms, Vec<(String, String)>, Opti
     if number == 1 && carrier.admission.terms().check_bytes {
         terms.check_type = Some(seal.media_type);
     }
-    Ok((terms, part_query(number, seal.upload_id), hidden))
+    Ok(PartPlan { terms, query: part_query(number, seal.upload_id), hidden })
 }
 
 /// The number of the part that a call writes.

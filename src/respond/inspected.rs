@@ -53,3 +53,43 @@ fn record(finding: &Finding) -> FindingRecord {
         remembered: finding.remembered,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::inspect::Actions;
+
+    fn outcome(verdict: Verdict) -> Outcome {
+        let time = Duration::from_micros(1_500);
+        let finding = Finding { inspector: "av-7".into(), verdict, bytes: 9, time, remembered: false };
+        Outcome::of(vec![finding], Actions::default())
+    }
+
+    #[test]
+    fn h12_a_client_reads_what_kind_of_reason_there_is_and_nothing_of_the_scanner() {
+        let detail = "Win.Test at 10.0.0.9: socket /run/clamd";
+        for (verdict, code) in [
+            (Verdict::matched(detail), S3ErrorCode::ContentRejected),
+            (Verdict::not_scannable(detail), S3ErrorCode::ContentNotScannable),
+            (Verdict::error(detail), S3ErrorCode::InspectionFailed),
+        ] {
+            let refusal = Refusal::from(&outcome(verdict));
+            assert_eq!((refusal.code, refusal.status.as_u16(), refusal.kind), (code, 403, RefusalKind::Blocked));
+            assert!(refusal.reason.contains(detail) && refusal.reason.contains("av-7"), "{}", refusal.reason);
+            assert!(!refusal.message.contains("Win") && !refusal.message.contains("av-7"), "{}", refusal.message);
+        }
+    }
+
+    #[test]
+    fn e12_a_name_of_any_length_is_cut_between_characters() {
+        let note = note_of(&outcome(Verdict::matched(format!("x{}\n", "ü".repeat(300)))));
+        let finding = &note.findings[0];
+        assert_eq!(finding.name.as_deref(), Some(format!("x{}", "ü".repeat(127)).as_str()));
+        assert_eq!((note.action, finding.verdict, &finding.reason), ("refuse", "matched", &None));
+        assert_eq!((finding.bytes, finding.ms), (9, 1.5));
+        let reason = note_of(&outcome(Verdict::error("down"))).findings.remove(0).reason;
+        assert_eq!(reason.as_deref(), Some("down"));
+    }
+}

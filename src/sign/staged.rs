@@ -128,3 +128,36 @@ pub fn conditions(headers: &HeaderMap) -> HeaderMap {
     let condition = |name: HeaderName| headers.get(&name).map(|value| (name, value.clone()));
     [IF_MATCH, IF_NONE_MATCH].into_iter().filter_map(condition).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_locks_or_opens_an_object_is_kept_for_its_place() {
+        let header = |name: &'static str| (HeaderName::from_static(name), HeaderValue::from_static("x"));
+        let names = |headers: &HeaderMap| {
+            let mut names: Vec<_> = headers.keys().map(|name| name.as_str().to_owned()).collect();
+            names.sort();
+            names
+        };
+        let (hidden, last) = divide(HeaderMap::from_iter([
+            header("content-type"),
+            header("x-amz-meta-a"),
+            header("x-amz-tagging"),
+            header("if-none-match"),
+            header("if-match"),
+            header("x-amz-acl"),
+            header("x-amz-grant-read"),
+            header("x-amz-object-lock-mode"),
+            header("x-amz-storage-class"),
+            header("x-amz-website-redirect-location"),
+            header("x-amz-server-side-encryption"),
+            header("x-amz-checksum-algorithm"),
+        ]));
+        let both = ["x-amz-checksum-algorithm", "x-amz-server-side-encryption"];
+        assert_eq!(names(&hidden), ["content-type", both[0], "x-amz-meta-a", both[1], "x-amz-tagging"]);
+        let kept = ["x-amz-acl", both[0], "x-amz-grant-read", "x-amz-object-lock-mode", both[1]];
+        assert_eq!(names(&last), [&kept[..], &["x-amz-storage-class", "x-amz-website-redirect-location"]].concat());
+    }
+}

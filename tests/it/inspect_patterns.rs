@@ -6,6 +6,7 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use countersign::audit::Record;
+use countersign::auth::app_token;
 use countersign::inspect::patterns::eicar;
 use flate2::Compression;
 use serde_json::Value;
@@ -163,8 +164,16 @@ impl Desk {
     }
 
     async fn scan(&self, arguments: &[&str]) -> Output {
-        let config = self.path("gw.yaml");
-        run(&[&["scan", "--config", &config], arguments].concat(), &[]).await
+        let (config, hashes) = (self.path("gw.yaml"), [(); 2].map(|()| app_token::generate().1));
+        let secret = "a-secret-that-opens-nothing-at-all-000000";
+        let env = [
+            ("ACCESS", "id"),
+            ("SECRET", secret),
+            ("KEY_A", secret),
+            ("KEY_B", "another-one-that-opens-nothing-at-all"),
+        ];
+        let env = [&env[..], &[("HASH_A", &hashes[0]), ("HASH_B", &hashes[1])]].concat();
+        run(&[&["scan", "--config", &config], arguments].concat(), &env).await
     }
 }
 

@@ -33,6 +33,8 @@ mod inspect_hook;
 mod inspect_patterns;
 mod inspected_downloads;
 mod inspection;
+mod inspection_memory;
+mod inspection_races;
 mod limits;
 mod listing;
 mod lists;

@@ -24,7 +24,7 @@ const PIECE: &[u8] = &[0x5a; 64 * 1024];
 const MOST_KIB: u64 = 64 * 1024;
 
 /// A store that forgets what it is sent, counts it, and gives a gibibyte to whoever asks.
-async fn bottomless_store() -> (SocketAddr, Arc<AtomicU64>) {
+pub async fn bottomless_store() -> (SocketAddr, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, received) = (listener.local_addr().unwrap(), Arc::new(AtomicU64::new(0)));
     let count = Arc::clone(&received);
@@ -72,7 +72,7 @@ async fn upload(client: &Client) -> http::StatusCode {
     send(client, GIB, true).await
 }
 
-async fn send(client: &Client, length: u64, declared: bool) -> http::StatusCode {
+pub async fn send(client: &Client, length: u64, declared: bool) -> http::StatusCode {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(TcpStream::connect(client.address).await.unwrap())).await.unwrap();
     tokio::spawn(connection);
@@ -102,13 +102,13 @@ async fn download(client: &Client) -> u64 {
 }
 
 /// The most memory that the process had at any time.
-fn peak_kib(served: &Served) -> u64 {
+pub fn peak_kib(served: &Served) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", served.process.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-fn setup_before(store: SocketAddr) -> Setup {
+pub fn setup_before(store: SocketAddr) -> Setup {
     Setup::new(&format!("http://{store}"), "BOTTOMLESS-KEY-ID", "bottomless-secret-of-the-test", "up-bkt")
 }
 
@@ -182,7 +182,7 @@ async fn f11_a_form_with_a_large_file_goes_through_little_memory() {
 }
 
 /// A store that reads the head of a request and then nothing.
-async fn stuck_store() -> SocketAddr {
+pub async fn stuck_store() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -195,7 +195,7 @@ async fn stuck_store() -> SocketAddr {
 }
 
 /// What the process holds now; shared pages count by their share.
-fn pss_kib(served: &Served) -> u64 {
+pub fn pss_kib(served: &Served) -> u64 {
     let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", served.process.id())).unwrap();
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
@@ -223,23 +223,28 @@ async fn open_stalled(served: &Served, count: usize, head: &str, body: bool) -> 
 }
 
 /// KiB of the gateway for each stalled transfer, once nothing changes any more.
-async fn kib_each(served: &Served, count: usize, head: &str, body: bool) -> u64 {
+pub async fn kib_each(served: &Served, count: usize, head: &str, body: bool) -> u64 {
     let before = pss_kib(served);
     let open = open_stalled(served, count, head, body).await;
-    let (mut held, deadline) = (0, tokio::time::Instant::now() + Duration::from_secs(60));
-    loop {
-        let now = pss_kib(served);
-        if held == now || tokio::time::Instant::now() > deadline {
-            break;
-        }
-        held = now;
-        tokio::time::timeout(Duration::from_secs(1), std::future::pending::<()>()).await.unwrap_err();
-    }
+    let held = settled_kib(served).await;
     drop(open);
     held.saturating_sub(before) / count as u64
 }
 
-const STALLED: usize = 200;
+/// What the process holds when that no longer changes.
+pub async fn settled_kib(served: &Served) -> u64 {
+    let (mut held, deadline) = (0, tokio::time::Instant::now() + Duration::from_secs(60));
+    loop {
+        let now = pss_kib(served);
+        if held == now || tokio::time::Instant::now() > deadline {
+            return held;
+        }
+        held = now;
+        tokio::time::timeout(Duration::from_secs(1), std::future::pending::<()>()).await.unwrap_err();
+    }
+}
+
+pub const STALLED: usize = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l09_uploads_that_a_store_does_not_take_stay_with_their_clients() {

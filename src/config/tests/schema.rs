@@ -194,7 +194,7 @@ const NOT_ALONE: &[&str] = &[
 const COMPANIONS: &[(&str, &[&str])] = &[
     ("/inspectors/antivirus/clamd", &["/inspectors/antivirus/clamd/addresses"]),
     ("/inspectors/antivirus/file_type", &[]),
-    ("/inspectors/antivirus/icap", &[]),
+    ("/inspectors/antivirus/icap", &["/inspectors/antivirus/icap/url"]),
     ("/inspectors/antivirus/yara", &["/inspectors/antivirus/yara/files"]),
     ("/inspectors/antivirus/http", &["/inspectors/antivirus/http/url"]),
     ("/inspectors/antivirus", &["/inspectors/antivirus/patterns/sets"]),

@@ -264,7 +264,7 @@ impl OnTrial for Icap {
                 return declared;
             }
             match (declared, self.show_once(trial, None).await) {
-                (Ok(declared), Ok(Seen::NotClean) | Err(_)) => Ok(declared),
+                (Ok(declared), Err(_)) => Ok(declared),
                 (_, undeclared) => undeclared,
             }
         })
@@ -290,10 +290,9 @@ impl Icap {
             ended = async { trial.feed(feed).await; std::future::pending().await } => ended,
         };
         match ended {
-            // Whether an early answer is seen to be early is chance: it may cross the last bytes.
-            Ended::Clean | Ended::Unseen => Ok(Seen::Clean),
-            Ended::Previewed if self.settings.trust_preview => Ok(Seen::Clean),
-            Ended::Previewed => Ok(Seen::TooLarge),
+            // Whether an early answer is seen to be early is chance: it may cross the last bytes. And who lets this pass by its length lets
+            // something pass whose length it does not know.
+            Ended::Clean | Ended::Unseen | Ended::Previewed => Ok(Seen::Clean),
             Ended::Failed(reason) => Err(reason),
             Ended::Found(_) | Ended::OverLimit | Ended::BrokenOff => Ok(Seen::NotClean),
         }

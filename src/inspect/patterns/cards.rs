@@ -40,8 +40,11 @@ pub fn find(text: &[u8], from: usize) -> Option<Card> {
         let before = text[from..position].iter().rev().take_while(|byte| is_part(**byte)).count();
         let behind = text[position..].iter().position(|byte| !is_part(*byte));
         let run = position - before..behind.map_or(text.len(), |length| position + length);
-        if let Some(card) = run.clone().filter(|start| is_start(text, *start)).find_map(|start| read(text, start)) {
-            return Some(card);
+        // Most runs are a blank between words.
+        let starts = if run.len() < FEWEST { 0..0 } else { run.clone() };
+        let found = starts.filter(|start| is_start(text, *start)).find_map(|start| read(text, start));
+        if found.is_some() {
+            return found;
         }
         position = run.end + FEWEST;
     }

@@ -106,9 +106,10 @@ fn what_is_built_in_is_found_by_its_name() {
         let text = format!("\n<{text}>\n");
         assert_eq!(found(&all, text.as_bytes(), &[]).as_deref(), Some(name), "{text}");
     }
-    let wide: Vec<u8> =
-        ["-----BEGIN ", "PRIVATE KEY-----"].concat().encode_utf16().flat_map(u16::to_le_bytes).collect();
-    assert_eq!(found(&all, &wide, &[]).as_deref(), Some("private-keys.pkcs8"));
+    for bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+        let wide: Vec<u8> = ["-----BEGIN ", "PRIVATE KEY-----"].concat().encode_utf16().flat_map(bytes).collect();
+        assert_eq!(found(&all, &wide, &[]).as_deref(), Some("private-keys.pkcs8"));
+    }
 }
 
 #[test]

@@ -24,6 +24,9 @@ pub(super) struct Pool {
 struct Thread {
     jobs: mpsc::Sender<Job>,
     looks: AtomicUsize,
+    /// Objects whose scanner the thread keeps.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by tests"))]
+    running: Arc<AtomicUsize>,
 }
 
 /// One object's place at one thread. It has one job there at most.
@@ -53,12 +56,22 @@ impl Pool {
     }
 }
 
+#[cfg(test)]
+impl Pool {
+    /// Objects whose scanners are kept.
+    pub(super) fn running(&self) -> usize {
+        self.threads.iter().map(|thread| thread.running.load(Ordering::Acquire)).sum()
+    }
+}
+
 impl Thread {
     fn start(settings: Settings) -> std::io::Result<Self> {
         // Without a bound of its own: every look waits for its job before it sends another.
         let (sender, jobs) = mpsc::channel();
-        std::thread::Builder::new().name("yara".to_owned()).spawn(move || work(&settings, &jobs))?;
-        Ok(Self { jobs: sender, looks: AtomicUsize::new(0) })
+        let running = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&running);
+        std::thread::Builder::new().name("yara".to_owned()).spawn(move || work(&settings, &jobs, &counted))?;
+        Ok(Self { jobs: sender, looks: AtomicUsize::new(0), running })
     }
 }
 

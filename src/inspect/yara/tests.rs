@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::compile::Way;
 use super::look::BLOCK;
+use super::pool::Pool;
 use super::*;
 use crate::inspect::{Direction, Subject, Verdict, content};
 
@@ -102,7 +103,6 @@ async fn the_size_of_the_pieces_does_not_matter() {
 /// Rules that can be matched in blocks, each with an object across the border that it matches, and one that it does not.
 #[tokio::test]
 async fn blocks_give_the_verdict_of_the_whole() {
-    let border = BLOCK;
     let clean = filler(2 * BLOCK);
     let rules = [
         r#"rule r { strings: $a = "abcdefgh" wide condition: $a }"#,
@@ -124,7 +124,6 @@ async fn blocks_give_the_verdict_of_the_whole() {
         r#"rule r { strings: $a = "needle" condition: #a in (262000..262200) == 1 and @a[1] == 262140 and !a[1] == 6 }"#,
         r#"rule r { strings: $a = "needle" condition: not $a }"#,
     ];
-    let at = border - 4;
     let spread = |gap: usize| [b"abcd".to_vec(), vec![b'.'; gap], b"efgh".to_vec()].concat();
     let long_number = [b"ab".as_slice(), &vec![b'1'; 4000], b"cd"].concat();
     let wide = |text: &str| text.bytes().flat_map(|byte| [byte, 0]).collect::<Vec<u8>>();
@@ -147,16 +146,18 @@ async fn blocks_give_the_verdict_of_the_whole() {
     let mut matched = 0;
     for text in rules {
         let set = compiled(text, None);
-        assert!(matches!(set.way(), Way::Blocks { .. }), "{text}");
         let mut oracle = yara_x::Scanner::new(set.rules());
         let inspector = build("rules", &settings(set.clone())).unwrap();
-        for planted in &objects {
+        let Way::Blocks { overlap } = set.way() else { panic!("{set:?}") };
+        // Across the beginning of the second block, and across the end of the first.
+        for (planted, at) in objects.iter().flat_map(|planted| [(planted, BLOCK - 4), (planted, BLOCK + overlap - 4)]) {
             let object = with(clean.clone(), at, planted);
             let expected = oracle.scan(&object).unwrap().matching_rules().len() == 1;
             matched += usize::from(expected);
             let verdict = look_of(&inspector, subject(None), in_pieces(&object, 64 << 10)).await;
             let expected = if expected { Verdict::matched("r") } else { Verdict::Clean };
-            assert_eq!(verdict, expected, "{text} {}", String::from_utf8_lossy(&planted[..planted.len().min(40)]));
+            let shown = String::from_utf8_lossy(&planted[..planted.len().min(40)]);
+            assert_eq!(verdict, expected, "{text} {shown} at {at}");
         }
     }
     assert!(matched > rules.len(), "{matched} matches: every rule must match something");
@@ -353,6 +354,22 @@ async fn the_digest_and_the_version_say_what_verdicts_depend_on() {
     assert_ne!(digest(&one), digest(&settings(compiled(&format!("{EICAR_RULE} "), None))));
     let health = build("rules", &one).unwrap().check().await.unwrap();
     assert_eq!(health.version, format!("YARA-X {}, 1 rules", yara_x::VERSION));
+}
+
+#[tokio::test]
+async fn a_seat_that_is_given_up_leaves_no_scanner_behind() {
+    let pool = Pool::start(&settings(compiled(EICAR_RULE, None))).unwrap();
+    let mut seat = pool.seat();
+    seat.block(0, b"begun".to_vec()).await.unwrap();
+    assert_eq!(pool.running(), 1);
+    drop(seat);
+    let finished = pool.seat();
+    assert_eq!(finished.last(0, b"whole".to_vec()).await, Verdict::Clean);
+    let deadline = std::time::Instant::now() + LIMIT;
+    while pool.running() > 0 {
+        assert!(std::time::Instant::now() < deadline, "the scanner of an object that broke off is kept");
+        tokio::task::yield_now().await;
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -77,17 +78,18 @@ enum Fault {
     Failed(String),
 }
 
-/// Works until nobody can send a job any more.
-pub(super) fn work(settings: &Settings, jobs: &mpsc::Receiver<Job>) {
+/// Works until nobody can send a job any more; `running` tells how many objects have been begun.
+pub(super) fn work(settings: &Settings, jobs: &mpsc::Receiver<Job>, running: &AtomicUsize) {
     let rules = settings.rules.rules();
     let mut worker = Worker { settings, rules, running: HashMap::new(), idle: Vec::new(), whole: None };
     for job in jobs {
-        worker.take(job);
+        worker.take(job, running);
     }
 }
 
 impl<'r> Worker<'r> {
-    fn take(&mut self, job: Job) {
+    fn take(&mut self, job: Job, running: &AtomicUsize) {
+        let count = |worker: &Self| running.store(worker.running.len(), Ordering::Release);
         // Whoever waited may be gone; then nobody wants to know.
         match job {
             Job::Block { look, base, bytes, back } => {
@@ -95,6 +97,7 @@ impl<'r> Worker<'r> {
                     Ok(()) => Ok(bytes),
                     Err(fault) => Err(self.give_up(look, fault)),
                 };
+                count(self);
                 drop(back.send(answer));
             }
             Job::Last { look, base, bytes, back } => {
@@ -102,10 +105,14 @@ impl<'r> Worker<'r> {
                     Ok(verdict) => verdict,
                     Err(fault) => self.give_up(look, fault),
                 };
+                count(self);
                 drop(back.send(verdict));
             }
             Job::Whole { bytes, back } => drop(back.send(self.whole(&bytes))),
-            Job::Forget { look } => drop(self.running.remove(&look)),
+            Job::Forget { look } => {
+                self.running.remove(&look);
+                count(self);
+            }
         }
     }
 

@@ -36,7 +36,7 @@ pub async fn complete(
         let staging = Arc::clone(&carrier.staging);
         let (request_id, principal) = (ticket.request_id().to_owned(), carrier.principal());
         let completion = Completion { carrier, seal, parts, request_id };
-        staging.run(&key, &principal, async move { completion.run().await })?
+        staging.run(&key, &principal, ticket.request_id(), async move { completion.run().await })?
     };
     late::answer(Box::pin(wait(seen)), resource.to_owned(), ticket).await
 }

@@ -138,6 +138,7 @@ impl Staging {
         self: &Arc<Self>,
         key: &StagingKey,
         principal: &str,
+        request_id: &str,
         work: impl Future<Output = Done> + Send + 'static,
     ) -> Result<watch::Receiver<Option<Done>>, Refusal> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -151,12 +152,25 @@ impl Staging {
         let (told, seen) = watch::channel(None);
         running.insert(key.clone(), Running { principal: principal.to_owned(), seen: seen.clone() });
         let entry = Entry { staging: Arc::clone(self), key: key.clone(), _place: place };
+        let request_id = request_id.to_owned();
         tokio::spawn(async move {
             let done = work.await;
             if let Err(refusal) = &done.outcome {
-                tracing::debug!(key = entry.key.as_str(), reason = %refusal.reason, "a staged object did not get to its place");
+                tracing::debug!(request_id, key = entry.key.as_str(), reason = %refusal.reason, "a staged object did not get to its place");
             }
+            let key = entry.key.clone();
             drop(entry);
+            if told.receiver_count() == 0 {
+                let verdict = done.inspection.as_ref().map(ToString::to_string).unwrap_or_default();
+                let stored = done.outcome.is_ok();
+                tracing::info!(
+                    request_id,
+                    key = key.as_str(),
+                    stored,
+                    verdict,
+                    "a staged object came to its end after its client had gone"
+                );
+            }
             told.send_replace(Some(done));
         });
         Ok(seen)
@@ -290,7 +304,7 @@ mod tests {
         let staging = Arc::new(Staging::new(Arc::new(inspectors), []));
         let run = |number: usize, principal: &str| {
             let key = StagingKey::new(&format!("{principal}-{number}")).unwrap();
-            staging.run(&key, principal, std::future::pending()).map(drop).map_err(|refusal| refusal.code)
+            staging.run(&key, principal, "r", std::future::pending()).map(drop).map_err(|refusal| refusal.code)
         };
         for number in 0..MAX_OF_PRINCIPAL {
             run(number, "a").unwrap();

@@ -212,10 +212,10 @@ impl Copy<'_> {
         let fits = |parts: &&[StoredPart]| parts.iter().map(|part| part.size).sum::<u64>() == self.found.length;
         let exact = self.found.length <= MAX_COPY_BYTES;
         let keeps = !exact || self.hidden.carrier.staging.keeps_digests(self.hidden.carrier.bucket.route);
-        if let Some(parts) = parts.filter(fits).filter(|_| keeps && self.found.length > 0) {
-            if let Some(published) = self.by_parts(parts, exact, upstream).await? {
-                return Ok(published);
-            }
+        if let Some(parts) = parts.filter(fits).filter(|_| keeps && self.found.length > 0)
+            && let Some(published) = self.by_parts(parts, exact, upstream).await?
+        {
+            return Ok(published);
         }
         if self.found.length <= MAX_COPY_BYTES {
             return self.whole(upstream).await;

@@ -49,7 +49,7 @@ pub async fn finish_put(
     let seen = {
         let (staging, request_id) = (Arc::clone(&carrier.staging), ticket.request_id().to_owned());
         let principal = carrier.principal();
-        staging.run(&key, &principal, async move {
+        staging.run(&key, &principal, ticket.request_id(), async move {
             let mut upstream = None;
             let outcome = publish(&carrier, &outcome, &request_id, &mut upstream).await;
             Done { outcome: outcome.map(|headers| (headers, String::new())), inspection: None, upstream }

@@ -23,6 +23,8 @@ use crate::upstream::Upstreams;
 
 /// Longest time between two sweeps.
 const INTERVAL: Duration = Duration::from_secs(3600);
+/// Longest time from the start to the first: a program that ends again and again does not keep the store busy with lists.
+const FIRST: Duration = Duration::from_secs(60);
 /// Most pages of 1,000 names that are looked at of one bucket at a time; the rest is for the next sweep.
 const MAX_PAGES: usize = 20;
 
@@ -35,7 +37,7 @@ pub struct SweepSettings {
     pub uploads: Duration,
 }
 
-/// Sweeps at the start and then every hour, or as often as things are kept if that is shorter.
+/// Sweeps a minute after the start and then every hour, or as often as things are kept if that is shorter.
 pub struct Sweeper {
     /// Knows the buckets, and what is on its way.
     pub staging: Arc<Staging>,
@@ -60,6 +62,7 @@ impl Sweeper {
     /// Sweeps until the task ends.
     pub async fn run(self) {
         let interval = self.settings.objects.min(self.settings.uploads).min(INTERVAL);
+        tokio::time::sleep(interval.min(FIRST)).await;
         loop {
             let buckets: Vec<_> =
                 self.staging.buckets.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();

@@ -31,7 +31,7 @@ async fn until_ready(gateway: &Gateway, status: u16) {
 }
 
 async fn judge(store: &Store, gateway: &Gateway, scanner: &str) {
-    let client = gateway.client("a");
+    let client = &gateway.a;
     store.put("a/old", b"old").await;
     let mut records = 0;
     for (what, object, code) in [
@@ -89,9 +89,9 @@ async fn h12_what_clamd_or_an_icap_server_does_not_call_clean_is_nowhere() {
             judge(&store, &gateway, &scanner).await;
             store.remove("a/old").await;
             clamd.kill();
-            is_an_error(&store, &gateway.client("a"), &scanner).await;
+            is_an_error(&store, &gateway.a, &scanner).await;
             clamd.restart(ClamdConf::default()).await;
-            let stored = gateway.client("a").put("/bkt/a/old", &[], b"again".to_vec()).await;
+            let stored = gateway.a.put("/bkt/a/old", &[], b"again".to_vec()).await;
             assert!(stored.status.is_success(), "{scanner}: {}", stored.text());
         }
     }
@@ -105,7 +105,7 @@ async fn a_gateway_whose_clamd_stands_still_or_lets_things_pass_unseen_is_not_re
     let gateway = gateway(&store, &inspector).await;
     clamd.signal("STOP");
     // A look that began is given up after its time limit; its upload is nowhere.
-    is_an_error(&store, &gateway.client("a"), "stopped").await;
+    is_an_error(&store, &gateway.a, "stopped").await;
     until_ready(&gateway, 503).await;
     clamd.signal("CONT");
     clamd.restart(ClamdConf { file_max: "1M", alerts: false, ..ClamdConf::default() }).await;
@@ -115,5 +115,5 @@ async fn a_gateway_whose_clamd_stands_still_or_lets_things_pass_unseen_is_not_re
         }
     };
     tokio::time::timeout(Duration::from_secs(40), problem).await.expect("/readyz says what to do");
-    is_an_error(&store, &gateway.client("a"), "silent").await;
+    is_an_error(&store, &gateway.a, "silent").await;
 }

@@ -1,4 +1,4 @@
-//! A TCP proxy that spoils connections: late, slow, byte by byte, stalled, cut with FIN or RST, or refused.
+//! A TCP proxy that spoils connections: late, slow, byte by byte, stalled, cut with FIN or RST, refused, or with a bit that is not what was sent.
 //!
 //! What happens to a connection is drawn from the seed, in the order of the connections. Storms and quiet stretches follow one another; in
 //! quiet nothing is spoilt, and stalls end.
@@ -14,6 +14,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::random::Random;
@@ -40,6 +41,11 @@ enum Fault {
         after: usize,
         reset: bool,
     },
+    /// A bit of the byte at this place is another.
+    Flip {
+        at: usize,
+        bit: usize,
+    },
 }
 
 /// How often connections are spoilt.
@@ -53,6 +59,8 @@ pub struct Weather {
     pub reach: usize,
     /// The longest stall.
     pub stall: Duration,
+    /// Faults that are a wrong bit, of a hundred, on the way to the server and on the way back.
+    pub flips: [usize; 2],
 }
 
 /// A running proxy; it ends when this is dropped.
@@ -66,6 +74,8 @@ struct Shared {
     target: SocketAddr,
     weather: Weather,
     over: AtomicBool,
+    /// Ends the stretch in which the faults have not begun.
+    begin: Notify,
     quiet: AtomicBool,
     open: AtomicUsize,
     struck: Mutex<BTreeMap<&'static str, u64>>,
@@ -79,6 +89,7 @@ impl FaultProxy {
             target,
             weather,
             over: AtomicBool::new(true),
+            begin: Notify::new(),
             quiet: AtomicBool::new(true),
             open: AtomicUsize::new(0),
             struck: Mutex::default(),
@@ -90,6 +101,12 @@ impl FaultProxy {
     /// Lets the faults begin.
     pub fn storm(&self) {
         self.shared.over.store(false, Ordering::SeqCst);
+    }
+
+    /// Lets them begin at once, with a storm.
+    pub fn storm_now(&self) {
+        self.storm();
+        self.shared.begin.notify_one();
     }
 
     /// Ends all faults for good.
@@ -139,9 +156,9 @@ fn listen(address: SocketAddr) -> TcpListener {
 
 async fn serve(shared: Arc<Shared>, _reserved: Socket, address: SocketAddr, mut random: Random) {
     let mut connections = tokio::task::JoinSet::new();
-    let mut listener = listen(address);
+    let (mut listener, mut begins) = (listen(address), false);
     loop {
-        let storm = !shared.over.load(Ordering::SeqCst) && random.percent(80);
+        let storm = !shared.over.load(Ordering::SeqCst) && (std::mem::take(&mut begins) || random.percent(80));
         if storm && random.percent(20) {
             // Nobody listens: connections are refused.
             shared.note("refused for a while");
@@ -151,7 +168,15 @@ async fn serve(shared: Arc<Shared>, _reserved: Socket, address: SocketAddr, mut 
         }
         shared.quiet.store(!storm, Ordering::SeqCst);
         let end = Instant::now() + Duration::from_millis(random.between(1_000, 4_000) as u64);
-        while let Ok(accepted) = tokio::time::timeout_at(end, listener.accept()).await {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = shared.begin.notified() => {
+                    begins = true;
+                    break;
+                }
+                () = tokio::time::sleep_until(end) => break,
+            };
             let Ok((client, _)) = accepted else { break };
             let plan = if storm { shared.weather.plan(&mut random) } else { [Fault::None; 2] };
             connections.spawn(carry(client, plan, random.fork(), Arc::clone(&shared)));
@@ -165,12 +190,18 @@ impl Weather {
         if !random.percent(self.percent) {
             return [Fault::None; 2];
         }
-        let fault = self.fault(random, 0);
-        if random.percent(50) { [fault, Fault::None] } else { [Fault::None, fault] }
+        let direction = random.below(2);
+        let mut faults = [Fault::None; 2];
+        faults[direction] = self.fault(direction, random, 0);
+        faults
     }
 
-    /// A fault of a connection on which so many bytes were moved.
-    fn fault(self, random: &mut Random, moved: usize) -> Fault {
+    /// A fault of a connection on which so many bytes were moved in this direction: 0 is that to the server.
+    fn fault(self, direction: usize, random: &mut Random, moved: usize) -> Fault {
+        if self.flips[direction] > 0 && random.percent(self.flips[direction]) {
+            // Answers are short: nearer than other faults.
+            return Fault::Flip { at: moved + random.magnitude(self.reach / 16), bit: random.below(8) };
+        }
         let after = moved + random.magnitude(self.reach);
         match random.below(10) {
             0 => Fault::Delay(Duration::from_millis(random.between(1, 60) as u64)),
@@ -217,8 +248,8 @@ async fn carry(mut client: TcpStream, [up, down]: [Fault; 2], mut random: Random
     }
     let ended = {
         let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
-        let up = Pump { fault: up, random: random.fork(), shared: &shared };
-        let down = Pump { fault: down, random: random.fork(), shared: &shared };
+        let up = Pump { direction: 0, fault: up, random: random.fork(), shared: &shared };
+        let down = Pump { direction: 1, fault: down, random: random.fork(), shared: &shared };
         tokio::try_join!(up.run(from_client, to_server), down.run(from_server, to_client))
     };
     if ended.is_err_and(|end| end == End::Reset) {
@@ -247,6 +278,7 @@ impl From<io::Error> for End {
 }
 
 struct Pump<'a> {
+    direction: usize,
     fault: Fault,
     random: Random,
     shared: &'a Shared,
@@ -272,7 +304,7 @@ impl Pump<'_> {
             Fault::Delay(_) => self.shared.note("delayed"),
             Fault::Throttle(_) => self.shared.note("throttled"),
             Fault::Trickle(_) => self.shared.note("byte by byte"),
-            Fault::None | Fault::Stall { .. } | Fault::Cut { .. } => {}
+            Fault::None | Fault::Stall { .. } | Fault::Cut { .. } | Fault::Flip { .. } => {}
         }
     }
 
@@ -282,7 +314,7 @@ impl Pump<'_> {
             return Ok(to.write_all(piece).await?);
         }
         if matches!(self.fault, Fault::None) && self.random.below(1000) < self.shared.weather.later {
-            self.fault = self.shared.weather.fault(&mut self.random, moved);
+            self.fault = self.shared.weather.fault(self.direction, &mut self.random, moved);
             self.note_slowness();
         }
         match self.fault {
@@ -317,7 +349,14 @@ impl Pump<'_> {
                 self.shared.note(if reset { "cut by RST" } else { "cut by FIN" });
                 return Err(if reset { End::Reset } else { End::Close });
             }
-            Fault::Stall { .. } | Fault::Cut { .. } => to.write_all(piece).await?,
+            Fault::Flip { at, bit } if (moved..moved + piece.len()).contains(&at) => {
+                let mut piece = piece.to_vec();
+                piece[at - moved] ^= 1 << bit;
+                self.shared.note("wrong bits");
+                self.fault = Fault::None;
+                to.write_all(&piece).await?;
+            }
+            Fault::Stall { .. } | Fault::Cut { .. } | Fault::Flip { .. } => to.write_all(piece).await?,
         }
         Ok(())
     }
@@ -332,6 +371,8 @@ impl Pump<'_> {
 }
 
 /// Faults between clients and the gateway: many, as each client is alone with its own.
-pub const CLIENTS: Weather = Weather { percent: 70, later: 5, reach: MIB, stall: Duration::from_millis(7_000) };
+pub const CLIENTS: Weather =
+    Weather { percent: 70, later: 5, reach: MIB, stall: Duration::from_millis(7_000), flips: [0; 2] };
 /// Faults between the gateway and the store: fewer, as a request may need several.
-pub const STORE: Weather = Weather { percent: 45, later: 10, reach: 2 * MIB, stall: Duration::from_millis(4_000) };
+pub const STORE: Weather =
+    Weather { percent: 45, later: 10, reach: 2 * MIB, stall: Duration::from_millis(4_000), flips: [0; 2] };

@@ -8,10 +8,11 @@ mod audit;
 mod client;
 mod faults;
 mod form;
+mod inspected;
 mod leaks;
 mod model;
 mod parts;
-mod random;
+pub mod random;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,20 +45,28 @@ struct Plan {
     operations: u64,
 }
 
+/// A number of the environment.
+fn number(name: &str) -> Option<u64> {
+    Some(std::env::var(name).ok()?.parse().unwrap_or_else(|_| panic!("{name}: a number")))
+}
+
+/// The seed of the environment; another each time for a long form, the same for the short one.
+fn seed(is_long: Option<u64>) -> u64 {
+    let drawn = is_long.map(|_| std::hash::RandomState::new().hash_one("seed"));
+    number("SOAK_SEED").or(drawn).unwrap_or(20_261_122)
+}
+
 impl Plan {
     /// The short form, unless the environment wants another.
     fn from_environment() -> Self {
-        let number =
-            |name: &str| Some(std::env::var(name).ok()?.parse().unwrap_or_else(|_| panic!("{name}: a number")));
         let lasting = number("SOAK_SECONDS");
-        let seed = number("SOAK_SEED").or(lasting.map(|_| std::hash::RandomState::new().hash_one("seed")));
         Self {
             kind: if std::env::var("SOAK_STORE").is_ok_and(|store| store == "rgw") {
                 StoreKind::Rgw
             } else {
                 StoreKind::SeaweedFs
             },
-            seed: seed.unwrap_or(20_261_122),
+            seed: seed(lasting),
             lasting: Duration::from_secs(lasting.unwrap_or(8)),
             operations: number("SOAK_OPERATIONS").unwrap_or(u64::MAX),
         }
@@ -172,7 +181,7 @@ impl World {
     /// Everything that is in the bucket, byte for byte.
     async fn check_objects(&self, workers: &[Worker], written: &BTreeSet<&str>) -> Vec<String> {
         let mut complaints = Vec::new();
-        let listed = self.all_keys().await;
+        let listed = all_keys(&self.store).await;
         let mut missing: BTreeSet<&String> = workers.iter().flat_map(|worker| worker.keys.names()).collect();
         let mut untouched = self.untouched.clone();
         for key in &listed {
@@ -210,25 +219,6 @@ impl World {
         complaints
     }
 
-    async fn all_keys(&self) -> BTreeSet<String> {
-        let (mut keys, mut token) = (BTreeSet::new(), String::new());
-        loop {
-            let more = countersign::base::encoding::encode_query(&token);
-            let query = if token.is_empty() {
-                "list-type=2".to_owned()
-            } else {
-                format!("continuation-token={more}&list-type=2")
-            };
-            let page = self.store.list(&query).await;
-            assert_eq!(page.status, 200, "{}", page.text());
-            keys.extend(page.elements("Key"));
-            token = page.element("NextContinuationToken");
-            if page.element("IsTruncated") != "true" || token.is_empty() {
-                return keys;
-            }
-        }
-    }
-
     /// Multipart uploads that nobody can have left. Those that may be there are told with the reason.
     async fn check_uploads(&self, workers: &[Worker], audit: &Audit<'_>) -> Vec<String> {
         let end = Instant::now() + Duration::from_secs(20);
@@ -255,23 +245,40 @@ impl World {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
+}
 
-    /// Stops the program; gives its audit records and what is wrong with its log.
-    async fn stop(&mut self) -> (Vec<serde_json::Value>, Vec<String>) {
-        self.served.process.signal("TERM");
-        let status = self.served.process.end().await;
-        let mut complaints = Vec::new();
-        if !status.success() {
-            complaints.push(format!("the gateway ended with {status}"));
+/// Every key of a bucket.
+async fn all_keys(store: &Store) -> BTreeSet<String> {
+    let (mut keys, mut token) = (BTreeSet::new(), String::new());
+    loop {
+        let more = countersign::base::encoding::encode_query(&token);
+        let query =
+            if token.is_empty() { "list-type=2".to_owned() } else { format!("continuation-token={more}&list-type=2") };
+        let page = store.list(&query).await;
+        assert_eq!(page.status, 200, "{}", page.text());
+        keys.extend(page.elements("Key"));
+        token = page.element("NextContinuationToken");
+        if page.element("IsTruncated") != "true" || token.is_empty() {
+            return keys;
         }
-        let log = self.served.process.stderr.text();
-        let kept = log.lines().filter(|line| line.contains("kept parts")).count();
-        println!("  log: {} lines, {kept} of them of parts that were kept", log.lines().count());
-        let bad =
-            |line: &&str| line.contains("panicked") || line.contains("\"ERROR\"") || line.contains("audit record lost");
-        complaints.extend(log.lines().filter(bad).map(|line| format!("log: {line}")));
-        (self.served.process.stdout.json(), complaints)
     }
+}
+
+/// Stops the program; gives its audit records and what is wrong with its log.
+async fn stop(served: &mut Served) -> (Vec<serde_json::Value>, Vec<String>) {
+    served.process.signal("TERM");
+    let status = served.process.end().await;
+    let mut complaints = Vec::new();
+    if !status.success() {
+        complaints.push(format!("the gateway ended with {status}"));
+    }
+    let log = served.process.stderr.text();
+    let kept = log.lines().filter(|line| line.contains("kept parts")).count();
+    println!("  log: {} lines, {kept} of them of parts that were kept", log.lines().count());
+    let bad =
+        |line: &&str| line.contains("panicked") || line.contains("\"ERROR\"") || line.contains("audit record lost");
+    complaints.extend(log.lines().filter(bad).map(|line| format!("log: {line}")));
+    (served.process.stdout.json(), complaints)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -295,7 +302,7 @@ async fn random_operations_under_faults_leave_what_was_acknowledged_and_nothing_
     let grown = at_end.resident_kib.saturating_sub(world.at_start.resident_kib);
     findings.add("memory", (grown > GROWTH_KIB).then(|| format!("it grew by {grown} KiB")));
 
-    let (records, of_log) = world.stop().await;
+    let (records, of_log) = stop(&mut world.served).await;
     findings.add("log", of_log);
     let differs = records.len().to_string() != counted.to_string();
     findings.add("audit", differs.then(|| format!("{counted} requests are counted, {} are recorded", records.len())));

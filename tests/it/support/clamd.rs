@@ -169,8 +169,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Not alive any more is what we want.
-        drop(Command::new("kill").args(["-s", "KILL", &self.pid]).stderr(Stdio::null()).status());
+        // All of its processes. That there are none any more is what we want.
+        let group = format!("-{}", self.pid);
+        drop(Command::new("kill").args(["-s", "KILL", "--", &group]).stderr(Stdio::null()).status());
         drop(self.child.stdin.take());
         self.child.wait().unwrap();
     }

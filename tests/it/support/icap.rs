@@ -94,10 +94,13 @@ pub enum Reply {
     Forge(&'static str),
 }
 
+/// Heads and bodies of the objects that it was asked about.
+type SeenObjects = Mutex<Vec<(String, Vec<u8>)>>;
+
 /// A server that answers as told; it ends when this is dropped.
 pub struct FakeIcap {
     pub address: SocketAddr,
-    seen: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    seen: Arc<SeenObjects>,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -106,7 +109,7 @@ impl FakeIcap {
     pub async fn start(options: &'static str, reply: Reply) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::new(SeenObjects::default());
         let into = Arc::clone(&seen);
         let serving = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
@@ -140,12 +143,7 @@ impl Drop for FakeIcap {
     }
 }
 
-async fn serve(
-    mut stream: TcpStream,
-    options: &str,
-    reply: Reply,
-    seen: &Mutex<Vec<(String, Vec<u8>)>>,
-) -> std::io::Result<()> {
+async fn serve(mut stream: TcpStream, options: &str, reply: Reply, seen: &SeenObjects) -> std::io::Result<()> {
     let mut buffer = Vec::new();
     let head = until(&mut stream, &mut buffer, b"\r\n\r\n").await?;
     if head.starts_with("OPTIONS ") {

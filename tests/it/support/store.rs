@@ -89,6 +89,11 @@ impl Store {
         found.status.is_success().then_some(found.body)
     }
 
+    /// The answer to a read, whatever it is.
+    pub async fn answer(&self, key: &str) -> Response {
+        self.send("GET", key, "", b"").await
+    }
+
     /// The head of an object.
     pub async fn head(&self, key: &str) -> Response {
         self.send("HEAD", key, "", b"").await

@@ -1,0 +1,156 @@
+//! What the inspectors of the gateway's own process cost beside the libraries they are made of: GiB that pass in a second of CPU.
+//!
+//! An inspector gets an object as an upload brings it, in pieces, through its `look`, with all that belongs to it: the channel, the seams
+//! between pieces. The library gets the same object as one text, and is only asked whether anything is in it. Both take turns, in the same
+//! process; a ratio is made within a round. YARA-X is measured by `examples/yara_throughput.rs`: it is too heavy to build for this.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use countersign::inspect::{Direction, Inspector, Subject, Verdict, content, patterns};
+use regex_automata::meta;
+use regex_automata::util::syntax;
+
+use super::{Result, say};
+
+/// Of an object: what flows is read in pieces of about this size.
+const PIECE: usize = 64 * 1024;
+const MIB: usize = 1 << 20;
+
+/// An inspector, and the library alone.
+struct Pair {
+    name: String,
+    inspector: Arc<dyn Inspector>,
+    /// Whether anything is found in a text.
+    library: Box<dyn Fn(&[u8]) -> bool>,
+}
+
+/// Measures every pair so many times with an object of so many MiB; prints a line of JSON for each.
+pub fn measure(rounds: usize, mebibytes: usize) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    for (what, object) in [("text", text(mebibytes * MIB)), ("random bytes", random(mebibytes * MIB))] {
+        let pieces: Vec<Bytes> = object.chunks(PIECE).map(|piece| object.slice_ref(piece)).collect();
+        for Pair { name, inspector, library } in pairs()? {
+            let (mut ours, mut alone) = (Vec::new(), Vec::new());
+            for _ in 0..rounds {
+                let before = cpu_seconds()?;
+                let (feed, content) = content::channel();
+                let look = Arc::clone(&inspector).look(Arc::new(subject(object.len())), content);
+                let both = async { tokio::join!(feed.all(pieces.iter().cloned()), look).1 };
+                if runtime.block_on(both) != Verdict::Clean {
+                    return Err(format!("{name} finds something in {what}").into());
+                }
+                let between = cpu_seconds()?;
+                if library(&object) {
+                    return Err(format!("{name}: the library finds something in {what}").into());
+                }
+                let gib = mebibytes as f64 / 1024.0;
+                ours.push(gib / (between - before));
+                alone.push(gib / (cpu_seconds()? - between));
+            }
+            say(&format!("{{\"name\": \"{name}, {what}\", \"ours\": {ours:?}, \"library\": {alone:?}}}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn pairs() -> Result<Vec<Pair>> {
+    Ok(vec![
+        literals("1 literal", vec!["COUNTERSIGN-BENCH-MARKER".to_owned()])?,
+        literals(
+            "1,000 literals",
+            (0..1000).map(|number| format!("marker-{:08x}", number * 0x9e37_79b1_u64)).collect(),
+        )?,
+        regexes()?,
+    ])
+}
+
+fn literals(name: &str, texts: Vec<String>) -> Result<Pair> {
+    let automaton =
+        aho_corasick::AhoCorasick::builder().match_kind(aho_corasick::MatchKind::LeftmostFirst).build(&texts)?;
+    let literals = texts.into_iter().enumerate().map(|(number, text)| (number.to_string(), text)).collect();
+    let settings = patterns::Settings { literals, count: 1, ..patterns::Settings::default() };
+    let (name, inspector) = (format!("patterns, {name}"), patterns::build("bench", &settings)?);
+    Ok(Pair { name, inspector, library: Box::new(move |text| automaton.is_match(text)) })
+}
+
+fn regexes() -> Result<Pair> {
+    // Such as a list against leaks has: a prefix and a length.
+    let expressions = [
+        r"\bAKIA[0-9A-Z]{16}\b",
+        r"\bghp_[0-9A-Za-z]{36}\b",
+        r"\bxox[abp]-[0-9]{10,13}-[0-9A-Za-z-]{20,80}",
+        r"(?i)\bconfidential[ -]{1,3}do not (?:copy|forward)\b",
+        r"\bDE[0-9]{2}(?: ?[0-9]{4}){4} ?[0-9]{2}\b",
+    ];
+    let syntax = syntax::Config::new().unicode(false).utf8(false);
+    let config = meta::Config::new().utf8_empty(false).hybrid_cache_capacity(2 << 20);
+    let regex = meta::Regex::builder().configure(config).syntax(syntax).build_many(&expressions)?;
+    let regexes =
+        expressions.iter().enumerate().map(|(number, text)| (number.to_string(), (*text).to_owned())).collect();
+    let settings = patterns::Settings { regexes, count: 1, ..patterns::Settings::default() };
+    let inspector = patterns::build("bench", &settings)?;
+    Ok(Pair {
+        name: "patterns, 5 expressions".to_owned(),
+        inspector,
+        library: Box::new(move |text| regex.is_match(text)),
+    })
+}
+
+fn subject(length: usize) -> Subject {
+    Subject {
+        request_id: "bench".into(),
+        principal: "token:bench".into(),
+        bucket: "bkt".into(),
+        key: "key".into(),
+        media_type: None,
+        content_encoding: None,
+        length: Some(length as u64),
+        direction: Direction::Upload,
+    }
+}
+
+/// Lines as of a log: words, numbers, blanks, in which nothing repeats exactly.
+fn text(length: usize) -> Bytes {
+    let words = [
+        "request", "from", "client", "GET", "status", "bucket", "upstream", "took", "bytes", "the", "and", "Key",
+        "error", "xml",
+    ];
+    let (mut text, mut state) = (Vec::with_capacity(length + 64), 1_u64);
+    while text.len() < length {
+        state = next(state);
+        text.extend_from_slice(words[(state >> 33) as usize % words.len()].as_bytes());
+        text.push(if state % 11 == 0 { b'\n' } else { b' ' });
+        if state % 5 == 0 {
+            text.extend_from_slice((state >> 40).to_string().as_bytes());
+            text.push(b' ');
+        }
+    }
+    text.truncate(length);
+    text.into()
+}
+
+fn random(length: usize) -> Bytes {
+    let mut state = 2_u64;
+    let words = std::iter::repeat_with(|| {
+        state = next(state);
+        (state ^ (state >> 29)).to_le_bytes()
+    });
+    let mut bytes: Vec<u8> = words.take(length / 8 + 1).flatten().collect();
+    bytes.truncate(length);
+    bytes.into()
+}
+
+fn next(state: u64) -> u64 {
+    state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407)
+}
+
+/// What the kernel counted for every thread of this process.
+fn cpu_seconds() -> Result<f64> {
+    let mut nanoseconds = 0;
+    for task in std::fs::read_dir("/proc/self/task")? {
+        let counted = std::fs::read_to_string(task?.path().join("schedstat"))?;
+        nanoseconds += counted.split(' ').next().unwrap_or_default().parse::<u64>()?;
+    }
+    Ok(nanoseconds as f64 / 1e9)
+}
