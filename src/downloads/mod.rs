@@ -120,7 +120,7 @@ impl Reader<'_> {
         };
         let flight = match object {
             None => None,
-            Some(object) => match self.memory.turn(object).await {
+            Some(object) => match self.memory.turn(object, self.principal()).await {
                 Turn::Known(outcome) => return self.known(reply, &outcome, ticket),
                 Turn::GivenUp => return Err(given_up()),
                 Turn::Mine(flight) => Some(flight),
@@ -145,7 +145,7 @@ impl Reader<'_> {
     ) -> Result<(Bytes, Arc<Outcome>), Refusal> {
         // The inspectors first: whoever waits for them must not take the room of objects that others look at.
         let inspection = self.open(head, &body, ticket).await?;
-        let place = self.held.take(self.admission.permit().caller().principal().as_str(), length).await?;
+        let place = self.held.take(self.principal(), length).await?;
         let length = usize::try_from(length).map_err(|_| bad_answer("an object that does not fit into memory"))?;
         let (bytes, outcome) = hold(body, inspection, length).await.map_err(|error| broke_off(&error))?;
         Ok((place.keep(bytes), outcome))
@@ -183,7 +183,7 @@ impl Reader<'_> {
             tokio::time::sleep(settles_in).await;
             return Ok(None);
         };
-        let (outcome, remembered) = match self.memory.turn(object).await {
+        let (outcome, remembered) = match self.memory.turn(object, self.principal()).await {
             Turn::Known(outcome) => (outcome, true),
             Turn::GivenUp => return Err(given_up()),
             Turn::Mine(flight) => match self.look(&state, ticket).await {
@@ -296,6 +296,10 @@ impl Reader<'_> {
 
     fn call(&self) -> &S3Call {
         self.admission.permit().call()
+    }
+
+    fn principal(&self) -> &str {
+        self.admission.permit().caller().principal().as_str()
     }
 
     fn key(&self) -> &str {

@@ -98,7 +98,8 @@ struct Known {
 enum Landing {
     UnderWay,
     Outcome(Arc<Outcome>),
-    GivenUp,
+    /// By the one who looked.
+    GivenUp(String),
 }
 
 /// What somebody who wants a verdict gets.
@@ -108,7 +109,7 @@ pub enum Turn {
     Known(Arc<Outcome>),
     /// There is none, and nobody else looks: it is this one's turn, and others wait for it.
     Mine(Flight),
-    /// The one whose turn it was gave up for a reason that holds for all.
+    /// Another request of the same principal, whose turn it was, gave up.
     GivenUp,
 }
 
@@ -150,8 +151,8 @@ impl Memory {
         }
     }
 
-    /// Gives what is known of an object; waits while another one looks at it; otherwise it is the caller's turn to look.
-    pub async fn turn(self: &Arc<Self>, object: ObjectId) -> Turn {
+    /// Gives what is known of an object; waits while another one looks at it; otherwise it is the turn of this principal to look.
+    pub async fn turn(self: &Arc<Self>, object: ObjectId, principal: &str) -> Turn {
         loop {
             if let Some(outcome) = self.recall(&object) {
                 return Turn::Known(outcome);
@@ -165,13 +166,16 @@ impl Memory {
                     }
                     let (tell, heard) = watch::channel(Landing::UnderWay);
                     place.insert(heard);
-                    return Turn::Mine(Flight { memory: Arc::clone(self), object, tell });
+                    let principal = principal.to_owned();
+                    return Turn::Mine(Flight { memory: Arc::clone(self), object, principal, tell });
                 }
             };
             let landed = other.wait_for(|landing| !matches!(landing, Landing::UnderWay)).await;
             match landed.map(|landing| landing.clone()) {
                 Ok(Landing::Outcome(outcome)) => return Turn::Known(outcome),
-                Ok(Landing::GivenUp) => return Turn::GivenUp,
+                Ok(Landing::GivenUp(by)) if by == principal => return Turn::GivenUp,
+                // It had no place, say, and is about to leave.
+                Ok(Landing::GivenUp(_)) => tokio::task::yield_now().await,
                 // Whoever looked went away, which says nothing: one of those who waited takes its place.
                 Ok(Landing::UnderWay) | Err(_) => {}
             }
@@ -194,6 +198,7 @@ impl Memory {
 pub struct Flight {
     memory: Arc<Memory>,
     object: ObjectId,
+    principal: String,
     tell: watch::Sender<Landing>,
 }
 
@@ -204,9 +209,9 @@ impl Flight {
         self.tell.send_replace(Landing::Outcome(Arc::clone(outcome)));
     }
 
-    /// There is no outcome, and there will be none for those who wait.
+    /// There is no outcome, and there would be none for the other requests of this principal. Others have places of their own.
     pub fn give_up(self) {
-        self.tell.send_replace(Landing::GivenUp);
+        self.tell.send_replace(Landing::GivenUp(self.principal.clone()));
     }
 }
 
@@ -297,25 +302,25 @@ mod tests {
     async fn one_looks_and_the_others_wait_for_it_even_if_nothing_is_remembered() {
         for verdicts in [10, 0] {
             let memory = memory(verdicts);
-            let Turn::Mine(flight) = memory.turn(id("o")).await else { panic!("nobody looks yet") };
-            let mut second = Box::pin(memory.turn(id("o")));
-            let mut third = Box::pin(memory.turn(id("o")));
+            let Turn::Mine(flight) = memory.turn(id("o"), "p").await else { panic!("nobody looks yet") };
+            let mut second = Box::pin(memory.turn(id("o"), "p"));
+            let mut third = Box::pin(memory.turn(id("o"), "p"));
             assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());
-            assert!(matches!(memory.turn(id("other")).await, Turn::Mine(_)), "other objects do not wait");
+            assert!(matches!(memory.turn(id("other"), "p").await, Turn::Mine(_)), "other objects do not wait");
             flight.land(&outcome(Verdict::Clean));
             for waiting in [second, third] {
                 assert!(matches!(waiting.await, Turn::Known(outcome) if outcome.state == VerdictState::Clean));
             }
-            assert_eq!(matches!(memory.turn(id("o")).await, Turn::Known(_)), verdicts > 0);
+            assert_eq!(matches!(memory.turn(id("o"), "p").await, Turn::Known(_)), verdicts > 0);
         }
     }
 
     #[tokio::test]
     async fn who_goes_away_leaves_its_turn_to_one_of_those_who_wait() {
         let memory = memory(10);
-        let Turn::Mine(flight) = memory.turn(id("o")).await else { panic!("nobody looks yet") };
-        let mut second = Box::pin(memory.turn(id("o")));
-        let mut third = Box::pin(memory.turn(id("o")));
+        let Turn::Mine(flight) = memory.turn(id("o"), "p").await else { panic!("nobody looks yet") };
+        let mut second = Box::pin(memory.turn(id("o"), "p"));
+        let mut third = Box::pin(memory.turn(id("o"), "p"));
         assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());
         drop(flight);
         let Some(Turn::Mine(flight)) = second.now_or_never() else { panic!("the turn is free") };
@@ -323,11 +328,17 @@ mod tests {
         flight.land(&outcome(Verdict::error("x")));
         let third = third.await;
         assert!(matches!(third, Turn::Known(outcome) if outcome.state == VerdictState::Error), "a failure is told");
-        let Turn::Mine(flight) = memory.turn(id("o")).await else { panic!("a failure is not remembered") };
-        let mut waiting = Box::pin(memory.turn(id("o")));
+        let Turn::Mine(flight) = memory.turn(id("o"), "p").await else { panic!("a failure is not remembered") };
+        let mut waiting = Box::pin(memory.turn(id("o"), "p"));
         assert!((&mut waiting).now_or_never().is_none());
         flight.give_up();
         assert!(matches!(waiting.await, Turn::GivenUp));
+        // What one principal has no place for is not refused to others.
+        let Turn::Mine(flight) = memory.turn(id("o"), "p").await else { panic!("nobody looks") };
+        let mut other = Box::pin(memory.turn(id("o"), "q"));
+        assert!((&mut other).now_or_never().is_none());
+        flight.give_up();
+        assert!(matches!(other.await, Turn::Mine(_)));
         assert!(lock(&memory.under_way).is_empty());
     }
 }

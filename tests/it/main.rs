@@ -11,6 +11,7 @@ mod addressing;
 mod administration;
 mod answers;
 mod application_life;
+mod attack_inspection;
 mod audit;
 mod batch;
 mod binary;

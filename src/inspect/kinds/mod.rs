@@ -4,7 +4,6 @@
 //! archives. Goes by magic numbers, so it says what programs would take a file for, not whether it is harmless.
 
 mod classes;
-mod end_of_zip;
 mod names;
 mod sniff;
 
@@ -17,9 +16,8 @@ pub use classes::Class;
 pub use names::media_type_of;
 
 use crate::inspect::patterns::{Search, matcher::Matcher};
-use crate::inspect::unpack::{Limits, UnpackError, Unpacker};
+use crate::inspect::unpack::{EndOfZip, Limits, UnpackError, Unpacker};
 use crate::inspect::{BuildError, Content, Inspector, Look, Subject, Verdict, file_type};
-use end_of_zip::EndOfZip;
 use sniff::Sniffed;
 
 /// Bytes that are looked at before the first verdict. Office documents show what they are in the names of their first entries.

@@ -1,6 +1,7 @@
 //! gzip (RFC 1952): members one after the other are one object.
 //!
-//! What stands behind the last member is not part of what comes out of it; programs ignore it, with a warning or without.
+//! Behind padding some programs read on and others do not, so it is read on here. Anything else behind the last member is ignored by
+//! most programs, but may be an archive to others, and is refused.
 
 use super::inflate::{Inflate, end};
 use super::{Layer, Sink, Spent, Stop, UnpackError};
@@ -26,7 +27,6 @@ enum Part {
     Text,
     Body,
     Trailer,
-    Behind,
 }
 
 const HAS_CRC: u8 = 2;
@@ -47,6 +47,10 @@ impl Gzip {
     ) -> Result<(), Stop> {
         while !input.is_empty() {
             match self.part {
+                Part::Head if self.members > 0 && self.gathered.is_empty() && input[0] == 0 => {
+                    let padding = input.iter().take_while(|byte| **byte == 0).count();
+                    input = &input[padding..];
+                }
                 Part::Head => {
                     if self.gather(&mut input, 10) {
                         self.read_head(spent)?;
@@ -85,15 +89,14 @@ impl Gzip {
                         self.part = Part::Head;
                     }
                 }
-                Part::Behind => input = &[],
             }
         }
         Ok(())
     }
 
     pub(super) async fn finish<S: Sink>(&mut self, spent: &mut Spent, sink: &mut S) -> Result<(), Stop> {
-        let between = self.part == Part::Head && self.members > 0;
-        if !between && self.part != Part::Behind {
+        let between = self.part == Part::Head && self.members > 0 && self.gathered.is_empty();
+        if !between {
             return Err(UnpackError::Broken("it ends too early").into());
         }
         let layer = self.inner.depth;
@@ -115,10 +118,7 @@ impl Gzip {
         match (is_member, self.members) {
             (true, _) => {}
             (false, 0) => return Err(UnpackError::Broken("it does not begin like gzip")),
-            (false, _) => {
-                self.part = Part::Behind;
-                return Ok(());
-            }
+            (false, _) => return Err(UnpackError::Broken("something stands behind it")),
         }
         spent.add_entry()?;
         self.members += 1;

@@ -7,12 +7,14 @@
 //!
 //! Sources: RFC 1951, RFC 1952, PKWARE APPNOTE 6.3.10; Fifield, "A better zip bomb" (overlapping entries).
 
+mod end_of_zip;
 mod gzip;
 mod inflate;
 mod zip;
 
 use std::pin::Pin;
 
+pub(in crate::inspect) use end_of_zip::EndOfZip;
 use gzip::Gzip;
 use zip::Zip;
 
@@ -185,8 +187,8 @@ struct Layer {
 enum Form {
     /// The first bytes are not all there.
     Unknown(Vec<u8>),
-    /// No archive.
-    Plain,
+    /// No archive, unless it ends as one.
+    Plain(EndOfZip),
     Gzip(Box<Gzip>),
     Zip(Box<Zip>),
 }
@@ -229,7 +231,11 @@ impl Layer {
 
     async fn go_on<S: Sink>(&mut self, piece: &[u8], spent: &mut Spent, sink: &mut S) -> Result<(), Stop> {
         match &mut self.form {
-            Form::Unknown(_) | Form::Plain => Ok(()),
+            Form::Unknown(_) => Ok(()),
+            Form::Plain(end) => {
+                end.feed(piece);
+                Ok(())
+            }
             Form::Gzip(gzip) => gzip.feed(piece, spent, sink).await,
             Form::Zip(zip) => zip.feed(piece, spent, sink).await,
         }
@@ -243,7 +249,11 @@ impl Layer {
                 self.go_on(&first, spent, sink).await?;
             }
             match &mut self.form {
-                Form::Unknown(_) | Form::Plain => Ok(()),
+                // Programs look for a zip from behind, whatever stands before it.
+                Form::Plain(end) if end.finish() => {
+                    Err(UnpackError::Broken("a zip stands behind something else").into())
+                }
+                Form::Unknown(_) | Form::Plain(_) => Ok(()),
                 Form::Gzip(gzip) => gzip.finish(spent, sink).await,
                 Form::Zip(zip) => zip.finish().map_err(Stop::Failed),
             }
@@ -260,7 +270,7 @@ impl Layer {
         } else if first.starts_with(b"PK\x03\x04") || first.starts_with(b"PK\x05\x06") {
             Form::Zip(Box::new(Zip::new(self.depth + 1)))
         } else {
-            return Ok(Form::Plain);
+            return Ok(Form::Plain(EndOfZip::default()));
         };
         if self.depth >= spent.limits.depth { Err(UnpackError::TooDeep(spent.limits.depth)) } else { Ok(form) }
     }

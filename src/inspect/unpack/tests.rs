@@ -143,8 +143,13 @@ async fn gzip_gives_all_its_members_as_one() {
     assert_eq!(objects(&gzip(&text), None).await, Ok(vec![(1, text.clone())]));
     let mut two = [gzip(b"one, "), gzip(b"two")].concat();
     assert_eq!(objects(&two, None).await, Ok(vec![(1, b"one, two".to_vec())]));
-    two.extend(b"and what is behind it is not a part of it");
+    // Python reads on behind padding, gzip(1) does not.
+    two.extend([0; 700]);
     assert_eq!(objects(&two, None).await, Ok(vec![(1, b"one, two".to_vec())]));
+    two.extend(gzip(b", three"));
+    assert_eq!(objects(&two, None).await, Ok(vec![(1, b"one, two, three".to_vec())]));
+    two.extend(b"and what is behind it may be read by another program");
+    assert_eq!(failure(&two).await, UnpackError::Broken("something stands behind it"));
     let named = flate2::GzBuilder::new().filename("a.txt").comment("c").extra(vec![1, 2, 3]);
     let mut encoder = named.write(Vec::new(), Compression::fast());
     encoder.write_all(b"named").unwrap();
@@ -239,6 +244,123 @@ async fn h15_an_archive_that_can_be_read_in_two_ways_is_refused() {
     let two_ends = Writer::new().add("a", b"x", Way::Stored, 0).end(b"..PPK\x05\x06..................");
     assert_eq!(failure(&two_ends).await, UnpackError::Broken("it has two ends"));
     assert_eq!(failure(&gzip(b"hello")[..12]).await, UnpackError::Broken("it ends too early"));
+}
+
+/// A local header with its content.
+fn local(name: &str, content: &[u8], deflated: bool) -> Vec<u8> {
+    let packed = if deflated { deflate(content) } else { content.to_vec() };
+    let sizes = [packed.len() as u32, content.len() as u32].map(u32::to_le_bytes).concat();
+    let method = if deflated { 8_u16 } else { 0 };
+    let name_length = (name.len() as u16).to_le_bytes();
+    let head = [&b"PK\x03\x04\x14\0\0\0"[..], &method.to_le_bytes(), &[0; 8], &sizes, &name_length, &[0; 2]].concat();
+    [head, name.as_bytes().to_vec(), packed].concat()
+}
+
+/// Its entry in the directory.
+fn listed(name: &str, content: &[u8], deflated: bool, at: u32, comment: &[u8]) -> Vec<u8> {
+    let head = local(name, content, deflated)[4..30].to_vec();
+    let comment_length = (comment.len() as u16).to_le_bytes();
+    let parts: [&[u8]; 7] =
+        [b"PK\x01\x02\x14\0", &head, &comment_length, &[0; 8], &at.to_le_bytes(), name.as_bytes(), comment];
+    parts.concat()
+}
+
+fn end_of(disks: &[u8; 4], count: u16, size: u32, at: u32, comment: &[u8]) -> Vec<u8> {
+    let count = [count; 2].map(u16::to_le_bytes).concat();
+    let parts: [&[u8]; 7] = [
+        b"PK\x05\x06",
+        disks,
+        &count,
+        &size.to_le_bytes(),
+        &at.to_le_bytes(),
+        &(comment.len() as u16).to_le_bytes(),
+        comment,
+    ];
+    parts.concat()
+}
+
+fn end_64(count: u64, size: u64, at: u64, more: &[u8]) -> Vec<u8> {
+    let length = (44 + more.len() as u64).to_le_bytes();
+    let numbers = [count, count, size, at].map(u64::to_le_bytes).concat();
+    [&b"PK\x06\x06"[..], &length, &[45, 0, 45, 0], &[0; 8], &numbers, more].concat()
+}
+
+fn locator(at: u64) -> Vec<u8> {
+    [&b"PK\x06\x07\0\0\0\0"[..], &at.to_le_bytes(), &1_u32.to_le_bytes()].concat()
+}
+
+const HIDDEN: &[u8] = b"what is not to be seen, what is not to be seen";
+
+#[tokio::test]
+async fn h15_a_second_directory_that_other_programs_would_read_is_refused() {
+    // Read by Python, and the first by unzip and Java too: an entry that hides in a stored one, listed where no entry is expected.
+    let stored = [&[b'x'; 200][..], &local("h", HIDDEN, true)].concat();
+    let front = local("a", &stored, false);
+    let hidden_at = 31 + 200;
+    let at = front.len() as u32;
+    let size = listed("h", HIDDEN, true, 0, b"").len() as u32;
+    // They take what stands before the directory of this size for something in front of the archive.
+    let whole = listed("a", &stored, false, 0, &listed("h", HIDDEN, true, 0, b"")).len() as u32;
+    let directory = listed("a", &stored, false, 0, &listed("h", HIDDEN, true, hidden_at - (whole - size), b""));
+    let by_size = [front.clone(), directory, end_of(&[0; 4], 1, size, at, b"")].concat();
+    assert_eq!(failure(&by_size).await, UnpackError::Broken("its end does not fit its directory"));
+
+    let bare = listed("a", &stored, false, 0, b"").len() as u64;
+    let inside = listed("h", HIDDEN, true, hidden_at, b"");
+    let place = u64::from(at) + bare;
+    let comment =
+        [inside.clone(), end_64(1, inside.len() as u64, place, b""), locator(place + inside.len() as u64)].concat();
+    let directory = listed("a", &stored, false, 0, &comment);
+    let size = directory.len() as u32;
+    let by_locator = [front.clone(), directory, end_of(&[0; 4], 1, size, at, b"")].concat();
+    assert_eq!(failure(&by_locator).await, UnpackError::Broken("it has two ends"));
+
+    let directory = listed("a", &stored, false, 0, b"");
+    let size = directory.len() as u32;
+    let plain = [front.clone(), directory.clone()].concat();
+    let by_disks = [plain.clone(), end_of(b"PK\x05\x06", 1, size, at, b"")].concat();
+    assert_eq!(failure(&by_disks).await, UnpackError::Broken("it has two ends"));
+    let comment = [&b"\x05\x06"[..], &[0; 0x4b50 - 2]].concat();
+    let by_length = [plain.clone(), end_of(&[0; 4], 1, size, at, &comment)].concat();
+    assert_eq!(failure(&by_length).await, UnpackError::Broken("it has two ends"));
+
+    let wide = |end: Vec<u8>, locator: Vec<u8>| {
+        [plain.clone(), end, locator, end_of(&[0; 4], u16::MAX, u32::MAX, u32::MAX, b"")].concat()
+    };
+    let (size, at, end_at) = (u64::from(size), u64::from(at), plain.len() as u64);
+    assert!(objects(&wide(end_64(1, size, at, b""), locator(end_at)), None).await.is_ok());
+    for (end, locator) in [
+        (end_64(1, size - 1, at, b""), locator(end_at)),
+        // Python looks for it at a fixed distance from the end, so what is added to it would be another one.
+        (end_64(1, size, at, &end_64(1, size, at, b"")), locator(end_at)),
+        (end_64(1, size, at, b""), Vec::new()),
+    ] {
+        assert_eq!(failure(&wide(end, locator)).await, UnpackError::Broken("its end does not fit its directory"));
+    }
+}
+
+#[tokio::test]
+async fn h15_a_zip_behind_something_else_is_not_overlooked() {
+    let (front, directory) = (local("h", HIDDEN, true), listed("h", HIDDEN, true, 0, b""));
+    let (at, size) = (front.len() as u32, directory.len() as u32);
+    let body = [front, directory].concat();
+    let numbers = end_64(1, size.into(), at.into(), b"");
+    let end_at = (10 + body.len()) as u64;
+    for end in [
+        end_of(&[0; 4], 1, size, at, b""),
+        end_of(&[0; 4], 1, size, at, b"a comment"),
+        // Python and unzip go by the size alone.
+        end_of(&[1, 0, 2, 0], 0, size, at, b""),
+        end_of(&[0; 4], 1, size, u32::MAX - 1, b""),
+        [numbers, locator(end_at), end_of(&[0; 4], 1, 0, 0, b"")].concat(),
+    ] {
+        let object = [&b"GIF89a and"[..], &body, &end].concat();
+        assert_eq!(failure(&object).await, UnpackError::Broken("a zip stands behind something else"));
+        assert!(matches!(failure(&gzip(&object)).await, UnpackError::Broken(_)));
+        let far = [object, vec![b'y'; 70_000]].concat();
+        assert_eq!(objects(&far, None).await, Ok(Vec::new()), "no program looks so far from the end");
+    }
+    assert_eq!(objects(b"text about PK\x05\x06 and what follows it, at some length", None).await, Ok(Vec::new()));
 }
 
 #[tokio::test]

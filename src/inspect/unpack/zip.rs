@@ -38,7 +38,10 @@ pub(super) struct Zip {
     /// Where the directory begins, and its end in 64 bits, if there is one.
     directory_at: Option<u64>,
     end_64_at: Option<u64>,
-    /// How many bytes of [`END`] the comment has just shown.
+    has_locator: bool,
+    /// The last bytes of the directory, as many as a [`LOCATOR_64`] has.
+    before_end: Vec<u8>,
+    /// How many bytes of [`END`] the end and its comment have just shown.
     end_in_comment: usize,
 }
 
@@ -55,7 +58,6 @@ enum Part {
     DirectoryHead,
     DirectoryFields,
     End64,
-    Skip(u64),
     Locator64,
     EndHead,
     Comment(u64),
@@ -104,6 +106,11 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 const UNSIZED: u64 = 0xffff_ffff;
+/// Bytes of a [`LOCATOR_64`], which stands directly before the [`END`].
+const LOCATOR_BYTES: usize = 20;
+
+const NO_FIT: UnpackError = UnpackError::Broken("its end does not fit its directory");
+const TWO_ENDS: UnpackError = UnpackError::Broken("it has two ends");
 
 impl Zip {
     pub(super) fn new(layer: usize) -> Self {
@@ -120,6 +127,8 @@ impl Zip {
             hashing: RandomState::new(),
             directory_at: None,
             end_64_at: None,
+            has_locator: false,
+            before_end: Vec::new(),
             end_in_comment: 0,
         }
     }
@@ -157,11 +166,6 @@ impl Zip {
     /// Reads what is not the content of an entry.
     fn read(&mut self, input: &mut &[u8], spent: &mut Spent) -> Result<(), UnpackError> {
         match self.part {
-            Part::Skip(left) => {
-                let left = left - self.take(input, left).len() as u64;
-                self.part = if left == 0 { Part::Signature } else { Part::Skip(left) };
-                return Ok(());
-            }
             Part::Comment(left) if left > 0 => return self.read_comment(input, left),
             Part::Comment(_) | Part::Behind => return Err(UnpackError::Broken("something stands behind it")),
             _ => {}
@@ -256,6 +260,7 @@ impl Zip {
 
     fn read_directory_head(&mut self) -> Result<(), UnpackError> {
         let head = std::mem::take(&mut self.gathered);
+        self.before_end = head[head.len() - LOCATOR_BYTES..].to_vec();
         self.entry = Entry {
             at: u32_at(&head, 38),
             flags: u16_at(&head, 4),
@@ -407,6 +412,8 @@ impl Zip {
     /// Reads name, extra field and comment of an entry of the directory.
     fn list_entry(&mut self) -> Result<(), UnpackError> {
         let fields = std::mem::take(&mut self.gathered);
+        self.before_end.extend_from_slice(&fields);
+        self.before_end.drain(..fields.len());
         self.entry.widen(&fields)?;
         let name = self.name(&fields);
         self.listed.add(&self.hashing, &self.entry, name);
@@ -416,32 +423,44 @@ impl Zip {
 
     fn read_end_64(&mut self) -> Result<(), UnpackError> {
         let end = std::mem::take(&mut self.gathered);
-        let (length, entries, directory_at) = (u64_at(&end, 0), u64_at(&end, 28), u64_at(&end, 44));
-        if entries != self.listed.count || Some(directory_at) != self.directory_at || !(44..=4096).contains(&length) {
-            return Err(UnpackError::Broken("its end does not fit its directory"));
+        let (length, entries) = (u64_at(&end, 0), u64_at(&end, 28));
+        let (size, directory_at) = (u64_at(&end, 36), u64_at(&end, 44));
+        // Programs that look for it at a fixed distance from the end would find another one in what it may be longer.
+        let fits = length == 44 && entries == self.listed.count && Some(directory_at) == self.directory_at;
+        if !fits || Some(size) != self.directory_size() {
+            return Err(NO_FIT);
         }
-        self.part = if length == 44 { Part::Signature } else { Part::Skip(length - 44) };
+        self.part = Part::Signature;
         Ok(())
     }
 
     fn read_locator_64(&mut self) -> Result<(), UnpackError> {
         let locator = std::mem::take(&mut self.gathered);
         if Some(u64_at(&locator, 4)) != self.end_64_at {
-            return Err(UnpackError::Broken("its end does not fit its directory"));
+            return Err(NO_FIT);
         }
+        self.has_locator = true;
         self.part = Part::Signature;
         Ok(())
     }
 
     fn read_end(&mut self) -> Result<(), UnpackError> {
         let head = std::mem::take(&mut self.gathered);
-        let (entries, directory_at) = (u64::from(u16_at(&head, 6)), u32_at(&head, 12));
+        let (entries, size, directory_at) = (u64::from(u16_at(&head, 6)), u32_at(&head, 8), u32_at(&head, 12));
         let wide = self.end_64_at.is_some();
+        // Programs find the directory by its size as well: what is between the two places would be something in front of the archive.
         let fits = (entries == self.listed.count || wide && entries == 0xffff)
-            && (Some(directory_at) == self.directory_at || wide && directory_at == UNSIZED);
+            && (Some(size) == self.directory_size() || wide && size == UNSIZED)
+            && (Some(directory_at) == self.directory_at || wide && directory_at == UNSIZED)
+            && wide == self.has_locator;
         if !fits {
-            return Err(UnpackError::Broken("its end does not fit its directory"));
+            return Err(NO_FIT);
         }
+        // Some programs believe a locator in a comment of the directory, if only it stands where one would.
+        if !wide && self.before_end.starts_with(LOCATOR_64) {
+            return Err(TWO_ENDS);
+        }
+        self.watch_for_end(&head)?;
         if (self.met.count, self.met.sum) != (self.listed.count, self.listed.sum) {
             return Err(UnpackError::Broken("its directory does not list what is in it"));
         }
@@ -449,9 +468,21 @@ impl Zip {
         Ok(())
     }
 
-    /// Programs look for the end of an archive from behind, so a comment must not hold another one.
+    /// Bytes of the directory, once its end is reached.
+    fn directory_size(&self) -> Option<u64> {
+        self.end_64_at.unwrap_or(self.entry.at).checked_sub(self.directory_at?)
+    }
+
     fn read_comment(&mut self, input: &mut &[u8], left: u64) -> Result<(), UnpackError> {
         let bytes = self.take(input, left);
+        self.watch_for_end(bytes)?;
+        let left = left - bytes.len() as u64;
+        self.part = if left == 0 { Part::Behind } else { Part::Comment(left) };
+        Ok(())
+    }
+
+    /// Programs look for the end of an archive from behind, so neither its numbers nor its comment must hold another one.
+    fn watch_for_end(&mut self, bytes: &[u8]) -> Result<(), UnpackError> {
         for byte in bytes {
             self.end_in_comment = match (END[self.end_in_comment] == *byte, *byte) {
                 (true, _) => self.end_in_comment + 1,
@@ -459,11 +490,9 @@ impl Zip {
                 (false, _) => 0,
             };
             if self.end_in_comment == END.len() {
-                return Err(UnpackError::Broken("it has two ends"));
+                return Err(TWO_ENDS);
             }
         }
-        let left = left - bytes.len() as u64;
-        self.part = if left == 0 { Part::Behind } else { Part::Comment(left) };
         Ok(())
     }
 }

@@ -34,9 +34,9 @@ pub async fn complete(
     let key = carrier.hidden.clone().ok_or_else(|| internal("a staged upload without a hidden key"))?;
     let seen = {
         let staging = Arc::clone(&carrier.staging);
-        let request_id = ticket.request_id().to_owned();
+        let (request_id, principal) = (ticket.request_id().to_owned(), carrier.principal());
         let completion = Completion { carrier, seal, parts, request_id };
-        staging.run(&key, ticket.request_id(), async move { completion.run().await })?
+        staging.run(&key, &principal, ticket.request_id(), async move { completion.run().await })?
     };
     late::answer(Box::pin(wait(seen)), resource.to_owned(), ticket).await
 }

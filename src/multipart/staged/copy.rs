@@ -46,7 +46,8 @@ pub async fn copy(
     )?;
     let seen = {
         let (staging, request_id) = (Arc::clone(&carrier.staging), ticket.request_id().to_owned());
-        staging.run(&key, ticket.request_id(), async move {
+        let principal = carrier.principal();
+        staging.run(&key, &principal, ticket.request_id(), async move {
             let mut done = Done { outcome: Err(internal("not run")), inspection: None, upstream: None };
             let published = publish(&carrier, outbound, &kept, &request_id, &mut done).await;
             done.outcome = published.map(|published| (for_document(&published.headers), document(&published)));

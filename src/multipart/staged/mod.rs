@@ -19,7 +19,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderMap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
 
 use self::hidden::{Found, Hidden};
 use crate::base::RouteId;
@@ -40,6 +40,8 @@ pub use put::{begin_put, finish_put};
 /// Most objects that are brought from their hidden key to their place at a time. Each holds one piece of its object and a few connections,
 /// and goes on without its client.
 const MAX_RUNNING: usize = 256;
+/// Most of them of one principal: they go on without its requests, so nothing else bounds them.
+const MAX_OF_PRINCIPAL: usize = MAX_RUNNING / 2;
 
 /// Most buckets of stores that the sweeper remembers.
 const MAX_BUCKETS: usize = 10_000;
@@ -69,8 +71,16 @@ pub struct Staging {
     buckets: Mutex<HashMap<(RouteId, String), Arc<Bucket>>>,
     /// The upstreams that give copied parts other digests than those had that came in.
     other_digests: Mutex<HashSet<RouteId>>,
-    running: Mutex<HashMap<StagingKey, watch::Receiver<Option<Done>>>>,
+    running: Mutex<HashMap<StagingKey, Running>>,
+    /// The places for which a condition is being asked or relied on, by upstream and path there.
+    conditional: Mutex<HashMap<(RouteId, String), Arc<tokio::sync::Mutex<()>>>>,
     places: Arc<Semaphore>,
+}
+
+/// An object on its way, as others see it.
+struct Running {
+    principal: String,
+    seen: watch::Receiver<Option<Done>>,
 }
 
 impl Staging {
@@ -81,6 +91,7 @@ impl Staging {
             buckets: Mutex::default(),
             other_digests: Mutex::default(),
             running: Mutex::default(),
+            conditional: Mutex::default(),
             places: Arc::new(Semaphore::new(MAX_RUNNING)),
         };
         buckets.into_iter().for_each(|bucket| staging.note(&bucket));
@@ -104,6 +115,17 @@ impl Staging {
         !self.other_digests.lock().unwrap_or_else(PoisonError::into_inner).contains(&upstream)
     }
 
+    /// Waits until no other copy that has a condition goes to this place. Between the question whether a condition holds and the copy that
+    /// relies on it, another one would make it false; stores that forget conditions of a copy would not notice.
+    async fn alone_at(&self, upstream: RouteId, path: String) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut places = self.conditional.lock().unwrap_or_else(PoisonError::into_inner);
+            places.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(places.entry((upstream, path)).or_default())
+        };
+        turn.lock_owned().await
+    }
+
     /// Waits until nothing is on its way any more.
     pub async fn drained(&self) {
         let all = u32::try_from(MAX_RUNNING).unwrap_or(u32::MAX);
@@ -115,16 +137,20 @@ impl Staging {
     fn run(
         self: &Arc<Self>,
         key: &StagingKey,
+        principal: &str,
         request_id: &str,
         work: impl Future<Output = Done> + Send + 'static,
     ) -> Result<watch::Receiver<Option<Done>>, Refusal> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(seen) = running.get(key) {
-            return Ok(seen.clone());
+        if let Some(other) = running.get(key) {
+            return Ok(other.seen.clone());
+        }
+        if running.values().filter(|other| other.principal == principal).count() >= MAX_OF_PRINCIPAL {
+            return Err(too_many());
         }
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| too_many())?;
         let (told, seen) = watch::channel(None);
-        running.insert(key.clone(), seen.clone());
+        running.insert(key.clone(), Running { principal: principal.to_owned(), seen: seen.clone() });
         let entry = Entry { staging: Arc::clone(self), key: key.clone(), _place: place };
         let request_id = request_id.to_owned();
         tokio::spawn(async move {
@@ -231,6 +257,11 @@ fn kept(headers: HeaderMap) -> Result<Vec<(String, String)>, Refusal> {
 }
 
 impl Carrier {
+    /// Who asked for it.
+    fn principal(&self) -> String {
+        self.admission.permit().caller().principal().as_str().to_owned()
+    }
+
     /// The same for a new hidden key.
     fn with_hidden_key(&self) -> Self {
         self.staging.note(&self.bucket);
@@ -254,10 +285,32 @@ impl Carrier {
 
 fn too_many() -> Refusal {
     let message = "Too many inspected uploads are being completed. Try again.";
-    let reason = format!("{MAX_RUNNING} staged objects are on their way");
+    let reason = format!("{MAX_RUNNING} staged objects are on their way, or {MAX_OF_PRINCIPAL} of the principal");
     Refusal::new(S3ErrorCode::SlowDown, RefusalKind::Limited, message, reason)
 }
 
 fn internal(reason: &str) -> Refusal {
     Refusal::new(S3ErrorCode::InternalError, RefusalKind::Internal, "The gateway failed.", reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    #[tokio::test]
+    async fn l08_one_principal_leaves_places_for_what_others_complete() {
+        let inspectors = Inspectors::new(Vec::new(), &Metrics::new().unwrap()).unwrap();
+        let staging = Arc::new(Staging::new(Arc::new(inspectors), []));
+        let run = |number: usize, principal: &str| {
+            let key = StagingKey::new(&format!("{principal}-{number}")).unwrap();
+            staging.run(&key, principal, "r", std::future::pending()).map(drop).map_err(|refusal| refusal.code)
+        };
+        for number in 0..MAX_OF_PRINCIPAL {
+            run(number, "a").unwrap();
+        }
+        assert_eq!(run(MAX_OF_PRINCIPAL, "a"), Err(S3ErrorCode::SlowDown));
+        assert_eq!(run(0, "a"), Ok(()), "who asks again waits for the first");
+        assert_eq!(run(0, "b"), Ok(()));
+    }
 }

@@ -87,6 +87,10 @@ pub async fn publish(
 ) -> Result<Published, Refusal> {
     let carrier = hidden.carrier;
     let conditions = conditions(&carrier.admission.permit().call().headers.pass);
+    let _alone = match conditions.is_empty() {
+        true => None,
+        false => Some(carrier.staging.alone_at(carrier.bucket.route, path_of(carrier)).await),
+    };
     check_conditions(carrier, &conditions).await?;
     let mut metadata = metadata_of(&found.headers);
     metadata.retain_text();
@@ -131,6 +135,12 @@ pub async fn publish(
     copy.make(goal.parts.filter(|_| in_parts), upstream).await
 }
 
+/// Where the object of the call goes, in upstream terms.
+fn path_of(carrier: &Carrier) -> String {
+    let key = carrier.admission.permit().call().resource.key().map_or("", ObjectKey::as_str);
+    format!("{}/{}{key}", carrier.bucket.upstream_bucket, carrier.bucket.upstream_prefix)
+}
+
 trait RetainText {
     fn retain_text(&mut self);
 }
@@ -167,7 +177,7 @@ fn kept_headers(kept: &[(String, String)]) -> Result<HeaderMap, Refusal> {
 }
 
 /// Asks whether the conditions on what is replaced hold. The store is told them again with the last request; Ceph RGW 16 looks at them in a
-/// PutObject only, so that there nothing but this question keeps them.
+/// PutObject only, so that there nothing but this question keeps them, between copies of one gateway.
 async fn check_conditions(carrier: &Carrier, conditions: &HeaderMap) -> Result<(), Refusal> {
     if conditions.is_empty() {
         return Ok(());

@@ -48,7 +48,8 @@ pub async fn finish_put(
     let outcome = outcome.ok_or_else(|| internal("a hidden object without verdicts"))?;
     let seen = {
         let (staging, request_id) = (Arc::clone(&carrier.staging), ticket.request_id().to_owned());
-        staging.run(&key, ticket.request_id(), async move {
+        let principal = carrier.principal();
+        staging.run(&key, &principal, ticket.request_id(), async move {
             let mut upstream = None;
             let outcome = publish(&carrier, &outcome, &request_id, &mut upstream).await;
             Done { outcome: outcome.map(|headers| (headers, String::new())), inspection: None, upstream }

@@ -7,11 +7,12 @@ use super::complete::terms;
 use super::hidden::{Found, Hidden};
 use super::internal;
 use super::publish::Copy;
-use crate::base::encoding::encode_path;
+use crate::base::encoding::{encode_path, encode_query};
 use crate::base::{Clock, SystemClock, clock};
 use crate::inspect::Outcome;
 use crate::respond::Refusal;
-use crate::s3::names::MAX_KEY_BYTES;
+use crate::s3::OddKeys;
+use crate::s3::names::{MAX_KEY_BYTES, check_text};
 use crate::sign::Place;
 
 /// Longest text in the metadata, before each byte may be escaped as three: S3 takes 2 KiB of metadata in all.
@@ -30,7 +31,7 @@ pub async fn keep(hidden: &Hidden<'_>, found: &Found, outcome: &Outcome, request
     let (source, key) = (&carrier.bucket.name, permit.call().resource.key().map_or("", |key| key.as_str()));
     let now = clock::rfc3339_millis(SystemClock.now());
     let room = MAX_KEY_BYTES.saturating_sub(bucket.upstream_prefix.len());
-    let at = cut(&format!("{}{}/{request_id}/{source}/{key}", place.prefix, &now[..10]), room).to_owned();
+    let at = key_in(&format!("{}{}/{request_id}/{source}/", place.prefix, &now[..10]), key, room);
     let mut metadata = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))]);
     let name = outcome.cause().map_or("", |finding| finding.verdict.detail());
     // Encoded where they hold a client's choice, since headers take no other letters than those of ASCII.
@@ -61,6 +62,16 @@ pub async fn keep(hidden: &Hidden<'_>, found: &Found, outcome: &Outcome, request
     copy.make(None, &mut None).await?;
     tracing::info!(request_id, bucket = %bucket.name, key = %at, "an object was put into the quarantine");
     Ok(())
+}
+
+/// The key in the quarantine. One that a store might read differently is written in a form that means nothing to it: `..` would lead out
+/// of the quarantine, and what ends with a slash is a folder to some.
+fn key_in(folder: &str, key: &str, room: usize) -> String {
+    let plain = cut(&format!("{folder}{key}"), room).to_owned();
+    if !plain.ends_with('/') && check_text(&plain, OddKeys::Refuse).is_ok() {
+        return plain;
+    }
+    cut(&format!("{folder}{}", encode_query(key).replace('.', "%2E")), room).to_owned()
 }
 
 /// The beginning of a text, in whole characters.

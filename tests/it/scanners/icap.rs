@@ -328,3 +328,33 @@ async fn a_server_that_allows_one_connection_gets_one_at_a_time() {
     assert_eq!(first.await.unwrap(), Verdict::Clean);
     assert_eq!(second.await, Verdict::Clean);
 }
+
+#[tokio::test]
+async fn h15_an_encoding_that_is_declared_hides_nothing_from_c_icap() {
+    let Some(clamd) = Clamd::start(ClamdConf::default()).await else { return };
+    let Some(server) = CIcap::start(&clamd, "25M").await else { return };
+    let inspector = asking(&server.service("virus_scan"));
+    let behind = [vec![b'c'; 50_000], eicar()].concat();
+    let padded = [gzip(b"hello"), vec![0; 600], gzip(&eicar())].concat();
+    for coding in ["gzip", "GZIP", "x-gzip", "gzip, gzip", "gzip, identity", "identity"] {
+        for direction in [Direction::Upload, Direction::Download] {
+            for (what, object) in [
+                ("not encoded at all", eicar()),
+                ("not encoded, and longer", behind.clone()),
+                ("encoded", gzip(&eicar())),
+                ("encoded, and longer", gzip(&behind)),
+                ("twice", gzip(&gzip(&eicar()))),
+                ("two members", [gzip(b"hello"), gzip(&eicar())].concat()),
+                ("cut", gzip(&behind)[..gzip(&behind).len() - 4].to_vec()),
+                ("bytes behind", [gzip(b"hello"), eicar()].concat()),
+                ("padded", padded.clone()),
+            ] {
+                let mut subject = subject();
+                subject.direction = direction;
+                subject.content_encoding = Some(coding.to_owned());
+                let verdict = look_at(&inspector, subject, pieces(&object, 65536)).await;
+                assert!(matches!(verdict, Verdict::Matched { .. }), "{coding} {direction:?} {what}: {verdict:?}");
+            }
+        }
+    }
+}
