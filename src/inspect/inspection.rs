@@ -17,6 +17,9 @@ use crate::inspect::{Action, Actions, Content, Feed, Finding, Look, Subject, Ver
 
 /// How late a deadline may be noticed.
 const LATE: Duration = Duration::from_secs(1);
+/// An inspector that fails after it got nothing for so long, or for as long as it may keep others waiting itself, has lost its patience with
+/// a slow client, which says nothing about the inspector.
+const STARVED: Duration = Duration::from_secs(10);
 
 /// All looks at one object.
 #[derive(Debug)]
@@ -147,6 +150,8 @@ struct Work {
     feed: Feed,
     ended: bool,
     is_ready: bool,
+    /// Since when it waits for the next piece.
+    waits_since: Option<Instant>,
     patience: Patience,
     #[expect(dead_code, reason = "kept for its Drop")]
     place: Place,
@@ -161,6 +166,7 @@ impl OneLook {
             feed,
             ended: false,
             is_ready: false,
+            waits_since: None,
             patience: Patience::new(station.load.timeout),
             place,
         };
@@ -183,6 +189,7 @@ impl OneLook {
             self.began.get_or_insert_with(Instant::now);
             self.bytes += bytes.len() as u64;
             work.is_ready = false;
+            work.waits_since = None;
             work.feed.push(bytes.clone());
         }
     }
@@ -192,6 +199,7 @@ impl OneLook {
             self.began.get_or_insert_with(Instant::now);
             work.ended = true;
             work.is_ready = false;
+            work.waits_since = None;
             work.feed.end();
         }
     }
@@ -203,13 +211,18 @@ impl OneLook {
                 Verdict::Clean if !work.ended => Verdict::error("it came to a verdict before the end of the object"),
                 verdict => verdict,
             };
+            let starved =
+                work.waits_since.is_some_and(|since| since.elapsed() >= STARVED.min(self.station.load.timeout));
             self.work = None;
-            self.station.note_health(&verdict);
+            if !(starved && verdict.state() == VerdictState::Error) {
+                self.station.note_health(&verdict);
+            }
             self.settle(verdict);
             return;
         }
         work.is_ready = !work.ended && work.feed.poll_ready(context).is_ready();
         if work.is_ready {
+            work.waits_since.get_or_insert_with(Instant::now);
             work.patience.rest();
             return;
         }

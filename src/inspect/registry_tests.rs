@@ -23,6 +23,8 @@ pub(crate) enum Script {
     HangAfter(usize),
     /// Takes everything and has no verdict.
     NoVerdict,
+    /// Fails when the next piece does not come in this time.
+    Impatient(Duration),
 }
 
 /// An inspector that follows a script and remembers what it saw.
@@ -65,7 +67,17 @@ impl Inspector for Scripted {
                     Script::HangAfter(bytes) if length >= *bytes => std::future::pending().await,
                     _ => {}
                 }
-                match content.next().await {
+                let next = match &self.script {
+                    Script::Impatient(patience) => match tokio::time::timeout(*patience, content.next()).await {
+                        Ok(next) => next,
+                        Err(_) => {
+                            notice.1 = true;
+                            return Verdict::error("it waited too long");
+                        }
+                    },
+                    _ => content.next().await,
+                };
+                match next {
                     Ok(Some(bytes)) => {
                         length += bytes.len();
                         self.seen.lock().unwrap().extend_from_slice(&bytes);
@@ -272,4 +284,21 @@ fn the_digest_depends_on_all_that_a_verdict_depends_on() {
     let distinct: std::collections::BTreeSet<_> = digests.iter().collect();
     assert_eq!(distinct.len(), digests.len());
     assert_eq!(digests[0], inspectors(&[&a], LOAD).version_digest(&terms(1, Actions::default())));
+}
+
+#[tokio::test]
+async fn l08_slow_clients_do_not_make_an_inspector_rest() {
+    for (patience, rests) in [(2 * LOAD.timeout, false), (LOAD.timeout / 10, true)] {
+        let scripted = Scripted::new(Script::Impatient(patience));
+        let inspectors = inspectors(&[&scripted], LOAD);
+        for _ in 0..LOAD.breaker_failures {
+            let mut inspection = inspectors.open(&terms(1, Actions::default()), subject("a")).await.unwrap();
+            std::future::poll_fn(|context| inspection.poll_ready(context)).await;
+            inspection.push(&Bytes::from_static(b"one"));
+            std::future::poll_fn(|context| inspection.poll_ready(context)).await;
+            let outcome = std::future::poll_fn(|context| inspection.poll_outcome(context)).await;
+            assert_eq!(outcome.state, VerdictState::Error);
+        }
+        assert_eq!(inspectors.states().next().unwrap().resting, rests, "{patience:?}");
+    }
 }

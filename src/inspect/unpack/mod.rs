@@ -8,6 +8,7 @@
 //! Sources: RFC 1951, RFC 1952, PKWARE APPNOTE 6.3.10; Fifield, "A better zip bomb" (overlapping entries).
 
 mod end_of_zip;
+mod entry;
 mod gzip;
 mod inflate;
 mod zip;

@@ -6,6 +6,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use super::entry::{Entry, UNSIZED, u16_at, u32_at, u64_at};
 use super::inflate::{Inflate, end};
 use super::{Layer, Sink, Spent, Stop, UnpackError};
 
@@ -64,19 +65,6 @@ enum Part {
     Behind,
 }
 
-/// An entry, as a header has it.
-#[derive(Debug, Default, Clone, Copy)]
-struct Entry {
-    at: u64,
-    flags: u16,
-    method: u16,
-    packed: u64,
-    unpacked: u64,
-    name_length: usize,
-    extra_length: usize,
-    comment_length: usize,
-}
-
 /// A sum over entries, the same for the same entries in any order.
 #[derive(Debug, Default)]
 struct Tally {
@@ -92,20 +80,6 @@ impl Tally {
     }
 }
 
-/// Little-endian numbers of headers; the places are inside, since the whole header was gathered.
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u64 {
-    bytes[at..at + 4].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes[at..at + 8].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
-const UNSIZED: u64 = 0xffff_ffff;
 /// Bytes of a [`LOCATOR_64`], which stands directly before the [`END`].
 const LOCATOR_BYTES: usize = 20;
 
@@ -494,32 +468,5 @@ impl Zip {
             }
         }
         Ok(())
-    }
-}
-
-impl Entry {
-    /// Takes sizes and place from the extra field, where they are too large for the header.
-    fn widen(&mut self, fields: &[u8]) -> Result<(), UnpackError> {
-        const MISSING: UnpackError = UnpackError::Broken("a size of 64 bits is missing");
-        if ![self.packed, self.unpacked, self.at].contains(&UNSIZED) {
-            return Ok(());
-        }
-        let mut extra = &fields[self.name_length..self.name_length + self.extra_length];
-        while let [a, b, c, d, rest @ ..] = extra {
-            let length = usize::from(u16::from_le_bytes([*c, *d]));
-            let (field, rest) = rest.split_at_checked(length).ok_or(MISSING)?;
-            extra = rest;
-            if [*a, *b] != [1, 0] {
-                continue;
-            }
-            let mut numbers = field.chunks_exact(8).map(|bytes| u64_at(bytes, 0));
-            for value in
-                [&mut self.unpacked, &mut self.packed, &mut self.at].into_iter().filter(|value| **value == UNSIZED)
-            {
-                *value = numbers.next().ok_or(MISSING)?;
-            }
-            return Ok(());
-        }
-        Err(MISSING)
     }
 }

@@ -64,6 +64,9 @@ impl From<Done> for Finished {
     }
 }
 
+/// Whose turn it is at places, by upstream and path there.
+type Turns = HashMap<(RouteId, String), Arc<tokio::sync::Mutex<()>>>;
+
 /// Everything that is on its way from a hidden key.
 pub struct Staging {
     inspectors: Arc<Inspectors>,
@@ -72,8 +75,8 @@ pub struct Staging {
     /// The upstreams that give copied parts other digests than those had that came in.
     other_digests: Mutex<HashSet<RouteId>>,
     running: Mutex<HashMap<StagingKey, Running>>,
-    /// The places for which a condition is being asked or relied on, by upstream and path there.
-    conditional: Mutex<HashMap<(RouteId, String), Arc<tokio::sync::Mutex<()>>>>,
+    /// The places for which a condition is being asked or relied on.
+    conditional: Mutex<Turns>,
     places: Arc<Semaphore>,
 }
 
