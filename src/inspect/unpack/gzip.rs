@@ -1,6 +1,7 @@
 //! gzip (RFC 1952): members one after the other are one object.
 //!
-//! What stands behind the last member is not part of what comes out of it; programs ignore it, with a warning or without.
+//! Zeros behind a member are padding, and another member may follow them. Programs differ in what they make of anything else there: it is
+//! refused.
 
 use super::inflate::{Inflate, end};
 use super::{Layer, Sink, Spent, Stop, UnpackError};
@@ -26,7 +27,6 @@ enum Part {
     Text,
     Body,
     Trailer,
-    Behind,
 }
 
 const HAS_CRC: u8 = 2;
@@ -48,6 +48,10 @@ impl Gzip {
         while !input.is_empty() {
             match self.part {
                 Part::Head => {
+                    if self.is_between() {
+                        let zeros = input.iter().take_while(|byte| **byte == 0).count();
+                        input = &input[zeros..];
+                    }
                     if self.gather(&mut input, 10) {
                         self.read_head(spent)?;
                     }
@@ -85,19 +89,22 @@ impl Gzip {
                         self.part = Part::Head;
                     }
                 }
-                Part::Behind => input = &[],
             }
         }
         Ok(())
     }
 
     pub(super) async fn finish<S: Sink>(&mut self, spent: &mut Spent, sink: &mut S) -> Result<(), Stop> {
-        let between = self.part == Part::Head && self.members > 0;
-        if !between && self.part != Part::Behind {
+        if !self.is_between() {
             return Err(UnpackError::Broken("it ends too early").into());
         }
         let layer = self.inner.depth;
         end(&mut self.inner, layer, spent, sink).await
+    }
+
+    /// Whether a member has ended, and nothing of another is there.
+    fn is_between(&self) -> bool {
+        self.part == Part::Head && self.members > 0 && self.gathered.is_empty()
     }
 
     /// Whether so many bytes are there.
@@ -115,10 +122,7 @@ impl Gzip {
         match (is_member, self.members) {
             (true, _) => {}
             (false, 0) => return Err(UnpackError::Broken("it does not begin like gzip")),
-            (false, _) => {
-                self.part = Part::Behind;
-                return Ok(());
-            }
+            (false, _) => return Err(UnpackError::Broken("something else stands behind what is packed")),
         }
         spent.add_entry()?;
         self.members += 1;
