@@ -199,12 +199,16 @@ impl OneLook {
     fn poll(&mut self, context: &mut Context<'_>) {
         let Some(work) = &mut self.work else { return };
         if let Poll::Ready(verdict) = work.look.as_mut().poll(context) {
+            // A scanner that waits for a slow client, or a slow store, loses patience in the end: that is not its failure.
+            let is_ours = work.feed.is_awaited() && verdict.state() == VerdictState::Error;
             let verdict = match verdict {
                 Verdict::Clean if !work.ended => Verdict::error("it came to a verdict before the end of the object"),
                 verdict => verdict,
             };
             self.work = None;
-            self.station.note_health(&verdict);
+            if !is_ours {
+                self.station.note_health(&verdict);
+            }
             self.settle(verdict);
             return;
         }

@@ -23,6 +23,8 @@ pub(crate) enum Script {
     HangAfter(usize),
     /// Takes everything and has no verdict.
     NoVerdict,
+    /// Fails when it has waited so long for the next piece.
+    Impatient(Duration),
 }
 
 /// An inspector that follows a script and remembers what it saw.
@@ -33,6 +35,7 @@ pub(crate) struct Scripted {
     /// Looks that broke off.
     pub(crate) broken_off: Arc<Mutex<usize>>,
     health: Mutex<Result<Health, String>>,
+    max_looks: Mutex<Option<usize>>,
 }
 
 /// Notices that its look was dropped before its end.
@@ -47,7 +50,7 @@ impl Drop for Notice {
 impl Scripted {
     pub(crate) fn new(script: Script) -> Arc<Self> {
         let health = Mutex::new(Ok(Health { version: "1".into(), ..Health::default() }));
-        Arc::new(Self { script, seen: Arc::default(), broken_off: Arc::default(), health })
+        Arc::new(Self { script, seen: Arc::default(), broken_off: Arc::default(), health, max_looks: Mutex::default() })
     }
 }
 
@@ -65,7 +68,17 @@ impl Inspector for Scripted {
                     Script::HangAfter(bytes) if length >= *bytes => std::future::pending().await,
                     _ => {}
                 }
-                match content.next().await {
+                let next = match &self.script {
+                    Script::Impatient(limit) => match tokio::time::timeout(*limit, content.next()).await {
+                        Ok(next) => next,
+                        Err(_) => {
+                            notice.1 = true;
+                            return Verdict::error("it waited too long");
+                        }
+                    },
+                    _ => content.next().await,
+                };
+                match next {
                     Ok(Some(bytes)) => {
                         length += bytes.len();
                         self.seen.lock().unwrap().extend_from_slice(&bytes);
@@ -89,6 +102,10 @@ impl Inspector for Scripted {
 
     fn check(self: Arc<Self>) -> Checkup {
         Box::pin(std::future::ready(self.health.lock().unwrap().clone()))
+    }
+
+    fn max_looks(&self) -> Option<usize> {
+        *self.max_looks.lock().unwrap()
     }
 
     fn digest(&self) -> String {
@@ -228,6 +245,33 @@ async fn h12_an_inspector_that_fails_again_and_again_is_not_asked_and_the_rule_d
     tokio::time::sleep(LOAD.breaker_pause).await;
     outcome_of(&inspectors, 1).await;
     assert_eq!(failing.seen.lock().unwrap().len(), seen + 3, "the probe");
+}
+
+#[tokio::test]
+async fn l08_slow_clients_do_not_make_an_inspector_fail_for_others() {
+    let impatient = Scripted::new(Script::Impatient(Duration::from_millis(1)));
+    let inspectors = inspectors(&[&impatient], LOAD);
+    for _ in 0..10 {
+        let mut slow = inspectors.open(&terms(1, Actions::default()), subject("a")).await.unwrap();
+        std::future::poll_fn(|context| slow.poll_ready(context)).await;
+        slow.push(&Bytes::from_static(b"abc"));
+        let outcome = std::future::poll_fn(|context| slow.poll_outcome(context)).await;
+        assert_eq!((outcome.action, outcome.state), (Action::Refuse, VerdictState::Error));
+    }
+    assert!(!inspectors.states().next().unwrap().resting);
+}
+
+#[tokio::test]
+async fn an_inspector_that_cannot_serve_as_many_as_are_configured_is_not_asked_by_more() {
+    let clean = Scripted::new(Script::AtEnd(Verdict::Clean));
+    let inspectors = inspectors(&[&clean], LOAD);
+    *clean.max_looks.lock().unwrap() = Some(1);
+    let held = inspectors.open(&terms(1, Actions::default()), subject("a")).await.unwrap();
+    let busy = inspectors.open(&terms(1, Actions::default()), subject("b")).await.unwrap_err();
+    assert_eq!(busy.why, "no place in 0.05 s");
+    *clean.max_looks.lock().unwrap() = None;
+    assert!(inspectors.open(&terms(1, Actions::default()), subject("b")).now_or_never().is_some());
+    drop(held);
 }
 
 #[tokio::test]
