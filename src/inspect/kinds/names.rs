@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn a_program_is_known_by_every_name_that_a_system_takes_for_its_own() {
-        for key in ["in/a.exe", "a.EXE.", "a.exe ", "a.exe. .", "a.exe::$DATA", "a.exe:x.txt", "x:a.exe", "a.txt:b.exe"] {
+        for key in ["in/a.exe", "a.EXE.", "a.exe ", "a.exe. .", "a.exe::$DATA", "a.exe:x.txt", "x:a.exe", "a.txt:b.exe"]
+        {
             assert_eq!(class_of(key), Some(Class::Executables), "{key}");
         }
         for key in ["a.exe/b.txt", "exe", ".exe", "a.exe.txt", "a:exe"] {
