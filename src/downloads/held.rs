@@ -64,7 +64,7 @@ struct HeldObject {
 impl HeldBytes {
     /// Room for so many bytes.
     pub fn new(limit: u64) -> Self {
-        let places = usize::try_from(limit / UNIT).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let places = usize::try_from(limit.div_ceil(UNIT)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let shares = Shares { places: places.div_ceil(2), held: Mutex::default() };
         Self { room: Arc::new(Semaphore::new(places)), shares: Arc::new(shares), limit, longest_wait: LONGEST_WAIT }
     }
@@ -146,6 +146,12 @@ mod tests {
         assert!(held.take("c", 2 * UNIT).now_or_never().is_none());
         drop((piece, second));
         assert!(held.take("a", 10 * UNIT).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn there_is_room_for_an_object_of_just_the_limit() {
+        let held = HeldBytes::new(2 * UNIT + 1);
+        assert!(held.take("a", held.limit()).now_or_never().is_some_and(|place| place.is_ok()));
     }
 
     #[tokio::test]

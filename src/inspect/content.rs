@@ -1,6 +1,8 @@
 //! The bytes of an object on their way to one inspector: one piece at a time, and a clear end.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -17,6 +19,7 @@ enum Piece {
 pub struct Content {
     pieces: mpsc::Receiver<Piece>,
     ended: bool,
+    awaited: Arc<AtomicBool>,
 }
 
 /// The end of the object did not come: the upload broke off, or another inspector refused it. Nobody waits for a verdict.
@@ -28,12 +31,14 @@ pub struct BrokenOff;
 #[derive(Debug)]
 pub struct Feed {
     pieces: mpsc::Sender<Piece>,
+    awaited: Arc<AtomicBool>,
 }
 
 /// A feed and the content that comes out of it. Between them is one piece at most.
 pub fn channel() -> (Feed, Content) {
     let (sender, receiver) = mpsc::channel(0);
-    (Feed { pieces: sender }, Content { pieces: receiver, ended: false })
+    let awaited = Arc::new(AtomicBool::new(false));
+    (Feed { pieces: sender, awaited: Arc::clone(&awaited) }, Content { pieces: receiver, ended: false, awaited })
 }
 
 impl Content {
@@ -50,7 +55,9 @@ impl Content {
         if self.ended {
             return Poll::Ready(Ok(None));
         }
-        match ready!(self.pieces.poll_next_unpin(context)) {
+        let next = self.pieces.poll_next_unpin(context);
+        self.awaited.store(next.is_pending(), Ordering::Relaxed);
+        match ready!(next) {
             Some(Piece::Bytes(bytes)) => Poll::Ready(Ok(Some(bytes))),
             Some(Piece::End) => {
                 self.ended = true;
@@ -61,7 +68,19 @@ impl Content {
     }
 }
 
+impl Content {
+    /// Whether the next piece was asked for and has not come. What fails then may have failed because it waited too long for us.
+    pub fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed)
+    }
+}
+
 impl Feed {
+    /// As [`Content::is_awaited`].
+    pub fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed)
+    }
+
     /// Ready when a piece can be put in, or the inspector wants no more.
     pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.pieces.poll_ready(context).map(drop)
@@ -129,6 +148,17 @@ mod tests {
         };
         let ((), all) = tokio::join!(feed.all(pieces), read);
         assert_eq!(all, ["a", "bc"]);
+    }
+
+    #[tokio::test]
+    async fn it_is_known_who_waits_for_whom() {
+        let (mut feed, mut content) = channel();
+        assert!(!feed.is_awaited(), "nobody has asked yet");
+        assert_eq!(futures_util::FutureExt::now_or_never(content.next()), None);
+        assert!(feed.is_awaited() && content.is_awaited());
+        feed.push(Bytes::from_static(b"a"));
+        assert_eq!(content.next().await, Ok(Some(Bytes::from_static(b"a"))));
+        assert!(!feed.is_awaited() && !content.is_awaited());
     }
 
     #[tokio::test]

@@ -17,9 +17,6 @@ use crate::inspect::{Action, Actions, Content, Feed, Finding, Look, Subject, Ver
 
 /// How late a deadline may be noticed.
 const LATE: Duration = Duration::from_secs(1);
-/// An inspector that fails after it got nothing for so long, or for as long as it may keep others waiting itself, has lost its patience with
-/// a slow client, which says nothing about the inspector.
-const STARVED: Duration = Duration::from_secs(10);
 
 /// All looks at one object.
 #[derive(Debug)]
@@ -150,8 +147,6 @@ struct Work {
     feed: Feed,
     ended: bool,
     is_ready: bool,
-    /// Since when it waits for the next piece.
-    waits_since: Option<Instant>,
     patience: Patience,
     #[expect(dead_code, reason = "kept for its Drop")]
     place: Place,
@@ -166,7 +161,6 @@ impl OneLook {
             feed,
             ended: false,
             is_ready: false,
-            waits_since: None,
             patience: Patience::new(station.load.timeout),
             place,
         };
@@ -189,7 +183,6 @@ impl OneLook {
             self.began.get_or_insert_with(Instant::now);
             self.bytes += bytes.len() as u64;
             work.is_ready = false;
-            work.waits_since = None;
             work.feed.push(bytes.clone());
         }
     }
@@ -199,7 +192,6 @@ impl OneLook {
             self.began.get_or_insert_with(Instant::now);
             work.ended = true;
             work.is_ready = false;
-            work.waits_since = None;
             work.feed.end();
         }
     }
@@ -207,14 +199,14 @@ impl OneLook {
     fn poll(&mut self, context: &mut Context<'_>) {
         let Some(work) = &mut self.work else { return };
         if let Poll::Ready(verdict) = work.look.as_mut().poll(context) {
+            // A scanner that waits for a slow client, or a slow store, loses patience in the end: that is not its failure.
+            let is_ours = work.feed.is_awaited() && verdict.state() == VerdictState::Error;
             let verdict = match verdict {
                 Verdict::Clean if !work.ended => Verdict::error("it came to a verdict before the end of the object"),
                 verdict => verdict,
             };
-            let starved =
-                work.waits_since.is_some_and(|since| since.elapsed() >= STARVED.min(self.station.load.timeout));
             self.work = None;
-            if !(starved && verdict.state() == VerdictState::Error) {
+            if !is_ours {
                 self.station.note_health(&verdict);
             }
             self.settle(verdict);
@@ -222,7 +214,6 @@ impl OneLook {
         }
         work.is_ready = !work.ended && work.feed.poll_ready(context).is_ready();
         if work.is_ready {
-            work.waits_since.get_or_insert_with(Instant::now);
             work.patience.rest();
             return;
         }

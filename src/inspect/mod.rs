@@ -61,6 +61,11 @@ pub trait Inspector: Send + Sync + fmt::Debug {
         Box::pin(async { Ok(Health::default()) })
     }
 
+    /// Most looks at a time that it can take now, if it knows: the queue gives no more places than these.
+    fn max_looks(&self) -> Option<usize> {
+        None
+    }
+
     /// What its verdicts depend on, beside the signatures of [`Health`]: a digest of everything that was configured.
     fn digest(&self) -> String;
 }

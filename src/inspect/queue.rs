@@ -28,7 +28,9 @@ struct Share {
 #[derive(Debug)]
 struct State {
     places: usize,
-    free: usize,
+    /// The places that count now: these, or fewer.
+    open: usize,
+    taken: usize,
     held: HashMap<String, usize>,
     /// Those who wait, by principal; none of the lines is empty.
     lines: HashMap<String, VecDeque<Turn>>,
@@ -74,7 +76,8 @@ impl Queue {
         let share = |of: usize| of.saturating_mul(usize::from(percent)).div_ceil(100).max(1);
         let state = State {
             places,
-            free: places,
+            open: places,
+            taken: 0,
             held: HashMap::new(),
             lines: HashMap::new(),
             order: VecDeque::new(),
@@ -109,10 +112,20 @@ impl Queue {
         }
     }
 
+    /// Gives no more than so many places from now on, if it has more. Those that are taken stay taken.
+    pub fn limit(&self, most: Option<usize>) {
+        let mut state = self.lock();
+        let open = most.map_or(state.places, |most| most.clamp(1, state.places.max(1)));
+        let is_more = open > state.open;
+        state.open = open;
+        if is_more {
+            state.serve(self.share.places);
+        }
+    }
+
     /// Places that are taken.
     pub fn taken(&self) -> usize {
-        let state = self.lock();
-        state.places - state.free
+        self.lock().taken
     }
 
     /// Requests that wait for a place.
@@ -138,16 +151,16 @@ impl Queue {
 impl State {
     /// While a place is free, all who wait have their share: so nobody is overtaken here but by those.
     fn may_have(&self, principal: &str, share: usize) -> bool {
-        self.free > 0 && self.held.get(principal).is_none_or(|held| *held < share)
+        self.taken < self.open && self.held.get(principal).is_none_or(|held| *held < share)
     }
 
     fn give(&mut self, principal: &str) {
-        self.free -= 1;
+        self.taken += 1;
         *self.held.entry(principal.to_owned()).or_default() += 1;
     }
 
     fn take_back(&mut self, principal: &str) {
-        self.free += 1;
+        self.taken -= 1;
         if let Some(held) = self.held.get_mut(principal) {
             *held -= 1;
             if *held == 0 {

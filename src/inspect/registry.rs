@@ -19,8 +19,9 @@ use crate::telemetry::Metrics;
 
 /// Time between two questions whether an inspector can work.
 const CHECKUP_INTERVAL: Duration = Duration::from_secs(15);
-/// How long the answer is waited for.
-const CHECKUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the answer is waited for. Inspectors have shorter limits of their own for what they ask; a scanner that is tried before it is
+/// used may need two minutes.
+const CHECKUP_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// The inspectors, in the order of [`InspectorId`](crate::inspect::InspectorId).
 #[derive(Debug)]
@@ -210,6 +211,7 @@ impl Station {
         if self.breaker.check(now).is_err() {
             return Ok(OneLook::decided(self, not_asked()));
         }
+        self.queue.limit(self.inspector.max_looks());
         let place = self.queue.take(&subject.principal).await.map_err(|error| self.busy(error))?;
         match self.breaker.admit(now) {
             Ok(()) => Ok(OneLook::begin(self, subject, place)),
@@ -219,6 +221,7 @@ impl Station {
 
     fn busy(&self, error: NoPlace) -> Busy {
         let LoadSettings { max_scans, principal_share, queue_timeout, .. } = self.load;
+        let max_scans = self.inspector.max_looks().map_or(max_scans, |most| most.min(max_scans));
         let why = match error {
             NoPlace::Full => {
                 let waiting = self.queue.waiting();

@@ -34,6 +34,8 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The limits of a scanner may be changed without a new version of anything.
 const TRIAL_EVERY: Duration = Duration::from_secs(3600);
+/// As long it is not tried again after a failure that may have been a client's doing.
+const DOUBTED_EVERY: Duration = Duration::from_secs(60);
 
 /// What is found out about the limits of a scanner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -99,12 +101,13 @@ struct Known {
     at: Option<Instant>,
     unfit: Option<String>,
     warnings: Vec<String>,
+    doubted: bool,
 }
 
 impl Known {
     /// Whether it need not be found out again. What made a scanner unfit is, because its operator may have set that right.
     fn is_good_for(&self, version: &str) -> bool {
-        let is_fresh = self.at.is_some_and(|at| at.elapsed() < TRIAL_EVERY);
+        let is_fresh = self.at.is_some_and(|at| at.elapsed() < if self.doubted { DOUBTED_EVERY } else { TRIAL_EVERY });
         is_fresh && self.version == version && self.unfit.is_none()
     }
 }
@@ -115,12 +118,22 @@ impl Trials {
         self.known().unfit.clone()
     }
 
-    /// The scanner may have been started anew, with other limits.
+    /// Whether nothing is known that a verdict could be trusted for: it must be tried before it is asked.
+    pub fn is_untried(&self, probe: Probe) -> bool {
+        probe != Probe::None && self.known().at.is_none()
+    }
+
+    /// It was not there, so it may have been started anew, with other limits: nothing is known any more.
     pub fn forget(&self) {
         self.known().at = None;
     }
 
-    /// Finds out what is not known of this version yet, and gives the warnings.
+    /// It failed at an object, for which there are many reasons: what is known counts until it was tried again, which is soon.
+    pub fn doubt(&self) {
+        self.known().doubted = true;
+    }
+
+    /// Finds out what is not known of this version yet, and gives the warnings. Who was fit is tried beside the work that it does.
     ///
     /// # Errors
     /// Why there was no verdict, in words.
@@ -133,10 +146,16 @@ impl Trials {
         if plan.0 == Probe::None {
             return Ok(Vec::new());
         }
-        if !self.known().is_good_for(version) {
-            let running = Arc::clone(self).run(version.to_owned(), scanner, plan);
-            // A task, because a large object may take longer than a question after its health is waited for.
-            tokio::spawn(running).await.map_err(|error| error.to_string())??;
+        let (is_good, was_fit) = {
+            let known = self.known();
+            (known.is_good_for(version), known.at.is_some() && known.unfit.is_none())
+        };
+        // A task, because it shall go on when nobody waits for it any more.
+        let run = || tokio::spawn(Arc::clone(self).run(version.to_owned(), scanner, plan, Instant::now()));
+        if !is_good && !was_fit {
+            run().await.map_err(|error| error.to_string())??;
+        } else if !is_good && self.running.try_lock().is_ok() {
+            drop(run());
         }
         Ok(self.known().warnings.clone())
     }
@@ -146,14 +165,25 @@ impl Trials {
         version: String,
         scanner: Arc<dyn OnTrial>,
         plan: (Probe, u64, Advice),
+        asked: Instant,
     ) -> Result<(), String> {
         let _one_at_a_time = self.running.lock().await;
-        if !self.known().is_good_for(&version) {
-            let found = timeout(TIMEOUT, try_all(&*scanner, plan)).await;
-            let (unfit, warnings) = found.map_err(|_| "its limits could not be tried in time")??;
-            *self.known() = Known { version, at: Some(Instant::now()), unfit, warnings };
+        let is_done = {
+            let known = self.known();
+            known.is_good_for(&version) || known.at.is_some_and(|at| at >= asked)
+        };
+        if is_done {
+            return Ok(());
         }
-        Ok(())
+        let late = |_| "its limits could not be tried in time".to_owned();
+        let found = timeout(TIMEOUT, try_all(&*scanner, plan)).await.map_err(late).flatten();
+        // Who cannot be tried is not trusted, whatever was known of it before.
+        let (unfit, warnings) = match &found {
+            Ok((unfit, warnings)) => (unfit.clone(), warnings.clone()),
+            Err(reason) => (Some(format!("could not be tried: {reason}")), Vec::new()),
+        };
+        *self.known() = Known { version, at: Some(Instant::now()), unfit, warnings, doubted: false };
+        found.map(drop)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -268,6 +298,46 @@ mod tests {
     fn the_largest_object_has_the_largest_size() {
         assert_eq!(largest(1 << 20).length(), 1 << 20);
         assert_eq!(largest(10).zeros, 0);
+    }
+
+    /// Says this to all it is shown.
+    #[derive(Default)]
+    struct Saying {
+        answer: Mutex<Option<Result<Seen, String>>>,
+        shown: std::sync::atomic::AtomicUsize,
+    }
+
+    impl OnTrial for Saying {
+        fn show(&self, _trial: Trial) -> Answering<'_> {
+            self.shown.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let answer = self.answer.lock().unwrap().clone().unwrap();
+            Box::pin(std::future::ready(answer))
+        }
+    }
+
+    #[tokio::test]
+    async fn h13_a_scanner_counts_only_after_it_was_tried_and_not_when_that_failed() {
+        let (trials, scanner) = (Arc::new(Trials::default()), Arc::new(Saying::default()));
+        let advice = Advice { size: "s", archives: "a", encrypted: "e" };
+        let asked = |answer: Result<Seen, String>| {
+            *scanner.answer.lock().unwrap() = Some(answer);
+            trials.of_version("1", Arc::clone(&scanner) as _, (Probe::Basic, 4096, advice))
+        };
+        assert!(trials.is_untried(Probe::Basic) && !trials.is_untried(Probe::None));
+        assert_eq!(asked(Err("gone".into())).await, Err("gone".to_owned()));
+        assert_eq!(trials.unfit().as_deref(), Some("could not be tried: gone"));
+        assert_eq!(asked(Ok(Seen::NotClean)).await, Ok(Vec::new()), "it is tried again at once");
+        assert!(!trials.is_untried(Probe::Basic) && trials.unfit().is_none());
+        trials.doubt();
+        assert!(!trials.is_untried(Probe::Basic), "a client can make it fail, but not make it untrusted");
+        let shown = || scanner.shown.load(std::sync::atomic::Ordering::Relaxed);
+        let before = shown();
+        asked(Ok(Seen::NotClean)).await.unwrap();
+        assert_eq!(shown(), before, "nor make it busy with trials");
+        trials.forget();
+        assert!(trials.is_untried(Probe::Basic));
+        assert!(asked(Err("gone".into())).await.is_err());
+        assert!(trials.unfit().is_some());
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub struct RawIcap {
     /// Whether an object is clean if the server does not want to see all of it, because of its type or after a preview; default false:
     /// then it is `not_scannable`.
     pub trust_preview: Option<bool>,
+    /// Whether the server is told the media type that the client declared; default false: every object is `application/octet-stream`, so
+    /// that no client can make the server skip its object by type.
+    pub send_type: Option<bool>,
     /// What is found out about the limits of server and scanner: `basic` (default), `strict` or `none`, as for `clamd`.
     pub probe: Option<RawProbe>,
 }

@@ -212,7 +212,7 @@ inspectors:
   antivirus:
     clamd: { addresses: ["tcp://10.0.0.5:3310", "unix:/run/clamav/clamd.ctl"], max_size: 64MiB, connect_timeout: 1s, not_scannable: [Heuristics.], probe: strict }
   gateway-scanner:
-    icap: { url: "icaps://av.example.com/avscan?x=1", max_size: 1GiB, connect_timeout: 3s, not_scannable: Encrypted, trust_preview: true, probe: none }
+    icap: { url: "icaps://av.example.com/avscan?x=1", max_size: 1GiB, connect_timeout: 3s, not_scannable: Encrypted, trust_preview: true, send_type: true, probe: none }
 "#;
 
 fn everything() -> Config {
@@ -467,6 +467,7 @@ fn every_key_of_scanners_can_be_written() {
         connect_timeout: Duration::from_secs(3),
         not_scannable: vec!["Encrypted".to_owned()],
         trust_preview: true,
+        send_type: true,
         probe: icap::Probe::None,
     };
     assert_eq!(icap, expected);

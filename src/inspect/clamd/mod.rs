@@ -94,7 +94,11 @@ impl Clamd {
         };
         let ended = conversation::stream(wire, &mut content, max_size).await;
         if matches!(ended, Ended::Failed(_)) {
-            scanner.set_failed(true);
+            // It gives up after its ReadTimeout when a client is slow: then another would fare no better.
+            scanner.doubt();
+            if !content.is_awaited() {
+                scanner.set_failed(true);
+            }
         }
         self.verdict(ended)
     }
@@ -104,6 +108,13 @@ impl Clamd {
         let (fine, failed): (Vec<_>, Vec<_>) = self.scanners.iter().partition(|scanner| !scanner.has_failed());
         let mut problems = Vec::new();
         for scanner in fine.into_iter().chain(failed) {
+            if scanner.is_untried(&self.settings)
+                && let Err(problem) = scanner.examine(&self.settings).await
+            {
+                scanner.set_failed(true);
+                problems.push(problem);
+                continue;
+            }
             if let Some(problem) = scanner.unfit() {
                 problems.push(problem);
                 continue;
@@ -112,6 +123,7 @@ impl Clamd {
                 Ok(wire) => return Ok((scanner, wire)),
                 Err(problem) => {
                     scanner.set_failed(true);
+                    scanner.forget();
                     problems.push(problem);
                 }
             }

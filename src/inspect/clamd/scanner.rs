@@ -85,6 +85,21 @@ impl Scanner {
         self.failed.store(failed, Ordering::Relaxed);
     }
 
+    /// Whether it must be tried before it is asked.
+    pub fn is_untried(&self, settings: &Settings) -> bool {
+        self.trials.is_untried(settings.probe)
+    }
+
+    /// It could not be reached: nothing is known of it any more.
+    pub fn forget(&self) {
+        self.trials.forget();
+    }
+
+    /// It failed at an object: it is to be tried again soon.
+    pub fn doubt(&self) {
+        self.trials.doubt();
+    }
+
     /// Why its word cannot be trusted, if that was found out.
     pub fn unfit(&self) -> Option<String> {
         self.trials.unfit().map(|problem| format!("{} {problem}", self.address))
@@ -106,10 +121,18 @@ impl Scanner {
     /// Why there is no answer, in words.
     pub async fn examine(self: &Arc<Self>, settings: &Settings) -> Result<Examined, String> {
         let late = || format!("{} did not answer within {} ms", self.address, self.connect_timeout.as_millis());
-        let version = timeout(self.connect_timeout, self.version()).await.map_err(|_| late())??;
-        if self.has_failed() {
-            self.trials.forget();
-        }
+        let version = match timeout(self.connect_timeout, self.version()).await {
+            Ok(Ok(version)) => version,
+            Ok(Err(problem)) => {
+                self.forget();
+                return Err(problem);
+            }
+            // Busy, or standing still.
+            Err(_) => {
+                self.doubt();
+                return Err(late());
+            }
+        };
         let scanner = Arc::clone(self);
         let warnings = self.trials.of_version(&version, scanner, (settings.probe, settings.max_size, ADVICE)).await?;
         let warnings = warnings.into_iter().map(|text| format!("{} {text}", self.address)).collect();

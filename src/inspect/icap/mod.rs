@@ -50,6 +50,8 @@ pub struct Settings {
     pub not_scannable: Vec<String>,
     /// Whether an object is clean that the server does not want to see as a whole.
     pub trust_preview: bool,
+    /// Whether the server is told the type that the client declared.
+    pub send_type: bool,
     /// What is found out about the limits of the scanner behind the server.
     pub probe: Probe,
 }
@@ -107,16 +109,22 @@ impl Inspector for Icap {
         Box::pin(async move { self.health().await })
     }
 
+    /// A trial or a question for the options needs a connection too.
+    fn max_looks(&self) -> Option<usize> {
+        let most = self.known().as_ref().and_then(|known| known.options.max_connections);
+        most.map(|most| most.saturating_sub(1).max(1))
+    }
+
     fn digest(&self) -> String {
-        let Settings { url, ca_file, max_size, connect_timeout: _, not_scannable, trust_preview, probe } =
+        let Settings { url, ca_file, max_size, connect_timeout: _, not_scannable, trust_preview, send_type, probe } =
             &self.settings;
-        format!("icap {url} {ca_file:?} {max_size} {not_scannable:?} {trust_preview} {probe:?}")
+        format!("icap {url} {ca_file:?} {max_size} {not_scannable:?} {trust_preview} {send_type} {probe:?}")
     }
 }
 
 impl Icap {
-    async fn ask(&self, subject: &Subject, mut content: Content) -> Verdict {
-        let Settings { url, max_size, .. } = &self.settings;
+    async fn ask(self: &Arc<Self>, subject: &Subject, mut content: Content) -> Verdict {
+        let Settings { url, max_size, probe, .. } = &self.settings;
         if !subject.is_plain_or_gzip() {
             let coding = subject.content_encoding.as_deref().unwrap_or_default();
             return Verdict::not_scannable(format!("scanners do not decode content-encoding {coding}"));
@@ -125,22 +133,30 @@ impl Icap {
         if subject.length.is_some_and(|length| length > *max_size) {
             return self.too_large();
         }
+        if self.trials.is_untried(*probe)
+            && let Err(problem) = Arc::clone(self).health().await
+        {
+            return Verdict::error(problem);
+        }
         if let Some(problem) = self.trials.unfit() {
             return Verdict::error(format!("{url} {problem}"));
         }
         let ended = match self.exchange(subject, &mut content).await {
             Ok(ended) => ended,
-            Err(reason) => Ended::Failed(reason),
+            Err(reason) => {
+                // It may come back with other limits.
+                self.trials.forget();
+                Ended::Failed(reason)
+            }
         };
         if matches!(ended, Ended::Failed(_)) {
-            // It may come back with other limits.
-            self.trials.forget();
+            self.trials.doubt();
         }
         self.verdict(ended, content).await
     }
 
     async fn exchange(&self, subject: &Subject, content: &mut Content) -> Result<Ended, String> {
-        let Settings { url, max_size, .. } = &self.settings;
+        let Settings { url, max_size, send_type, .. } = &self.settings;
         let known = self.known_or_asked().await?;
         let _place = place(&known).await?;
         let stream = self.dialer.connect().await.map_err(|problem| problem.to_string())?;
@@ -149,12 +165,15 @@ impl Icap {
             (Direction::Upload, false, _) | (Direction::Download, ..) => Method::Respmod,
         };
         let preview = known.options.preview;
-        let head = request::head(url, method, subject, preview);
+        let head = request::head(url, method, subject, *send_type, preview);
         let question = Question { head, method, preview, max_size: *max_size };
         let (ended, tag) = exchange::ask(stream, &question, content).await;
         if tag.is_some_and(|tag| tag != known.options.istag) {
             // Its signatures or its configuration have changed: it is asked for its options again.
-            *self.known() = None;
+            // What is kept is the count of its connections.
+            if let Some(known) = &mut *self.known() {
+                known.until = Instant::now();
+            }
         }
         Ok(ended)
     }

@@ -19,10 +19,11 @@ pub enum Method {
     Respmod,
 }
 
-/// The head of the ICAP request, with the encapsulated ones behind it.
-pub fn head(address: &Address, method: Method, subject: &Subject, preview: Option<u64>) -> String {
+/// The head of the ICAP request, with the encapsulated ones behind it. The declared type goes with it only if that is wanted: a server may
+/// skip objects by it, and the client chooses it.
+pub fn head(address: &Address, method: Method, subject: &Subject, send_type: bool, preview: Option<u64>) -> String {
     let url = format!("http://{HOST}/{}/{}", encode_path(&subject.bucket), encode_path(&subject.key));
-    let fields = object_fields(subject);
+    let fields = object_fields(subject, send_type);
     let host = format!("Host: {HOST}\r\n");
     let (request, response) = match method {
         Method::Reqmod => (format!("PUT {url} HTTP/1.1\r\n{host}{fields}\r\n"), String::new()),
@@ -49,12 +50,13 @@ pub fn options(address: &Address) -> String {
     format!("OPTIONS {address} ICAP/1.0\r\nHost: {authority}\r\nUser-Agent: countersign\r\nConnection: close\r\n\r\n")
 }
 
-fn object_fields(subject: &Subject) -> String {
+fn object_fields(subject: &Subject, send_type: bool) -> String {
     let is_word = |text: &&str| {
         (1..=128).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-+._, ".contains(&byte))
     };
-    let media_type = subject.media_type.as_deref().filter(is_word).unwrap_or("application/octet-stream");
+    let media_type = subject.media_type.as_deref().filter(is_word).filter(|_| send_type);
+    let media_type = media_type.unwrap_or("application/octet-stream");
     let coding = subject.content_encoding.as_deref().filter(is_word);
     let coding = coding.map(|coding| format!("Content-Encoding: {coding}\r\n")).unwrap_or_default();
     let length = match subject.length {
@@ -85,7 +87,7 @@ mod tests {
     #[test]
     fn e12_nothing_in_an_object_begins_another_line() {
         let address = "icap://127.0.0.1/avscan".parse().unwrap();
-        let head = head(&address, Method::Reqmod, &subject(), Some(1024));
+        let head = head(&address, Method::Reqmod, &subject(), true, Some(1024));
         let expected = "REQMOD icap://127.0.0.1:1344/avscan ICAP/1.0\r\nHost: 127.0.0.1:1344\r\nUser-Agent: countersign\r\nAllow: 204\r\n\
                         Connection: close\r\nPreview: 1024\r\nEncapsulated: req-hdr=0, req-body=189\r\n\r\n\
                         PUT http://countersign.invalid/team-data/a%20b/%0D%0AX-Evil%3A%201%0D%0A%0D%0A%C3%BC%3F%23 HTTP/1.1\r\n\
@@ -99,7 +101,8 @@ mod tests {
         let mut subject = subject();
         (subject.media_type, subject.content_encoding) = (Some("text/plain".into()), Some("gzip".into()));
         (subject.length, subject.direction) = (None, Direction::Download);
-        let head = head(&address, Method::Respmod, &subject, None);
+        assert!(!super::head(&address, Method::Respmod, &subject, false, None).contains("text/plain"));
+        let head = head(&address, Method::Respmod, &subject, true, None);
         let (icap, http) = head.split_once("\r\n\r\n").unwrap();
         let value = icap.rsplit_once("Encapsulated: ").unwrap().1;
         let read = super::super::answer::Encapsulated::parse(value).unwrap();

@@ -72,21 +72,25 @@ const PROGRAMS: &[&str] = &[
     "pif",
 ];
 
-fn extension(key: &str) -> Option<String> {
+/// The extension, and those that Windows sees: it drops dots and blanks at the end, and what follows a colon is not the name of the file.
+fn extensions(key: &str) -> impl Iterator<Item = String> {
     let name = key.rsplit('/').next().unwrap_or(key);
-    let (stem, extension) = name.rsplit_once('.')?;
-    (!stem.is_empty() && extension.len() <= 8).then(|| extension.to_ascii_lowercase())
+    name.split(':').filter_map(|name| {
+        let name = name.trim_end_matches(|end: char| end == '.' || end.is_whitespace());
+        let (stem, extension) = name.rsplit_once('.')?;
+        (!stem.is_empty() && extension.len() <= 8).then(|| extension.to_ascii_lowercase())
+    })
 }
 
 /// The media type that the extension of a key or file name says, if it is a known one.
 pub fn media_type_of(key: &str) -> Option<&'static str> {
-    let extension = extension(key)?;
+    let extension = extensions(key).next()?;
     EXTENSIONS.iter().find(|(known, _)| *known == extension).map(|(_, media_type)| *media_type)
 }
 
 /// Programs by their extension.
 pub(super) fn class_of(key: &str) -> Option<Class> {
-    extension(key).filter(|extension| PROGRAMS.contains(&extension.as_str())).map(|_| Class::Executables)
+    extensions(key).any(|extension| PROGRAMS.contains(&extension.as_str())).then_some(Class::Executables)
 }
 
 /// Declared types that files with the extension of another type may well have: text is declared in many ways, and so is XML.
@@ -106,4 +110,21 @@ pub(super) fn may_be_called(declared: &str, by_name: &str) -> bool {
     let is_xml =
         |media_type: &str| matches!(media_type, "text/xml" | "application/xml") || media_type.ends_with("+xml");
     (is_text(declared) && is_text(by_name)) || (by_name == "application/xml" && is_xml(declared))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_known_by_every_name_that_a_system_takes_for_its_own() {
+        for key in ["in/a.exe", "a.EXE.", "a.exe ", "a.exe. .", "a.exe::$DATA", "a.exe:x.txt", "x:a.exe", "a.txt:b.exe"]
+        {
+            assert_eq!(class_of(key), Some(Class::Executables), "{key}");
+        }
+        for key in ["a.exe/b.txt", "exe", ".exe", "a.exe.txt", "a:exe"] {
+            assert_eq!(class_of(key), None, "{key}");
+        }
+        assert_eq!(media_type_of("x:a.PNG. "), Some("image/png"));
+    }
 }

@@ -195,7 +195,7 @@ enum Form {
 }
 
 /// First bytes of packed forms that are not unpacked here.
-const OTHERS: [(&[u8], &str); 8] = [
+const OTHERS: [(&[u8], &str); 12] = [
     (b"7z\xbc\xaf\x27\x1c", "7z"),
     (b"Rar!\x1a\x07", "RAR"),
     (b"\xfd7zXZ\0", "xz"),
@@ -203,6 +203,10 @@ const OTHERS: [(&[u8], &str); 8] = [
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"MSCF\0\0", "CAB"),
     (b"\x04\x22\x4d\x18", "lz4"),
+    (b"\x02\x21\x4c\x18", "lz4"),
+    (b"LZIP", "lzip"),
+    (b"\x5d\0\0", "lzma"),
+    (b"\x1f\x9d", "compress"),
     (b"PK\x07\x08PK", "a divided zip"),
 ];
 /// The longest of them.
@@ -265,6 +269,10 @@ impl Layer {
         if let Some((_, name)) = OTHERS.iter().find(|(magic, name)| first.starts_with(magic) && is_whole(name, first)) {
             return Err(UnpackError::Unknown((*name).to_owned()));
         }
+        // A frame to be skipped, in 16 kinds, may come before those of zstd and lz4.
+        if matches!(first, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]) {
+            return Err(UnpackError::Unknown("zstd or lz4".to_owned()));
+        }
         let inner = Layer::new(self.depth + 1);
         let form = if first.starts_with(b"\x1f\x8b\x08") {
             Form::Gzip(Box::new(Gzip::new(inner)))
@@ -277,9 +285,21 @@ impl Layer {
     }
 }
 
-/// The magic of bzip2 is three letters of text: a digit follows, then that of the first block.
+/// Whether what follows a short magic, or one of plain letters, is what must follow it.
 fn is_whole(name: &str, first: &[u8]) -> bool {
-    name != "bzip2" || (first.get(3).is_some_and(u8::is_ascii_digit) && matches!(first.get(4), Some(b'1' | 0x17)))
+    match name {
+        // The level, and the beginning of the first block.
+        "bzip2" => first.get(3).is_some_and(u8::is_ascii_digit) && matches!(first.get(4), Some(b'1' | 0x17)),
+        "lzip" => matches!(first.get(4), Some(0 | 1)),
+        // The size of the dictionary: writers use 2^n and 2^n + 2^(n-1) only.
+        "lzma" => first.get(3..5).is_some_and(|size| {
+            let size = u32::from(u16::from_le_bytes([size[0], size[1]]));
+            size.is_power_of_two() || (size % 3 == 0 && (size / 3).is_power_of_two())
+        }),
+        // 9 to 16 bits; two flags are reserved.
+        "compress" => first.get(2).is_some_and(|bits| bits & 0x60 == 0 && (9..=16).contains(&(bits & 0x1f))),
+        _ => true,
+    }
 }
 
 #[cfg(test)]

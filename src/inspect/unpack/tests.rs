@@ -410,3 +410,37 @@ async fn h15_a_bomb_gives_other_tasks_their_turn() {
     }
     assert!(turns >= 30, "{turns}");
 }
+
+#[tokio::test]
+async fn h15_nothing_behind_a_member_of_gzip_is_passed_over() {
+    let (clean, evil) = (gzip(b"clean, "), gzip(b"evil"));
+    let padded = [&clean[..], &[0; 100], &evil, &[0; 3]].concat();
+    assert_eq!(objects(&padded, None).await, Ok(vec![(1, b"clean, evil".to_vec())]));
+    let mut reserved = evil.clone();
+    reserved[3] = 0x80;
+    let behind = [&b"a remark"[..], b"x", b"and a long remark", &reserved, &zip("a", b"evil"), &evil[..5]];
+    for behind in behind {
+        for padding in [0, 100] {
+            let object = [&clean[..], &vec![0; padding], behind].concat();
+            assert!(matches!(failure(&object).await, UnpackError::Broken(_)), "{behind:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn h15_an_object_that_begins_like_a_packed_form_that_is_not_unpacked_is_refused() {
+    for begin in [
+        &b"\x28\xb5\x2f\xfd rest"[..],
+        b"\x50\x2a\x4d\x18 rest",
+        b"\x5f\x2a\x4d\x18 rest",
+        b"\x02\x21\x4c\x18 rest",
+        b"LZIP\x01\x0c rest",
+        b"\x1f\x9d\x90 rest",
+        b"\x5d\0\0\x80\0\xff rest",
+    ] {
+        assert!(matches!(failure(begin).await, UnpackError::Unknown(_)), "{begin:?}");
+    }
+    for begin in [&b"LZIP is a program"[..], b"]\0\0text", b"\x1f\x9d\xff rest"] {
+        assert_eq!(objects(begin, None).await, Ok(Vec::new()), "{begin:?}");
+    }
+}

@@ -6,23 +6,25 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::inspect::Verdict;
 use crate::inspect::yara::Settings;
-use crate::inspect::yara::worker::{Job, work};
+use crate::inspect::yara::worker::{Job, Order, work};
 
 /// The threads. Each ends when the pool and all its looks are gone.
 #[derive(Debug)]
 pub(super) struct Pool {
     threads: Vec<Arc<Thread>>,
     next_look: AtomicU64,
+    longest_wait: Duration,
 }
 
 #[derive(Debug)]
 struct Thread {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<Order>,
     looks: AtomicUsize,
     /// Objects whose scanner the thread keeps.
     #[cfg_attr(not(test), expect(dead_code, reason = "read by tests"))]
@@ -35,6 +37,7 @@ pub(super) struct Seat {
     thread: Arc<Thread>,
     look: u64,
     has_begun: bool,
+    longest_wait: Duration,
 }
 
 impl Pool {
@@ -44,7 +47,8 @@ impl Pool {
     /// What the operating system says.
     pub(super) fn start(settings: &Settings) -> std::io::Result<Self> {
         let threads = (0..settings.threads.max(1)).map(|_| Thread::start(settings.clone()).map(Arc::new));
-        Ok(Self { threads: threads.collect::<Result<_, _>>()?, next_look: AtomicU64::new(0) })
+        let threads = threads.collect::<Result<_, _>>()?;
+        Ok(Self { threads, next_look: AtomicU64::new(0), longest_wait: settings.deadline })
     }
 
     /// A place at the thread with the fewest objects.
@@ -52,7 +56,8 @@ impl Pool {
         let idlest = self.threads.iter().min_by_key(|thread| thread.looks.load(Ordering::Relaxed));
         let thread = Arc::clone(idlest.expect("there is at least one thread"));
         thread.looks.fetch_add(1, Ordering::Relaxed);
-        Seat { thread, look: self.next_look.fetch_add(1, Ordering::Relaxed), has_begun: false }
+        let look = self.next_look.fetch_add(1, Ordering::Relaxed);
+        Seat { thread, look, has_begun: false, longest_wait: self.longest_wait }
     }
 }
 
@@ -91,7 +96,8 @@ impl Seat {
         let look = self.look;
         self.has_begun = true;
         let verdict = self.ask(|back| Job::Last { look, base, bytes, back }).await;
-        self.has_begun = false;
+        // Else the thread may not have come to it.
+        self.has_begun = verdict.is_err();
         verdict.unwrap_or_else(|verdict| verdict)
     }
 
@@ -103,7 +109,11 @@ impl Seat {
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, Verdict> {
         let gone = || Verdict::error("the thread that matches is gone");
         let (back, answer) = oneshot::channel();
-        self.thread.jobs.send(job(back)).map_err(|_| gone())?;
+        let (begin, begun) = oneshot::channel();
+        self.thread.jobs.send(Order { begin: Some(begin), job: job(back) }).map_err(|_| gone())?;
+        // Another object has the thread. That says nothing of this one, and it is no failure.
+        let busy = |_| Verdict::not_scannable("all threads are busy with objects that take long to match");
+        tokio::time::timeout(self.longest_wait, begun).await.map_err(busy)?.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
     }
 }
@@ -112,7 +122,24 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.thread.looks.fetch_sub(1, Ordering::Relaxed);
         if self.has_begun {
-            drop(self.thread.jobs.send(Job::Forget { look: self.look }));
+            drop(self.thread.jobs.send(Order { begin: None, job: Job::Forget { look: self.look } }));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn l08_who_waits_too_long_behind_another_object_is_told_so_and_its_job_is_left_out() {
+        let (jobs, waiting) = mpsc::channel();
+        let thread = Arc::new(Thread { jobs, looks: AtomicUsize::new(1), running: Arc::default() });
+        let seat = Seat { thread, look: 7, has_begun: false, longest_wait: Duration::from_millis(10) };
+        let verdict = seat.last(0, b"object".to_vec()).await;
+        assert!(matches!(verdict, Verdict::NotScannable { .. }), "{verdict:?}");
+        let order = waiting.try_recv().unwrap();
+        assert!(order.begin.unwrap().send(()).is_err(), "nobody waits for it");
+        assert!(matches!(waiting.try_recv().unwrap().job, Job::Forget { look: 7 }));
     }
 }

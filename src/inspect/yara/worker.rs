@@ -18,6 +18,15 @@ const MAX_MATCHES: usize = 10_000;
 /// Scanners that a thread keeps for the next objects.
 const MAX_IDLE: usize = 16;
 
+/// A job, and who waits for the thread to come to it.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// Is told when the job begins; when nobody listens any more, it is left out.
+    pub(super) begin: Option<oneshot::Sender<()>>,
+    /// What to do.
+    pub(super) job: Job,
+}
+
 /// Something for a thread to do.
 #[derive(Debug)]
 pub(super) enum Job {
@@ -79,11 +88,13 @@ enum Fault {
 }
 
 /// Works until nobody can send a job any more; `running` tells how many objects have been begun.
-pub(super) fn work(settings: &Settings, jobs: &mpsc::Receiver<Job>, running: &AtomicUsize) {
+pub(super) fn work(settings: &Settings, jobs: &mpsc::Receiver<Order>, running: &AtomicUsize) {
     let rules = settings.rules.rules();
     let mut worker = Worker { settings, rules, running: HashMap::new(), idle: Vec::new(), whole: None };
-    for job in jobs {
-        worker.take(job, running);
+    for Order { begin, job } in jobs {
+        if begin.is_none_or(|begin| begin.send(()).is_ok()) {
+            worker.take(job, running);
+        }
     }
 }
 

@@ -134,6 +134,24 @@ async fn a_clamd_that_calls_large_objects_clean_unseen_is_not_used() {
 }
 
 #[tokio::test]
+async fn h13_a_clamd_is_not_asked_before_it_was_tried() {
+    let silent = ClamdConf { file_max: "1M", alerts: false, ..ClamdConf::default() };
+    let Some(mut clamd) = Clamd::start(silent.clone()).await else { return };
+    let infected = [eicar(), pattern(3 << 20)].concat();
+    // Nobody has asked for its health yet.
+    let probing = asking(&Settings { probe: Probe::Basic, ..settings(&[&clamd.tcp()]) });
+    assert!(reason(&look(&probing, &infected).await).contains("MaxFileSize"));
+    clamd.restart(ClamdConf::default()).await;
+    let probing = asking(&Settings { probe: Probe::Basic, ..settings(&[&clamd.tcp()]) });
+    assert_eq!(look(&probing, b"small").await, Verdict::Clean);
+    // It was away, and came back with other limits.
+    clamd.kill();
+    assert!(matches!(look(&probing, b"small").await, Verdict::Error { .. }));
+    clamd.restart(silent).await;
+    assert!(reason(&look(&probing, &infected).await).contains("MaxFileSize"));
+}
+
+#[tokio::test]
 async fn a_scan_size_below_the_object_size_is_found_out_as_well() {
     let silent = ClamdConf { scan_max: "1M", alerts: false, ..ClamdConf::default() };
     let Some(clamd) = Clamd::start(silent).await else { return };

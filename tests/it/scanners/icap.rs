@@ -24,6 +24,7 @@ fn settings(url: &str) -> Settings {
         connect_timeout: Duration::from_secs(5),
         not_scannable: NOT_SCANNABLE.map(str::to_owned).to_vec(),
         trust_preview: false,
+        send_type: false,
         probe: Probe::None,
     }
 }

@@ -27,7 +27,16 @@ pub fn resolve(desk: &mut Desk<'_>, path: &Path, raw: &RawIcap) -> Option<Settin
         desk.report(&ca_path, "`ca_file` does nothing over icap", "use icaps, or remove `ca_file`");
     }
     let trust_preview = raw.trust_preview.unwrap_or(false);
-    Some(Settings { url, ca_file, max_size, connect_timeout, not_scannable, trust_preview, probe: probe(raw.probe) })
+    Some(Settings {
+        url,
+        ca_file,
+        max_size,
+        connect_timeout,
+        not_scannable,
+        trust_preview,
+        send_type: raw.send_type.unwrap_or(false),
+        probe: probe(raw.probe),
+    })
 }
 
 fn url(desk: &mut Desk<'_>, path: &Path, raw: &RawIcap) -> Option<Address> {
