@@ -19,8 +19,8 @@ use http::{Method, StatusCode};
 
 use crate::audit::Ticket;
 use crate::inspect::{
-    Direction, DownloadTerms, Flight, Inspection, InspectionTerms, Inspectors, KnownBy, Memory, ObjectId, Outcome,
-    Ranges, Subject, Turn,
+    Circumstances, Direction, DownloadTerms, Flight, Inspection, InspectionTerms, Inspectors, KnownBy, Memory, ObjectId,
+    Outcome, Ranges, Subject, Turn,
 };
 use crate::limits::{Admission, declared_type};
 use crate::respond::body::Source;
@@ -284,7 +284,15 @@ impl Reader<'_> {
             version_id: state.version_id.as_deref(),
             last_modified: state.last_modified.as_deref(),
             length: state.length.filter(|_| state.is_settled())?,
-            digest: &self.inspectors.version_digest(self.terms),
+            digest: &self.inspectors.version_digest(
+                self.terms,
+                &Circumstances {
+                    principal: self.admission.permit().caller().principal().as_str(),
+                    bucket: &self.bucket.name,
+                    key: self.key(),
+                    direction: Direction::Download,
+                },
+            ),
         }))
     }
 
