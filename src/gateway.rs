@@ -365,7 +365,10 @@ fn note_unidentified(ticket: &mut Ticket, head: &Parts, buckets: &Buckets, error
 
 fn note_denial(ticket: &mut Ticket, denied: &Denied) {
     let rule = match denied {
-        Denied::ByRule { rule, .. } | Denied::Header { rule, .. } | Denied::ResponseOverride { rule, .. } => Some(rule),
+        Denied::ByRule { rule, .. }
+        | Denied::Header { rule, .. }
+        | Denied::ResponseOverride { rule, .. }
+        | Denied::Uninspected { rule, .. } => Some(rule),
         Denied::NoRule { .. } | Denied::List(_) => None,
     };
     ticket.note_decision(Decision::Deny, rule);

@@ -147,7 +147,10 @@ impl Answering<'_> {
         }
         let authorised = self.rules.authorise(self.question.caller.clone(), call, &self.config.buckets);
         let permit = authorised.inspect_err(|denied| {
-            if let Denied::Header { rule, .. } | Denied::ResponseOverride { rule, .. } = denied {
+            if let Denied::Header { rule, .. }
+            | Denied::ResponseOverride { rule, .. }
+            | Denied::Uninspected { rule, .. } = denied
+            {
                 report.note_terms(self.settings(rule));
             }
         })?;

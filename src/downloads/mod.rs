@@ -2,7 +2,8 @@
 //!
 //! A whole object passes the inspectors on its way: a small one is held until the verdict, a large one is cut before its end. A part of an
 //! object says nothing about the rest, so the whole one is looked at first and then the part is asked for again, of the same state. What was
-//! found is remembered for that state of the object ([`State`]); while one reader looks, the others wait for it.
+//! found is remembered for that state of the object ([`State`]); while one reader looks, the others wait for it. Where another object could
+//! have the same state, nothing is remembered, and a part is cut out of the very bytes that are looked at.
 //!
 //! The store's answer decides what it is about, not the request: a verdict is asked for the state that its head names, and nothing of its body
 //! goes on before that.
@@ -10,17 +11,18 @@
 pub mod held;
 mod state;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_ENCODING;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE};
 use http::response::Parts;
-use http::{Method, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 
 use crate::audit::Ticket;
 use crate::inspect::{
-    Direction, DownloadTerms, Flight, Inspection, InspectionTerms, Inspectors, KnownBy, Memory, ObjectId, Outcome,
-    Ranges, Subject, Turn,
+    Circumstances, Direction, DownloadTerms, Flight, Inspection, InspectionTerms, Inspectors, KnownBy, Memory,
+    ObjectId, Outcome, Ranges, Subject, Turn,
 };
 use crate::limits::{Admission, declared_type};
 use crate::respond::body::Source;
@@ -31,7 +33,7 @@ use crate::sign::{Outbound, Signer};
 use crate::upstream::{ReplyBody, UpstreamReply, Upstreams};
 
 use held::{HeldBytes, NoRoom};
-use state::{Extent, State, extent};
+use state::{Extent, State, extent, window};
 
 /// How often a read begins anew because the object changed meanwhile.
 const ATTEMPTS: usize = 4;
@@ -127,7 +129,7 @@ impl Reader<'_> {
             },
         };
         let UpstreamReply { head, body, .. } = reply;
-        let (bytes, outcome) = landed(flight, self.hold(&head, body, length, ticket).await)?;
+        let (bytes, outcome) = landed(flight, self.hold(&head, body, 0..length, ticket).await)?;
         note_on(ticket, &outcome, false);
         if !gives_out(&outcome) {
             return Err(outcome.as_ref().into());
@@ -135,19 +137,19 @@ impl Reader<'_> {
         Ok(relay::compose(head, Source::Full(bytes), self.call(), self.region()))
     }
 
-    /// Takes an object of this length into memory, and waits for its verdict.
+    /// Takes these bytes of an object into memory, and waits for its verdict.
     async fn hold(
         &self,
         head: &Parts,
         body: ReplyBody,
-        length: u64,
+        window: Range<u64>,
         ticket: &Ticket,
     ) -> Result<(Bytes, Arc<Outcome>), Refusal> {
         // The inspectors first: whoever waits for them must not take the room of objects that others look at.
         let inspection = self.open(head, &body, ticket).await?;
+        let length = window.end - window.start;
         let place = self.held.take(self.principal(), length).await?;
-        let length = usize::try_from(length).map_err(|_| bad_answer("an object that does not fit into memory"))?;
-        let (bytes, outcome) = hold(body, inspection, length).await.map_err(|error| broke_off(&error))?;
+        let (bytes, outcome) = hold(body, inspection, window).await.map_err(|error| broke_off(&error))?;
         Ok((place.keep(bytes), outcome))
     }
 
@@ -166,7 +168,8 @@ impl Reader<'_> {
         if self.ways.ranges == Ranges::Refuse && !self.overrides() {
             return Err(NoPart::Refused.into());
         }
-        drop(reply);
+        let asked = reply.head;
+        drop(reply.body);
         let state = match state.length {
             Some(_) => state,
             None => match self.look_up(&state, ticket).await? {
@@ -178,8 +181,9 @@ impl Reader<'_> {
             return Err(NoPart::TooLarge { length, limit: self.ways.scan_up_to }.into());
         }
         let Some(object) = self.id(&state) else {
-            // What was changed just now may change again and look the same, so what is looked at need not be what is given out.
-            let settles_in = state.settles_in.ok_or_else(|| bad_answer("an object without a time of modification"))?;
+            // It may change and look the same, so what is looked at need not be what a second request brings. Either that has an end, or
+            // there must be no second request.
+            let Some(settles_in) = state.settles_in else { return self.cut_out(&asked, &state, ticket).await };
             tokio::time::sleep(settles_in).await;
             return Ok(None);
         };
@@ -209,6 +213,34 @@ impl Reader<'_> {
             return Ok(None);
         }
         relay::relay(reply, self.call(), self.region()).await.map(Some)
+    }
+
+    /// Gives a part out of the whole object while that is looked at. `None` if it changed. `asked` is the head of the part.
+    async fn cut_out(&self, asked: &Parts, state: &State, ticket: &mut Ticket) -> Result<Option<Reply>, Refusal> {
+        let Some(reply) = self.fetch(Method::GET, state, ticket).await? else { return Ok(None) };
+        if !is_of(&reply, state) || extent(&reply.head, false) != Extent::Whole {
+            return Ok(None);
+        }
+        let window = state.length.and_then(|length| window(asked, length));
+        let window = window.ok_or_else(|| bad_answer("a part that is not in the object"))?;
+        let wanted = window.end - window.start;
+        let UpstreamReply { head, body, .. } = reply;
+        if wanted > self.ways.hold.min(self.held.limit()) {
+            let inspection = self.open(&head, &body, ticket).await?;
+            let mut body = InspectedBody::new(body, inspection, None).only(window);
+            body.prime(ticket).await.map_err(withheld)?;
+            let head = part_head(head, asked, self.call());
+            return Ok(Some(relay::compose(head, Source::Inspected(Box::new(body)), self.call(), self.region())));
+        }
+        let (bytes, outcome) = self.hold(&head, body, window, ticket).await?;
+        note_on(ticket, &outcome, false);
+        if !gives_out(&outcome) {
+            return Err(outcome.as_ref().into());
+        }
+        if bytes.len() as u64 != wanted {
+            return Err(bad_answer("an object that is shorter than its parts"));
+        }
+        Ok(Some(relay::compose(part_head(head, asked, self.call()), Source::Full(bytes), self.call(), self.region())))
     }
 
     /// Asks for the length of an object in this state. `None` if it changed.
@@ -284,7 +316,15 @@ impl Reader<'_> {
             version_id: state.version_id.as_deref(),
             last_modified: state.last_modified.as_deref(),
             length: state.length.filter(|_| state.is_settled())?,
-            digest: &self.inspectors.version_digest(self.terms),
+            digest: &self.inspectors.version_digest(
+                self.terms,
+                &Circumstances {
+                    principal: self.admission.permit().caller().principal().as_str(),
+                    bucket: &self.bucket.name,
+                    key: self.key(),
+                    direction: Direction::Download,
+                },
+            ),
         }))
     }
 
@@ -314,6 +354,22 @@ impl Reader<'_> {
     fn overrides(&self) -> bool {
         OVERRIDES.iter().any(|name| self.call().parameter(name).is_some())
     }
+}
+
+/// The head of a part that is cut out of a whole object: what was looked at says what the object is, what was asked for says which part it
+/// is, and has the headers of the client's choice.
+fn part_head(mut whole: Parts, asked: &Parts, call: &S3Call) -> Parts {
+    const PARTS: HeaderName = HeaderName::from_static("x-amz-mp-parts-count");
+    whole.status = asked.status;
+    let overridden =
+        call.query.iter().filter_map(|(name, _)| HeaderName::try_from(name.strip_prefix("response-")?).ok());
+    for name in [CONTENT_RANGE, CONTENT_LENGTH, PARTS].into_iter().chain(overridden) {
+        match asked.headers.get(&name) {
+            Some(value) => drop(whole.headers.insert(name, value.clone())),
+            None => drop(whole.headers.remove(name)),
+        }
+    }
+    whole
 }
 
 /// Tells those who wait what a look came to.

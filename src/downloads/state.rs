@@ -1,5 +1,6 @@
 //! Which state of an object an answer is about, and how much of it is in the answer.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, LAST_MODIFIED};
@@ -13,7 +14,8 @@ const SETTLING: Duration = Duration::from_secs(2);
 /// What tells one state of an object from another.
 ///
 /// Not the ETag alone ([`KnownBy`](crate::inspect::KnownBy)): the time of modification belongs to it, once it is old enough that a later
-/// change has another one (RFC 9110 §8.8.2.2), or a version that never changes.
+/// change has another one (RFC 9110 §8.8.2.2), or a version that never changes. An object that was put together of parts has the time at
+/// which its upload began (Amazon S3), so two of them can have the same, and be completed one long after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     /// As the store wrote it.
@@ -24,7 +26,7 @@ pub struct State {
     pub last_modified: Option<String>,
     /// Bytes of the whole object, if the answer tells.
     pub length: Option<u64>,
-    /// How long until the time of modification stands for this state only; `None` if that cannot be told.
+    /// How long until the time of modification stands for this state only; `None` if that cannot be told, or never comes.
     pub settles_in: Option<Duration>,
 }
 
@@ -43,6 +45,7 @@ impl State {
     /// What an answer of success says; `None` without an ETag.
     pub fn of(head: &Parts) -> Option<Self> {
         let text = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let etag = head.headers.get(ETAG)?.clone();
         // A version of this name is replaced while versions are suspended.
         let version_id = text(VERSION_ID).filter(|version| !version.is_empty() && version != "null");
         let last_modified = text(LAST_MODIFIED);
@@ -52,10 +55,10 @@ impl State {
         };
         let settles_in = match (&version_id, &last_modified, text(DATE)) {
             (Some(_), ..) => Some(Duration::ZERO),
-            (None, Some(changed), Some(now)) => settles_in(changed, &now),
+            (None, Some(changed), Some(now)) if !is_of_parts(&etag) => settles_in(changed, &now),
             _ => None,
         };
-        Some(Self { etag: head.headers.get(ETAG)?.clone(), version_id, last_modified, length, settles_in })
+        Some(Self { etag, version_id, last_modified, length, settles_in })
     }
 
     /// Whether nothing else than this state is known by what is known of it.
@@ -88,6 +91,20 @@ pub fn extent(head: &Parts, of_part: bool) -> Extent {
         },
         _ => Extent::Unclear,
     }
+}
+
+/// Which bytes of an object of this length are in an answer of success; `None` if they are not in the object.
+pub fn window(head: &Parts, length: u64) -> Option<Range<u64>> {
+    if head.status != StatusCode::PARTIAL_CONTENT {
+        return Some(0..length);
+    }
+    let (first, last, _) = content_range(head.headers.get(CONTENT_RANGE)?.to_str().ok()?)?;
+    (last < length).then_some(first..last + 1)
+}
+
+/// Whether an ETag is one of an object that was put together of parts: `"…-N"`.
+fn is_of_parts(etag: &HeaderValue) -> bool {
+    etag.as_bytes().contains(&b'-')
 }
 
 /// First byte, last byte and length of `bytes 0-9/10`; the length may be `*`.
@@ -174,6 +191,27 @@ mod tests {
         assert!(changed(NOON, &[("x-amz-version-id", "v1")]).is_settled(), "a version does not change");
         assert!(!changed(NOON, &[("x-amz-version-id", "null")]).is_settled(), "but this one does");
         assert!(State::of(&head(200, &[("last-modified", NOON)])).is_none());
+    }
+
+    #[test]
+    fn an_object_of_parts_is_never_settled_but_as_a_version() {
+        let of_parts = |more: &[(&str, &str)]| {
+            let mut headers =
+                vec![("etag", "\"e-2\""), ("date", NOON), ("last-modified", "Sun, 22 Nov 2020 12:00:00 GMT")];
+            headers.extend(more);
+            State::of(&head(200, &headers)).unwrap().settles_in
+        };
+        assert_eq!(of_parts(&[]), None, "the time is that of its beginning, not of its end");
+        assert_eq!(of_parts(&[("x-amz-version-id", "null")]), None);
+        assert_eq!(of_parts(&[("x-amz-version-id", "v1")]), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn the_bytes_of_a_part_lie_in_the_object() {
+        let part = |range: &str| window(&head(206, &[("content-range", range)]), 10);
+        assert_eq!((part("bytes 2-4/10"), part("bytes 0-9/*")), (Some(2..5), Some(0..10)));
+        assert_eq!((part("bytes 2-10/11"), part("bytes 4-2/10")), (None, None));
+        assert_eq!((window(&head(200, &[]), 10), window(&head(206, &[]), 10)), (Some(0..10), None));
     }
 
     #[test]

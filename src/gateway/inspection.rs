@@ -6,7 +6,9 @@ use super::{Gateway, Remains, internal};
 use crate::audit::Ticket;
 use crate::body::{Destination, Fault, UploadBody};
 use crate::downloads::Reader;
-use crate::inspect::{Direction, Inspection, InspectionTerms, KnownBy, MultipartInspection, ObjectId, Subject};
+use crate::inspect::{
+    Circumstances, Direction, Inspection, InspectionTerms, KnownBy, MultipartInspection, ObjectId, Subject,
+};
 use crate::limits::Admission;
 use crate::multipart::Carrier;
 use crate::respond::{Refusal, RefusalKind, Reply, inspected};
@@ -50,7 +52,15 @@ impl Gateway {
             terms.inspection.as_ref().filter(|inspection| inspection.uploads && !inspection.needs_staging())?;
         // With headers of the rule it is not stored as it was looked at.
         let as_it_is = admission.permit().call().operation == Operation::PutObject && terms.set_headers.is_empty();
-        as_it_is.then(|| self.inspectors.version_digest(inspection))
+        let resource = &admission.permit().call().resource;
+        let circumstances = Circumstances {
+            principal: admission.permit().caller().principal().as_str(),
+            bucket: resource.bucket().map_or("", |bucket| &bucket.name),
+            key: resource.key().map_or("", |key| key.as_str()),
+            // So an inspector that regards the direction looks again when the object is read.
+            direction: Direction::Upload,
+        };
+        as_it_is.then(|| self.inspectors.version_digest(inspection, &circumstances))
     }
 
     /// Remembers what was found in an object that is stored now, if the store keeps versions: of others it does not tell the time of

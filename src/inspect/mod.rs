@@ -32,7 +32,7 @@ pub use inspection::{Inspection, Outcome};
 pub use memory::{Flight, KnownBy, Memory, MemorySettings, ObjectId, Turn};
 pub use registry::{Busy, Inspectors};
 pub use settings::{InspectionLimits, InspectorSettings, KindSettings, LoadSettings};
-pub use subject::{Direction, Subject};
+pub use subject::{Circumstances, Direction, Regards, Subject};
 pub use terms::{
     Action, Actions, DownloadTerms, InspectionTerms, InspectorId, Mark, MultipartInspection, QuarantinePlace, Ranges,
 };
@@ -64,6 +64,12 @@ pub trait Inspector: Send + Sync + fmt::Debug {
     /// Most looks at a time that it can take now, if it knows: the queue gives no more places than these.
     fn max_looks(&self) -> Option<usize> {
         None
+    }
+
+    /// Of which circumstances its verdicts may depend: those that it shows to somebody whose ways are not known. A verdict that is remembered
+    /// counts under the same only. Of the id of the request nothing may depend.
+    fn regards(&self) -> Regards {
+        Regards::Object
     }
 
     /// What its verdicts depend on, beside the signatures of [`Health`]: a digest of everything that was configured.

@@ -12,8 +12,8 @@ use crate::breaker::{Breaker, BreakerSettings};
 use crate::inspect::inspection::{Inspection, OneLook};
 use crate::inspect::queue::{NoPlace, Queue};
 use crate::inspect::{
-    Action, BuildError, Finding, Health, InspectionTerms, Inspector, InspectorSettings, KindSettings, LoadSettings,
-    Subject, Verdict, clamd, hook, icap, kinds, patterns, yara,
+    Action, BuildError, Circumstances, Finding, Health, InspectionTerms, Inspector, InspectorSettings, KindSettings,
+    LoadSettings, Regards, Subject, Verdict, clamd, hook, icap, kinds, patterns, yara,
 };
 use crate::telemetry::Metrics;
 
@@ -123,9 +123,9 @@ impl Inspectors {
         Ok(Inspection::new(looks, terms.actions))
     }
 
-    /// What a verdict under these terms depends on: what the inspectors are configured with, the versions of scanners and signatures, and
-    /// what verdicts lead to. 64 hex digits.
-    pub fn version_digest(&self, terms: &InspectionTerms) -> String {
+    /// What a verdict under these terms depends on: what the inspectors are configured with, the versions of scanners and signatures, what
+    /// verdicts lead to, and those circumstances that an inspector regards. 64 hex digits.
+    pub fn version_digest(&self, terms: &InspectionTerms, circumstances: &Circumstances<'_>) -> String {
         let mut context = digest::Context::new(&digest::SHA256);
         let mut add = |text: &str| {
             context.update(&(text.len() as u64).to_be_bytes());
@@ -135,6 +135,13 @@ impl Inspectors {
             add(&station.name);
             add(&station.inspector.digest());
             add(&station.version());
+            let Circumstances { principal, bucket, key, direction } = *circumstances;
+            let regarded: &[&str] = match station.inspector.regards() {
+                Regards::Object => &[],
+                Regards::Place => &[direction.as_str(), bucket, key],
+                Regards::Reader => &[direction.as_str(), bucket, key, principal],
+            };
+            regarded.iter().for_each(|text| add(text));
         }
         for action in [terms.actions.matched, terms.actions.not_scannable, terms.actions.error] {
             add(action.as_str());

@@ -36,6 +36,7 @@ pub(crate) struct Scripted {
     pub(crate) broken_off: Arc<Mutex<usize>>,
     health: Mutex<Result<Health, String>>,
     max_looks: Mutex<Option<usize>>,
+    regards: Mutex<Regards>,
 }
 
 /// Notices that its look was dropped before its end.
@@ -50,7 +51,14 @@ impl Drop for Notice {
 impl Scripted {
     pub(crate) fn new(script: Script) -> Arc<Self> {
         let health = Mutex::new(Ok(Health { version: "1".into(), ..Health::default() }));
-        Arc::new(Self { script, seen: Arc::default(), broken_off: Arc::default(), health, max_looks: Mutex::default() })
+        Arc::new(Self {
+            script,
+            seen: Arc::default(),
+            broken_off: Arc::default(),
+            health,
+            max_looks: Mutex::default(),
+            regards: Mutex::new(Regards::Object),
+        })
     }
 }
 
@@ -108,10 +116,17 @@ impl Inspector for Scripted {
         *self.max_looks.lock().unwrap()
     }
 
+    fn regards(&self) -> Regards {
+        *self.regards.lock().unwrap()
+    }
+
     fn digest(&self) -> String {
         format!("{:?}", self.script)
     }
 }
+
+const CIRCUMSTANCES: Circumstances<'static> =
+    Circumstances { principal: "p", bucket: "b", key: "k", direction: Direction::Download };
 
 pub(crate) const LOAD: LoadSettings = LoadSettings {
     max_scans: 2,
@@ -291,11 +306,11 @@ async fn l14_a_required_inspector_is_ready_when_it_can_work_and_says_why_not() {
     let inspectors = inspectors(&[&inspector], LOAD);
     let state = || inspectors.states().next().unwrap();
     assert_eq!(state().not_ready.as_deref(), Some("the inspector `i0` cannot work: it was not asked yet"));
-    let before = inspectors.version_digest(&terms(1, Actions::default()));
+    let before = inspectors.version_digest(&terms(1, Actions::default()), &CIRCUMSTANCES);
     let _checkups = inspectors.start_every(Duration::from_millis(1));
     until(|| state().up).await;
     assert_eq!((state().not_ready, state().up), (None, true));
-    let after = inspectors.version_digest(&terms(1, Actions::default()));
+    let after = inspectors.version_digest(&terms(1, Actions::default()), &CIRCUMSTANCES);
     assert_ne!(before, after, "a verdict is as old as the signatures");
     *inspector.health.lock().unwrap() = Err("connection refused".into());
     until(|| !state().up).await;
@@ -307,13 +322,32 @@ fn the_digest_depends_on_all_that_a_verdict_depends_on() {
     let (a, b) = (Scripted::new(Script::NoVerdict), Scripted::new(Script::AtEnd(Verdict::Clean)));
     let lenient = Actions { error: Action::Allow, ..Actions::default() };
     let digests = [
-        inspectors(&[&a], LOAD).version_digest(&terms(1, Actions::default())),
-        inspectors(&[&b], LOAD).version_digest(&terms(1, Actions::default())),
-        inspectors(&[&a, &b], LOAD).version_digest(&terms(2, Actions::default())),
-        inspectors(&[&b, &a], LOAD).version_digest(&terms(2, Actions::default())),
-        inspectors(&[&a], LOAD).version_digest(&terms(1, lenient)),
+        inspectors(&[&a], LOAD).version_digest(&terms(1, Actions::default()), &CIRCUMSTANCES),
+        inspectors(&[&b], LOAD).version_digest(&terms(1, Actions::default()), &CIRCUMSTANCES),
+        inspectors(&[&a, &b], LOAD).version_digest(&terms(2, Actions::default()), &CIRCUMSTANCES),
+        inspectors(&[&b, &a], LOAD).version_digest(&terms(2, Actions::default()), &CIRCUMSTANCES),
+        inspectors(&[&a], LOAD).version_digest(&terms(1, lenient), &CIRCUMSTANCES),
     ];
     let distinct: std::collections::BTreeSet<_> = digests.iter().collect();
     assert_eq!(distinct.len(), digests.len());
-    assert_eq!(digests[0], inspectors(&[&a], LOAD).version_digest(&terms(1, Actions::default())));
+    assert_eq!(digests[0], inspectors(&[&a], LOAD).version_digest(&terms(1, Actions::default()), &CIRCUMSTANCES));
+}
+
+#[test]
+fn a_verdict_counts_only_under_the_circumstances_that_it_may_depend_on() {
+    let inspector = Scripted::new(Script::NoVerdict);
+    let inspectors = inspectors(&[&inspector], LOAD);
+    let of = |circumstances| inspectors.version_digest(&terms(1, Actions::default()), &circumstances);
+    let others = [
+        Circumstances { principal: "q", ..CIRCUMSTANCES },
+        Circumstances { bucket: "c", ..CIRCUMSTANCES },
+        Circumstances { key: "l", ..CIRCUMSTANCES },
+        Circumstances { direction: Direction::Upload, ..CIRCUMSTANCES },
+    ];
+    for (regards, differ) in
+        [(Regards::Object, [false; 4]), (Regards::Place, [false, true, true, true]), (Regards::Reader, [true; 4])]
+    {
+        *inspector.regards.lock().unwrap() = regards;
+        assert_eq!(others.map(|other| of(other) != of(CIRCUMSTANCES)), differ, "{regards:?}");
+    }
 }

@@ -21,6 +21,30 @@ pub struct Subject {
     pub direction: Direction,
 }
 
+/// Under what circumstances an object is looked at: what a [`Subject`] has beside the object itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Circumstances<'a> {
+    /// Who sends or reads it.
+    pub principal: &'a str,
+    /// Public name of its bucket.
+    pub bucket: &'a str,
+    /// Public key.
+    pub key: &'a str,
+    /// Where it goes.
+    pub direction: Direction,
+}
+
+/// On how much of the circumstances a verdict depends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Regards {
+    /// None of them: bytes, types and the end of the name are the object's own.
+    Object,
+    /// Where it lies, and which way it goes.
+    Place,
+    /// That, and who sends or reads it.
+    Reader,
+}
+
 /// Which way an object passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {

@@ -37,6 +37,13 @@ impl InspectionTerms {
                 .into_iter()
                 .any(|state| matches!(self.actions.of(state), Action::Mark | Action::Quarantine))
     }
+
+    /// Whether under these terms everything is looked at that the others look at, and nothing is let pass that they keep back.
+    pub fn cover(&self, others: &Self) -> bool {
+        let passes = |terms: &Self, state| matches!(terms.actions.of(state), Action::Allow | Action::Mark);
+        others.inspectors.iter().all(|inspector| self.inspectors.contains(inspector))
+            && VerdictState::BAD.into_iter().all(|state| passes(others, state) || !passes(self, state))
+    }
 }
 
 /// What each state but clean leads to.

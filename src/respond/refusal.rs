@@ -273,6 +273,10 @@ impl From<Denied> for Refusal {
             Denied::ResponseOverride { parameter, .. } => {
                 denied(format!("The parameter {parameter} is not allowed here."))
             }
+            Denied::Uninspected { .. } => denied(
+                "What is read here is inspected, and this request would pass that by. A copy needs a target where it is inspected too."
+                    .to_owned(),
+            ),
             Denied::List(list) => match list {
                 ListError::Max(_)
                 | ListError::EncodingType

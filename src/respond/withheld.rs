@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -101,19 +102,43 @@ pub async fn look_through(source: ReplyBody, inspection: Inspection) -> Result<A
     Pump { source, inspection, ended: false }.run(|_| {}).await
 }
 
-/// Reads an object to its verdict, and keeps it. `length` is its declared length, which the store's connection enforces.
+/// Reads an object to its verdict, and keeps the bytes of a window. The store's connection enforces the declared length of the object.
 ///
 /// # Errors
 /// [`ReplyError`] if it broke off: then there is no verdict.
 pub async fn hold(
     source: ReplyBody,
     inspection: Inspection,
-    length: usize,
+    window: Range<u64>,
 ) -> Result<(Vec<u8>, Arc<Outcome>), ReplyError> {
     // In one piece of its own: pieces of a store may keep buffers many times their size.
-    let mut held = Vec::with_capacity(length);
-    let outcome = Pump { source, inspection, ended: false }.run(|piece| held.extend_from_slice(piece)).await?;
+    let mut held = Vec::with_capacity(usize::try_from(window.end - window.start).unwrap_or_default());
+    let mut window = Window::new(window);
+    let take = |piece: &Bytes| held.extend_from_slice(&window.cut(piece));
+    let outcome = Pump { source, inspection, ended: false }.run(take).await?;
     Ok((held, outcome))
+}
+
+/// The bytes of an object that somebody asked for, out of all that come.
+#[derive(Debug)]
+struct Window {
+    wanted: Range<u64>,
+    passed: u64,
+}
+
+impl Window {
+    fn new(wanted: Range<u64>) -> Self {
+        Self { wanted, passed: 0 }
+    }
+
+    /// What of the next piece is wanted.
+    fn cut(&mut self, piece: &Bytes) -> Bytes {
+        let begin = self.passed;
+        self.passed += piece.len() as u64;
+        // Within the piece, so it fits where the piece does.
+        let at = |place: u64| usize::try_from(place.clamp(begin, self.passed) - begin).unwrap_or(piece.len());
+        piece.slice(at(self.wanted.start)..at(self.wanted.end))
+    }
 }
 
 /// An object that is given out while it is looked at, but for its end.
@@ -124,6 +149,8 @@ pub struct InspectedBody {
     first: Option<Bytes>,
     tail: Tail,
     length: SizeHint,
+    /// Which bytes go out, if not all.
+    window: Option<Window>,
     /// Where the verdict is remembered.
     remember: Option<(Arc<Memory>, ObjectId)>,
 }
@@ -133,7 +160,15 @@ impl InspectedBody {
     pub fn new(source: ReplyBody, inspection: Inspection, remember: Option<(Arc<Memory>, ObjectId)>) -> Self {
         let length = source.size_hint();
         let pump = Some(Pump { source, inspection, ended: false });
-        Self { pump, first: None, tail: Tail::default(), length, remember }
+        Self { pump, first: None, tail: Tail::default(), length, window: None, remember }
+    }
+
+    /// Nothing is read yet; of what will be, only these bytes go out.
+    #[must_use]
+    pub fn only(mut self, window: Range<u64>) -> Self {
+        self.length = SizeHint::with_exact(window.end - window.start);
+        self.window = Some(Window::new(window));
+        self
     }
 
     /// Waits for the first piece for the client, so that what is found until then becomes a clean answer.
@@ -169,7 +204,10 @@ impl InspectedBody {
                 return Poll::Ready(Some(Ok(piece)));
             }
             match ready!(pump.poll_piece(context)) {
-                Ok(Some(piece)) => self.tail.push(piece),
+                Ok(Some(piece)) => match &mut self.window {
+                    Some(window) => self.tail.push(window.cut(&piece)),
+                    None => self.tail.push(piece),
+                },
                 Ok(None) => {
                     let outcome = ready!(pump.inspection.poll_outcome(context));
                     self.pump = None;
@@ -220,6 +258,9 @@ struct Tail {
 
 impl Tail {
     fn push(&mut self, piece: Bytes) {
+        if piece.is_empty() {
+            return;
+        }
         self.length += piece.len();
         if piece.len() < SMALL_PIECE {
             self.small.extend_from_slice(&piece);
@@ -264,6 +305,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_window_is_the_same_however_the_object_is_cut() {
+        let object: Vec<u8> = (0..100).collect();
+        for (wanted, pieces) in
+            [(0..0, 7), (0..100, 7), (10..11, 1), (13..42, 5), (13..42, 100), (99..100, 3), (0..1, 100)]
+        {
+            let mut window = Window::new(wanted.clone());
+            let got: Vec<u8> =
+                object.chunks(pieces).flat_map(|piece| window.cut(&Bytes::copy_from_slice(piece))).collect();
+            assert_eq!(got, (wanted.start as u8..wanted.end as u8).collect::<Vec<_>>(), "{wanted:?} {pieces}");
+        }
+    }
 
     proptest! {
         #[test]

@@ -11,6 +11,7 @@ use http::HeaderName;
 
 use crate::auth::{Caller, Scheme};
 use crate::base::RuleId;
+use crate::inspect::InspectionTerms;
 use crate::rules::batch::BatchScope;
 use crate::rules::listing::{ListRights, ListScope};
 use crate::rules::permit::{Permit, Scope};
@@ -65,6 +66,14 @@ pub enum Denied {
         rule: RuleId,
         /// The query parameter.
         parameter: String,
+    },
+    /// What is read is inspected under a rule, and the operation would pass that by.
+    #[error("rule `{rule}` inspects what is read, and {action} would give it out uninspected")]
+    Uninspected {
+        /// The rule that decides about the read.
+        rule: RuleId,
+        /// The action that was asked for.
+        action: &'static str,
     },
     /// List parameters that cannot be read.
     #[error(transparent)]
@@ -123,17 +132,45 @@ impl RuleSet {
                 Scope::Whole,
             ),
             (Resource::Object(bucket, key), _) => {
-                if let Some(source) = &call.source {
-                    self.decide(&caller, source_place(source), source_action(source))?;
-                }
+                let source = call.source.as_ref();
+                let read = source.map(|source| self.decide(&caller, source_place(source), source_action(source)));
+                let read = read.transpose()?;
                 let place = Place::Key(bucket, key.as_str());
-                (self.decide_all(&caller, place, &call, action)?.id.clone(), Scope::Whole)
+                let rule = self.decide_all(&caller, place, &call, action)?;
+                self.check_inspected(&caller, read, (rule, place), &call)?;
+                (rule.id.clone(), Scope::Whole)
             }
         };
         let terms = self.terms_of(&rule);
         check_terms(&rule, &terms, &call)?;
         let may_copy_tags = self.may_copy_tags(&caller, &call);
         Ok(Permit::new(caller, call, rule, terms, scope).with_tag_copying(may_copy_tags))
+    }
+
+    /// Refuses what would give out bytes past the inspection of reads: a torrent, and a copy (its source was read under `read`) to where it
+    /// is neither looked at when it is written nor when this caller reads it.
+    fn check_inspected(
+        &self,
+        caller: &Caller,
+        read: Option<&Rule>,
+        (target, place): (&Rule, Place<'_>),
+        call: &S3Call,
+    ) -> Result<(), Denied> {
+        let read_there = |action| self.decide(caller, place, action);
+        let plain = || read_there("s3:GetObject").ok();
+        let (read, is_torrent) = match call.operation {
+            Operation::GetObjectTorrent => (plain(), true),
+            _ => (read, false),
+        };
+        let Some((rule, wanted)) = read.and_then(|rule| Some((rule, rule.inspects_reads()?))) else { return Ok(()) };
+        let is_looked_at = |rule: &Rule| rule.inspects_reads().is_some_and(|terms| terms.cover(wanted));
+        let written = target.terms.inspection.as_ref().is_some_and(|terms| terms.uploads && terms.cover(wanted));
+        let covered = written
+            || (plain().is_some_and(is_looked_at) && read_there("s3:GetObjectVersion").map_or(true, is_looked_at));
+        if covered && !is_torrent {
+            return Ok(());
+        }
+        Err(Denied::Uninspected { rule: rule.id.clone(), action: required_action(call) })
     }
 
     /// Whether a copy may take the tags of its source along: whoever may not read them there and write them here would do both by it.
@@ -262,6 +299,11 @@ impl RuleSet {
 }
 
 impl Rule {
+    /// What it wants of objects that are read, if they are to be inspected.
+    fn inspects_reads(&self) -> Option<&InspectionTerms> {
+        self.terms.inspection.as_deref().filter(|terms| terms.downloads.is_some())
+    }
+
     fn templates_in(&self, bucket: &Bucket) -> impl Iterator<Item = &PrefixTemplate> {
         let is_about = |name: &str| name == bucket.name || (bucket.passed_through && name == PassThrough::ANY);
         self.settings.places.iter().filter(move |place| is_about(&place.bucket)).map(|place| &place.prefix)
@@ -410,3 +452,7 @@ fn network_matches(who: &Who, caller: &Caller) -> bool {
 #[cfg(test)]
 #[path = "evaluate_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "inspected_copy_tests.rs"]
+mod inspected_copy_tests;

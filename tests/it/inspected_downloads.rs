@@ -63,14 +63,20 @@ struct Got {
 }
 
 async fn get_what_comes(gateway: &Gateway, target: &str) -> Got {
+    get_what_comes_of(gateway, target, None).await
+}
+
+/// The same of a range.
+async fn get_what_comes_of(gateway: &Gateway, target: &str, range: Option<&str>) -> Got {
     let stream = TcpStream::connect(gateway.address).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
     let request = Request::get(target)
         .header("host", gateway.address.to_string())
         .header("authorization", format!("Bearer {}", gateway.a.token));
+    let request = range.iter().fold(request, |request, range| request.header("range", *range));
     let answer = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.expect("a head");
-    assert_eq!(answer.status(), 200, "{target}");
+    assert_eq!(answer.status(), if range.is_some() { 206 } else { 200 }, "{target}");
     let declared = answer.headers()["content-length"].to_str().unwrap().parse().unwrap();
     let (mut body, mut got, mut whole) = (answer.into_body(), Vec::new(), true);
     while let Some(frame) = body.frame().await {
@@ -358,6 +364,54 @@ async fn an_object_with_the_digest_of_another_is_not_taken_for_it() {
         assert_eq!(get(&gateway, &format!("/bkt/{key}"), &[]).await.status, 200);
     }
     assert_eq!(inspections(&gateway).await, 6, "every object has its own verdict");
+}
+
+/// An object of parts as Amazon S3 dates it: to the beginning of its upload, however long ago that is.
+fn of_parts(part: &str, whole: &str) -> Answer {
+    let range = format!("content-range: bytes 1-4/{}\r\n", whole.len());
+    parts_of(object(206, "same-2", 100, &range, part), object(200, "same-2", 100, "", whole))
+}
+
+#[tokio::test]
+async fn an_object_of_parts_is_looked_at_with_every_read_without_versions() {
+    let recorder = Recorder::start(of_parts("GOOD", GOOD_TEXT)).await;
+    let gateway = setup(Setup::before(&recorder)).start().await;
+    assert_eq!(get(&gateway, "/bkt/in/o", &[]).await.text(), GOOD_TEXT);
+    recorder.answer(of_parts("EVIL", EVIL_TEXT));
+    let range = [("range", "bytes=1-4")];
+    assert_eq!(get(&gateway, "/bkt/in/o", &[]).await.outcome(), rejected(), "completed later, dated back");
+    assert_eq!(get(&gateway, "/bkt/in/o", &range).await.outcome(), rejected());
+    // The part is one of the object that was looked at, whatever the store gives out as the part.
+    recorder.answer(of_parts("EVIL", GOOD_TEXT));
+    let part = get(&gateway, "/bkt/in/o", &range).await;
+    assert_eq!((part.status.as_u16(), part.text().as_str()), (206, "GOOD"));
+    assert_eq!((part.header("content-range"), part.header("content-length")), ("bytes 1-4/12", "4"));
+    assert_eq!(inspections(&gateway).await, 4, "nothing is remembered");
+}
+
+#[tokio::test]
+async fn a_large_part_of_an_object_of_parts_is_cut_like_a_large_object() {
+    const LENGTH: usize = 1 << 20;
+    let part = |last: usize| format!("content-range: bytes 100-{last}/{LENGTH}\r\n");
+    let answer = |last: usize, body: &[u8]| {
+        let whole = String::from_utf8(body.to_vec()).unwrap();
+        let declared = object(206, "same-2", 100, &part(last), &whole[100..=last]);
+        parts_of(declared, object(200, "same-2", 100, "", &whole))
+    };
+    let clean: Vec<u8> = (0..LENGTH).map(|at| b'a' + (at % 23) as u8).collect();
+    let mut evil = clean.clone();
+    evil[LENGTH - EVIL.len()..].copy_from_slice(EVIL);
+    let recorder = Recorder::start(answer(600_000, &clean)).await;
+    let gateway = setup(Setup::before(&recorder)).start().await;
+    let range = [("range", "bytes=100-600000")];
+    assert!(get(&gateway, "/bkt/in/o", &range).await.body == clean[100..=600_000]);
+    recorder.answer(answer(600_000, &evil));
+    let got = get_what_comes_of(&gateway, "/bkt/in/o", Some(range[0].1)).await;
+    assert_eq!((got.declared, got.whole), (599_901, false), "the evil bytes lie outside the part, but in the object");
+    assert!(got.body.len() <= 599_901 - 65_536 && clean[100..].starts_with(&got.body), "{}", got.body.len());
+    recorder.answer(answer(50_000, &evil));
+    let small = get(&gateway, "/bkt/in/o", &[("range", "bytes=100-50000")]).await;
+    assert_eq!(small.outcome(), rejected(), "no byte of what fits into `hold`");
 }
 
 /// What was asked about objects; the gateway looks after its hidden keys besides.

@@ -21,7 +21,7 @@ use http::uri::PathAndQuery;
 
 use crate::base::Secret;
 use crate::dial::{self, AddressPolicy, Dialer};
-use crate::inspect::{BuildError, Checkup, Content, Health, Inspector, Look, Subject, Verdict};
+use crate::inspect::{BuildError, Checkup, Content, Health, Inspector, Look, Regards, Subject, Verdict};
 
 use answer::Answer;
 use body::{HookBody, Progress};
@@ -138,6 +138,10 @@ impl Inspector for Hook {
             let connected = self.target.dialer().connect().await;
             connected.map(|_| Health::default()).map_err(|error| error.to_string())
         })
+    }
+
+    fn regards(&self) -> Regards {
+        Regards::Reader
     }
 
     fn digest(&self) -> String {

@@ -28,7 +28,7 @@ pub use crate::inspect::trial::Probe;
 use crate::dial::{AddressPolicy, Dialer, Settings as DialSettings};
 use crate::inspect::content::channel;
 use crate::inspect::trial::{Advice, Answering, OnTrial, Seen, Trial, Trials};
-use crate::inspect::{BuildError, Checkup, Content, Direction, Health, Inspector, Look, Subject, Verdict};
+use crate::inspect::{BuildError, Checkup, Content, Direction, Health, Inspector, Look, Regards, Subject, Verdict};
 use answer::Found;
 use exchange::{Ended, Question};
 use options::Options;
@@ -113,6 +113,11 @@ impl Inspector for Icap {
     fn max_looks(&self) -> Option<usize> {
         let most = self.known().as_ref().and_then(|known| known.options.max_connections);
         most.map(|most| most.saturating_sub(1).max(1))
+    }
+
+    /// The server gets bucket and key, in a request or a response, and has rules of its own.
+    fn regards(&self) -> Regards {
+        Regards::Place
     }
 
     fn digest(&self) -> String {
