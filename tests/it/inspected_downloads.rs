@@ -414,6 +414,36 @@ async fn a_large_part_of_an_object_of_parts_is_cut_like_a_large_object() {
     assert_eq!(small.outcome(), rejected(), "no byte of what fits into `hold`");
 }
 
+#[tokio::test]
+async fn g10_a_part_of_an_object_of_parts_is_cut_out_of_what_is_looked_at() {
+    for kind in StoreKind::REAL {
+        let Some((store, gateway)) = before(kind).await else { continue };
+        let part = 5 << 20;
+        let parts = |body: &[u8]| body.chunks(part).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        for (name, body) in [("clean", pattern(part + 100_000)), ("evil", evil(part + 100_000, part + 50_000))] {
+            let put = super::staged::put_in_parts(&gateway.a, &format!("in/{name}"), &parts(&body), &[]).await;
+            assert_eq!(put.status, 200, "{kind:?} {name}: {}", put.text());
+            settle(&store, &format!("in/{name}")).await;
+            for (range, first, last) in [("bytes=0-9", 0, 9), ("bytes=5242870-5242899", 5_242_870, 5_242_899)] {
+                let got = get(&gateway, &format!("/bkt/in/{name}"), &[("range", range)]).await;
+                if name == "evil" {
+                    assert_eq!(got.outcome(), rejected(), "{kind:?} {range}");
+                    continue;
+                }
+                assert_eq!((got.status.as_u16(), got.body == body[first..=last]), (206, true), "{kind:?} {range}");
+                assert_eq!(got.header("content-range"), format!("bytes {first}-{last}/{}", body.len()), "{kind:?}");
+            }
+            let large = format!("bytes=1000-{}", part + 10);
+            let got = get_what_comes_of(&gateway, &format!("/bkt/in/{name}"), Some(&large)).await;
+            assert_eq!((got.declared, got.whole), (part - 989, name == "clean"), "{kind:?} {name}");
+            assert!(body[1000..].starts_with(&got.body), "{kind:?} {name}");
+        }
+        let first = get(&gateway, "/bkt/in/clean?partNumber=1", &[]).await;
+        assert!(first.status.is_success() && first.body.len() >= part, "{kind:?}: {}", first.status);
+        assert_eq!(inspections(&gateway).await, 7, "{kind:?}: one for each read");
+    }
+}
+
 /// What was asked about objects; the gateway looks after its hidden keys besides.
 fn reads(recorder: &Recorder) -> Vec<Recorded> {
     recorder.requests().into_iter().filter(|request| request.request_line().contains("/in/")).collect()

@@ -39,7 +39,7 @@ async fn complete(client: &Client, key: &str, id: &str, list: &str, headers: &[(
 }
 
 /// An object in parts, all the way.
-async fn put_in_parts(client: &Client, key: &str, parts: &[Vec<u8>], headers: &[(&str, &str)]) -> Response {
+pub(super) async fn put_in_parts(client: &Client, key: &str, parts: &[Vec<u8>], headers: &[(&str, &str)]) -> Response {
     let id = create(client, key, headers).await;
     let list = upload(client, key, &id, parts).await;
     complete(client, key, &id, &list, &[]).await
