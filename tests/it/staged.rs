@@ -574,6 +574,29 @@ async fn what_is_left_at_hidden_keys_is_swept() {
 }
 
 #[tokio::test]
+async fn every_version_at_hidden_keys_is_swept_those_from_before_versions_too() {
+    for kind in StoreKind::REAL {
+        let Some(store) = Store::get(kind).await else { continue };
+        store.put(".countersign/staging/0a1b", b"without version").await;
+        store.keep_versions().await;
+        store.put(".countersign/staging/0a1b", b"with one").await;
+        store.put(".countersign/staging/0c2d.parts", b"left").await;
+        let rules = "\n  - { name: r, who: { tokens: [a] }, where: bkt, what: write, inspect: { with: [av] } }";
+        let setup = store.setup().top("inspectors: { av: { patterns: { sets: [eicar] } } }").rules(rules);
+        let _sweeping = setup.limits("{ staging: { keep_objects: 1s, keep_uploads: 1s } }").start().await;
+        let mut listed = Vec::new();
+        for _ in 0..200 {
+            listed = store.list("versions=").await.elements("Key");
+            if listed.is_empty() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        assert_eq!(listed, Vec::<String>::new(), "{kind:?}: no version and no marker is left");
+    }
+}
+
+#[tokio::test]
 async fn a_form_under_a_quarantine_is_looked_at_before_it_gets_to_its_place() {
     use super::support::post::{KEY_ID, PostForm, SECRET};
     let Some(store) = Store::get(StoreKind::SeaweedFs).await else { return };
