@@ -66,20 +66,20 @@ impl Gateway {
                 self.forward(&Carrier { hidden, ..carrier }, terms, &query, remains, ticket).await
             }
             _ if has_unknown_length(call) => {
-                let carrier = staged::begin_put(carrier)?;
+                let (carrier, seat) = staged::begin_put(carrier)?;
                 let inspection = self.open_inspection(&admission, destination(&carrier), ticket).await?;
                 let slot = unknown_length::reserve(&self.upstreams, &carrier.bucket)?;
                 let _share = self.limiter.unknown_length_share(carrier.bucket.route, admission.permit())?;
                 let body = self.attach(&admission, admission.body_terms(), inspection, remains, ticket).await?;
                 let stored = Box::pin(unknown_length::store(carrier.clone(), body, slot, ticket)).await?;
-                Box::pin(staged::finish_put(carrier, remains.outcome(), stored, ticket)).await
+                Box::pin(staged::finish_put(carrier, seat, remains.outcome(), stored, ticket)).await
             }
             Operation::PutObject => {
-                let carrier = staged::begin_put(carrier)?;
+                let (carrier, seat) = staged::begin_put(carrier)?;
                 let stored = self.forward(&carrier, admission.body_terms(), &call.query, remains, ticket).await?;
                 match carrier.hidden {
                     None => Ok(stored),
-                    Some(_) => Box::pin(staged::finish_put(carrier, remains.outcome(), stored, ticket)).await,
+                    Some(_) => Box::pin(staged::finish_put(carrier, seat, remains.outcome(), stored, ticket)).await,
                 }
             }
             Operation::GetObject if is_inspected(&admission) => {

@@ -13,7 +13,7 @@ use crate::inspect::inspection::{Inspection, OneLook};
 use crate::inspect::queue::{NoPlace, Queue};
 use crate::inspect::{
     Action, BuildError, Circumstances, Finding, Health, InspectionTerms, Inspector, InspectorSettings, KindSettings,
-    LoadSettings, Regards, Subject, Verdict, clamd, hook, icap, kinds, patterns, yara,
+    LoadSettings, Mark, MultipartInspection, Regards, Subject, Verdict, clamd, hook, icap, kinds, patterns, yara,
 };
 use crate::telemetry::Metrics;
 
@@ -147,6 +147,34 @@ impl Inspectors {
             add(action.as_str());
         }
         hex::encode(context.finish())
+    }
+
+    /// What parts of an upload are looked at under, as 32 hex digits: what verdicts lead to and, where each part has its own verdict, what
+    /// the inspectors are configured with. Not the versions of scanners: a new set of signatures ends no upload.
+    pub fn upload_digest(&self, terms: &InspectionTerms) -> String {
+        let mut context = digest::Context::new(&digest::SHA256);
+        let mut add = |text: &str| {
+            context.update(&(text.len() as u64).to_be_bytes());
+            context.update(text.as_bytes());
+        };
+        add(terms.multipart.as_str());
+        for action in [terms.actions.matched, terms.actions.not_scannable, terms.actions.error] {
+            add(action.as_str());
+        }
+        let (kind, name) = match &terms.mark {
+            Mark::Tag(name) => ("tag", name.as_str()),
+            Mark::Metadata(name) => ("metadata", name.as_str()),
+        };
+        let place = terms.quarantine.as_ref().map_or(("", ""), |place| (place.bucket.as_str(), place.prefix.as_str()));
+        [kind, name, place.0, place.1].into_iter().for_each(&mut add);
+        for station in self.stations(terms) {
+            add(&station.name);
+            // A staged object is looked at as a whole in the end, by whoever looks then.
+            if terms.multipart == MultipartInspection::PerPart {
+                add(&station.inspector.digest());
+            }
+        }
+        hex::encode(&context.finish().as_ref()[..16])
     }
 
     /// How each inspector is doing.

@@ -351,3 +351,24 @@ fn a_verdict_counts_only_under_the_circumstances_that_it_may_depend_on() {
         assert_eq!(others.map(|other| of(other) != of(CIRCUMSTANCES)), differ, "{regards:?}");
     }
 }
+
+#[tokio::test]
+async fn parts_looked_at_under_other_patterns_have_another_digest_but_new_signatures_end_no_upload() {
+    let (a, b) = (Scripted::new(Script::NoVerdict), Scripted::new(Script::AtEnd(Verdict::Clean)));
+    let lenient = Actions { error: Action::Allow, ..Actions::default() };
+    let of = |scripted: &Arc<Scripted>, actions, multipart| {
+        inspectors(&[scripted], LOAD).upload_digest(&InspectionTerms { multipart, ..terms(1, actions) })
+    };
+    let (strict, per_part, staged) = (Actions::default(), MultipartInspection::PerPart, MultipartInspection::Staged);
+    assert_eq!(of(&a, strict, per_part), of(&a, strict, per_part));
+    assert_ne!(of(&a, strict, per_part), of(&b, strict, per_part), "each part has its own verdict");
+    assert_eq!(of(&a, strict, staged), of(&b, strict, staged), "the whole is looked at in the end");
+    assert_ne!(of(&a, strict, staged), of(&a, lenient, staged));
+    assert_ne!(of(&a, strict, staged), of(&a, strict, per_part));
+    let inspectors = inspectors(&[&a], LOAD);
+    let terms = InspectionTerms { multipart: per_part, ..terms(1, strict) };
+    let before = inspectors.upload_digest(&terms);
+    let _checkups = inspectors.start_every(Duration::from_millis(1));
+    until(|| inspectors.states().next().unwrap().up).await;
+    assert_eq!(before, inspectors.upload_digest(&terms));
+}

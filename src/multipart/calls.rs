@@ -28,7 +28,7 @@ const PAGE: u32 = 1000;
 /// CreateMultipartUpload.
 ///
 /// # Errors
-/// [`Refusal`] if the store fails.
+/// [`Refusal`] if the rule takes no multipart uploads, a header cannot be kept until the end, or the store fails.
 pub async fn create(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Refusal> {
     let staging = staged::begin(carrier)?;
     let hidden = staging.as_ref().and_then(|staged| StagingKey::new(&staged.id));
@@ -39,7 +39,7 @@ pub async fn create(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Ref
         upload_id: root.text_of("UploadId").to_owned(),
         rule: Some(permit.rule().to_string()),
         media_type: declared_type(&permit.call().headers.pass),
-        inspection: UploadSeal::inspection_of(permit),
+        inspection: carrier.staging.digest_of(permit),
         staging,
     };
     if seal.upload_id.is_empty() {
@@ -60,14 +60,14 @@ pub async fn create(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Ref
 pub fn open(carrier: &Carrier) -> Result<UploadSeal, Refusal> {
     let permit = carrier.admission.permit();
     let sealed = permit.call().parameter("uploadId").unwrap_or_default();
-    Ok(UploadSeal::open(sealed, &carrier.sealer()?, permit)?)
+    Ok(UploadSeal::open(sealed, &carrier.sealer()?, permit, carrier.staging.digest_of(permit))?)
 }
 
 /// Opens the upload id of a call that adds nothing; it may come from a list.
 fn open_any(carrier: &Carrier) -> Result<UploadSeal, Refusal> {
     let permit = carrier.admission.permit();
     let sealed = permit.call().parameter("uploadId").unwrap_or_default();
-    Ok(UploadSeal::open_any(sealed, &carrier.sealer()?, permit)?)
+    Ok(UploadSeal::open_any(sealed, &carrier.sealer()?, permit, carrier.staging.digest_of(permit))?)
 }
 
 /// How a part goes to the store.
@@ -259,16 +259,39 @@ pub(super) fn hold_to_terms(
     parts: &[CompletedPart],
     stored: &BTreeMap<u32, StoredPart>,
 ) -> Result<Vec<StoredPart>, Refusal> {
-    let terms = carrier.admission.terms();
     check_first(carrier, parts)?;
     let missing = || client(S3ErrorCode::InvalidPart, "A part was not uploaded, or has another ETag.");
     let find = |part: &CompletedPart| stored.get(&part.number).filter(|known| known.etag == part.etag).cloned();
     let found = parts.iter().map(find).collect::<Option<Vec<_>>>().ok_or_else(missing)?;
     let length = found.iter().fold(0u64, |sum, part| sum.saturating_add(part.size));
+    check_sum(carrier, length).map(|()| found)
+}
+
+/// Holds an object that another attempt put together to the rule, and to the list that the client names now. `known` are the parts that it
+/// was made of; empty if that cannot be told.
+///
+/// # Errors
+/// [`Refusal`] if it was made of others, or its size is not acceptable.
+pub(super) fn check_resumed(
+    carrier: &Carrier,
+    parts: &[CompletedPart],
+    known: &[StoredPart],
+    length: u64,
+) -> Result<(), Refusal> {
+    check_first(carrier, parts)?;
+    if !known.is_empty() && !known.iter().map(|part| &part.etag).eq(parts.iter().map(|part| &part.etag)) {
+        return Err(client(S3ErrorCode::InvalidPart, "The upload was completed with other parts."));
+    }
+    check_sum(carrier, length)
+}
+
+/// Holds the size of an object to the rule.
+fn check_sum(carrier: &Carrier, length: u64) -> Result<(), Refusal> {
+    let terms = carrier.admission.terms();
     match terms.max_size {
         Some(max) if length > max => Err(LimitError::TooLarge { length, max }.into()),
         _ if length < terms.min_size => Err(LimitError::TooSmall { length, min: terms.min_size }.into()),
-        _ => Ok(found),
+        _ => Ok(()),
     }
 }
 

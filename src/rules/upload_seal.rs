@@ -6,7 +6,6 @@
 //! An id that a caller found in ListMultipartUploads is sealed as well, without a rule: who began that upload, and what was checked then, is
 //! not known. It is good for removing the upload and for looking at its parts, where the rules allow these, and never for adding to it.
 
-use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Caller;
@@ -76,12 +75,12 @@ impl UploadSeal {
         sealer.seal(&context(caller, &bucket.name, key), &serde_json::to_string(&seal).ok()?)
     }
 
-    /// Opens the id of an upload that the caller began, for a permitted call.
+    /// Opens the id of an upload that the caller began, for a permitted call. `inspection` is the digest of what its rule wants inspected now.
     ///
     /// # Errors
     /// [`SealError`] if it was not made for this caller, key and rule, or comes from a list.
-    pub fn open(sealed: &str, sealer: &Sealer, permit: &Permit) -> Result<Self, SealError> {
-        let seal = Self::open_any(sealed, sealer, permit)?;
+    pub fn open(sealed: &str, sealer: &Sealer, permit: &Permit, inspection: Option<String>) -> Result<Self, SealError> {
+        let seal = Self::open_any(sealed, sealer, permit, inspection)?;
         if seal.rule.is_some() { Ok(seal) } else { Err(SealError::Listed) }
     }
 
@@ -89,24 +88,19 @@ impl UploadSeal {
     ///
     /// # Errors
     /// [`SealError`] if it was not made for this caller, key and rule.
-    pub fn open_any(sealed: &str, sealer: &Sealer, permit: &Permit) -> Result<Self, SealError> {
+    pub fn open_any(
+        sealed: &str,
+        sealer: &Sealer,
+        permit: &Permit,
+        inspection: Option<String>,
+    ) -> Result<Self, SealError> {
         let text = sealer.open(&context_of(permit), sealed).ok_or(SealError::Foreign)?;
         let seal: Self = serde_json::from_str(&text).map_err(|_| SealError::Foreign)?;
         match &seal.rule {
             // Parts that went up under other terms were not looked at as these want it.
-            Some(rule) if rule != permit.rule().as_str() || seal.inspection != Self::inspection_of(permit) => {
-                Err(SealError::OtherRule)
-            }
+            Some(rule) if rule != permit.rule().as_str() || seal.inspection != inspection => Err(SealError::OtherRule),
             _ => Ok(seal),
         }
-    }
-
-    /// A digest of what the rule of a permit wants inspected of uploads.
-    pub fn inspection_of(permit: &Permit) -> Option<String> {
-        let terms = permit.terms().inspection.as_ref().filter(|terms| terms.uploads)?;
-        // Every field of the terms is in it, in the same form in each process of one version.
-        let digest = digest(&SHA256, format!("{terms:?}").as_bytes());
-        Some(hex::encode(&digest.as_ref()[..16]))
     }
 }
 

@@ -81,6 +81,20 @@ async fn boto3_puts_gets_lists_and_deletes() {
 }
 
 #[tokio::test]
+async fn g04_boto3_hears_of_a_late_refusal_what_it_was() {
+    let Some(store) = Store::get(StoreKind::SeaweedFs).await else { return };
+    // Connections are taken, and nothing ever comes back.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/scan", silent.local_addr().unwrap());
+    let inspectors = format!("inspectors: {{ silent: {{ timeout: 6s, http: {{ url: \"{url}\" }} }} }}");
+    let rules = "
+  - { name: own, who: { tokens: [a] }, where: bkt/a/, what: [read, write], inspect: { with: [silent] } }";
+    let gateway = store.setup().top(&inspectors).rules(rules).start().await;
+    boto("late", world(&gateway, None)).await;
+    assert_eq!(store.keys("").await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn boto3_streams_large_files_with_every_checksum() {
     everywhere("uploads").await;
 }

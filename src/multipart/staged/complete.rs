@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::hidden::{Found, Hidden, Record, StoredPart};
 use super::publish::{self, Goal};
-use super::{Done, internal, look, quarantine, wait};
+use super::{Done, Way, internal, look, quarantine, wait};
 use crate::audit::Ticket;
 use crate::body::Fault;
 use crate::inspect::{Action, InspectionTerms, Mark, Outcome, VerdictState};
@@ -16,6 +16,7 @@ use crate::respond::late::{self, UpstreamNote};
 use crate::respond::{Refusal, Reply};
 use crate::rules::UploadSeal;
 use crate::s3::S3ErrorCode;
+use crate::s3::checksum::{ChecksumAlgorithm, RunningDigest};
 use crate::s3::complete_upload::{self, CompletedPart};
 use crate::s3::xml::XmlWriter;
 use crate::sign::MultipartStep;
@@ -34,9 +35,14 @@ pub async fn complete(
     let key = carrier.hidden.clone().ok_or_else(|| internal("a staged upload without a hidden key"))?;
     let seen = {
         let staging = Arc::clone(&carrier.staging);
-        let (request_id, principal) = (ticket.request_id().to_owned(), carrier.principal());
+        let request_id = ticket.request_id().to_owned();
+        let mut asked = RunningDigest::new(ChecksumAlgorithm::Sha256);
+        asked.update(complete_upload::render(&parts).as_bytes());
+        let asked = Some(asked.finish(ChecksumAlgorithm::Sha256.value_length()));
+        let principal = carrier.principal().to_owned();
+        let way = Way { key, request_id: request_id.clone(), principal, asked, seat: None };
         let completion = Completion { carrier, seal, parts, request_id };
-        staging.run(&key, &principal, ticket.request_id(), async move { completion.run().await })?
+        staging.run(way, async move { completion.run().await })?
     };
     late::answer(Box::pin(wait(seen)), resource.to_owned(), ticket).await
 }
@@ -70,8 +76,9 @@ impl Completion {
 
     /// Puts the hidden object together, unless that was done before. Gives the parts that it is made of, if they can be told.
     async fn assemble(&self, hidden: &Hidden<'_>) -> Result<Option<Vec<StoredPart>>, Refusal> {
-        if hidden.head().await?.is_some() {
+        if let Some(found) = hidden.head().await? {
             let record = hidden.record().await;
+            calls::check_resumed(&self.carrier, &self.parts, &record.parts, found.length)?;
             if let Some(copy) = &record.copy {
                 hidden.abandon(copy).await;
             }
@@ -138,7 +145,7 @@ pub(super) async fn settle(
         }
         Action::Allow => Ok(publish::publish(hidden, found, Goal { parts, kept, mark: None }, upstream).await?),
     };
-    hidden.remove(found.has_version()).await;
+    hidden.remove(Some(found)).await;
     result
 }
 

@@ -10,8 +10,11 @@ use http::HeaderMap;
 use super::complete::{gone, settle};
 use super::hidden::{Found, Hidden};
 use super::publish::Published;
-use super::{Done, internal, kept, look, wait};
+use super::{Done, Way, internal, kept, look, wait};
 use crate::audit::Ticket;
+use crate::body::Fault;
+use crate::inspect::file_type::{self, WINDOW};
+use crate::limits::declared_type;
 use crate::multipart::Carrier;
 use crate::multipart::calls::for_document;
 use crate::respond::late;
@@ -46,8 +49,9 @@ pub async fn copy(
     )?;
     let seen = {
         let (staging, request_id) = (Arc::clone(&carrier.staging), ticket.request_id().to_owned());
-        let principal = carrier.principal();
-        staging.run(&key, &principal, ticket.request_id(), async move {
+        let principal = carrier.principal().to_owned();
+        let way = Way { key, request_id: request_id.clone(), principal, asked: None, seat: None };
+        staging.run(way, async move {
             let mut done = Done { outcome: Err(internal("not run")), inspection: None, upstream: None };
             let published = publish(&carrier, outbound, &kept, &request_id, &mut done).await;
             done.outcome = published.map(|published| (for_document(&published.headers), document(&published)));
@@ -72,7 +76,7 @@ async fn publish(
     let settled = look_and_settle(&hidden, &found, kept, request_id, done).await;
     if settled.is_err() {
         // Nobody comes back for it: the client begins another copy.
-        hidden.remove(found.has_version()).await;
+        hidden.remove(Some(&found)).await;
     }
     settled
 }
@@ -84,9 +88,21 @@ async fn look_and_settle(
     request_id: &str,
     done: &mut Done,
 ) -> Result<Published, Refusal> {
+    check_again(hidden, found).await?;
     let outcome = look::at(hidden, found, request_id).await?;
     done.inspection = Some(Arc::clone(&outcome));
     settle(hidden, found, &outcome, None, kept, request_id, &mut done.upstream).await
+}
+
+/// Holds what was copied to the terms once more: on a store that overlooks the pin it may be another object than the one that was looked at.
+async fn check_again(hidden: &Hidden<'_>, found: &Found) -> Result<(), Refusal> {
+    let admission = &hidden.carrier.admission;
+    admission.check_copied_part(found.length)?;
+    if admission.terms().check_bytes {
+        let first = hidden.first_bytes(found, WINDOW).await?;
+        file_type::check(declared_type(&found.headers).as_deref(), &first).map_err(Fault::from)?;
+    }
+    Ok(())
 }
 
 fn document(published: &Published) -> String {

@@ -1,7 +1,7 @@
 //! A hidden object: what the store says of it, what the gateway writes down beside it, and its end.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
@@ -10,13 +10,15 @@ use crate::bounded;
 use crate::multipart::{Carrier, MAX_ANSWER_BYTES, bad_answer};
 use crate::respond::{Refusal, relay};
 use crate::s3::checksum::{RunningDigest, to_base64};
-use crate::s3::listing::{ListKind, ListPage};
+use crate::s3::listing::{ListEntry, ListKind, ListPage};
 use crate::s3::{Bucket, StagingKey};
 use crate::sign::{Place, Signer, StagedRequest};
 use crate::upstream::{UpstreamReply, Upstreams};
 
 /// Largest record of parts: 10,000 of them take about 900 KB.
 const MAX_RECORD_BYTES: usize = 2 * 1024 * 1024;
+
+const VERSION: &str = "x-amz-version-id";
 
 /// What the record of parts is sealed for.
 const PURPOSE: &str = "countersign staged parts v1";
@@ -109,7 +111,17 @@ impl Found {
 
     /// Whether the bucket keeps versions, so that a plain removal would leave one.
     pub fn has_version(&self) -> bool {
-        self.headers.contains_key("x-amz-version-id")
+        self.headers.contains_key(VERSION)
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        let version = |found: &Self| found.headers.get(VERSION).cloned();
+        self.length == other.length && self.etag == other.etag && version(self) == version(other)
+    }
+
+    /// Whether it is encrypted in a way that its headers tell. Then its digests say nothing of those that the store gives to others.
+    pub fn is_encrypted(&self) -> bool {
+        self.headers.keys().any(|name| name.as_str().starts_with("x-amz-server-side-encryption"))
     }
 
     /// Whether it has tags, as far as the store tells.
@@ -148,6 +160,29 @@ impl<'a> Hidden<'a> {
         match Found::read(reply.head.headers.clone())? {
             same if same.length == found.length && same.etag == found.etag => Ok(reply),
             _ => Err(bad_answer(&"another object than its head")),
+        }
+    }
+
+    /// Its first bytes, if it is still this object.
+    pub async fn first_bytes(&self, found: &Found, most: usize) -> Result<Bytes, Refusal> {
+        let Some(last) = found.length.min(most as u64).checked_sub(1) else { return Ok(Bytes::new()) };
+        let range = HeaderValue::from_str(&format!("bytes=0-{last}")).map_err(|error| bad_answer(&error))?;
+        let headers = HeaderMap::from_iter([(IF_MATCH, found.etag.clone()), (RANGE, range)]);
+        let reply = self.send(self.key, request(Method::GET, headers)).await?;
+        if !reply.head.status.is_success() {
+            return Err(self.error(reply).await);
+        }
+        bounded::collect(reply.body, most).await.map_err(|error| bad_answer(&error))
+    }
+
+    /// Asks whether it is still this object: Ceph RGW 16 overlooks the condition on the source of a copy.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it is not. Another attempt looks at what is there then.
+    pub async fn check_unchanged(&self, found: &Found) -> Result<(), Refusal> {
+        match self.head().await? {
+            Some(now) if now.is(found) => Ok(()),
+            _ => Err(bad_answer(&"the hidden object is not the one that was looked at")),
         }
     }
 
@@ -199,9 +234,12 @@ impl<'a> Hidden<'a> {
     }
 
     /// Removes it and what was written down beside it: every version that the store lists, or, where there are none, by its name. What fails is
-    /// left for the sweeper.
-    pub async fn remove(&self, versioned: bool) {
-        let removed = if versioned { self.remove_versions().await } else { self.remove_plainly().await };
+    /// left for the sweeper. `found` is what the store said of it, if it was there.
+    pub async fn remove(&self, found: Option<&Found>) {
+        let removed = match found.map(Found::has_version) {
+            Some(false) => self.remove_plainly().await,
+            told => self.remove_versions(told.is_some()).await,
+        };
         if let Err(refusal) = removed {
             tracing::warn!(key = self.key.as_str(), bucket = %self.bucket().name, reason = %refusal.reason, "a hidden object was left");
         }
@@ -215,7 +253,7 @@ impl<'a> Hidden<'a> {
     }
 
     /// The name of the hidden object is the beginning of that of the record.
-    async fn remove_versions(&self) -> Result<(), Refusal> {
+    async fn remove_versions(&self, told: bool) -> Result<(), Refusal> {
         let query = [("versions", ""), ("prefix", self.key.as_str())];
         let request = StagedRequest { query: &query, ..StagedRequest::default() };
         let outbound = self.carrier.signer.prepare_staged(Place::Staging(self.bucket()), request)?;
@@ -226,10 +264,10 @@ impl<'a> Hidden<'a> {
         let document = bounded::collect(reply.body, MAX_ANSWER_BYTES).await.map_err(|error| bad_answer(&error))?;
         let text = std::str::from_utf8(&document).map_err(|error| bad_answer(&error))?;
         let page = ListPage::parse(ListKind::Versions, text, "").map_err(|error| bad_answer(&error))?;
+        let versions = told || has_versions(&page.entries);
         for entry in page.entries {
             if let Some(key) = StagingKey::listed(&entry.key) {
-                // In a bucket without versions the one version has this name.
-                self.delete(&key, entry.id.as_deref().filter(|version| *version != "null")).await?;
+                self.delete(&key, version_of(&entry, versions)).await?;
             }
         }
         Ok(())
@@ -263,6 +301,17 @@ impl<'a> Hidden<'a> {
     async fn error(&self, reply: UpstreamReply) -> Refusal {
         relay::read_error(reply, self.carrier.admission.permit().call()).await
     }
+}
+
+/// Whether a bucket keeps versions, or did, as far as a list tells. Then a plain removal leaves a marker behind.
+pub fn has_versions(entries: &[ListEntry]) -> bool {
+    entries.iter().any(|entry| entry.element == "DeleteMarker" || entry.id.as_deref().is_some_and(|id| id != "null"))
+}
+
+/// The version that the removal of an entry must name. In a bucket that never kept versions the one there is has the name `null` and is
+/// removed plainly; where versions are suspended that is one like the others.
+pub fn version_of(entry: &ListEntry, versions: bool) -> Option<&str> {
+    entry.id.as_deref().filter(|version| versions || *version != "null")
 }
 
 fn request(method: Method, headers: HeaderMap) -> StagedRequest<'static> {

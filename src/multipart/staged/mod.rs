@@ -8,8 +8,10 @@
 
 mod complete;
 mod copy;
+mod ended;
 mod hidden;
 mod look;
+mod places;
 mod publish;
 mod put;
 mod quarantine;
@@ -17,31 +19,29 @@ pub mod sweep;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use http::HeaderMap;
-use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedMutexGuard, watch};
 
-use self::hidden::{Found, Hidden};
+use self::ended::Ended;
+use self::hidden::Hidden;
+use self::places::Places;
 use crate::base::RouteId;
 use crate::inspect::{Inspectors, MultipartInspection, Outcome};
 use crate::multipart::Carrier;
 use crate::multipart::calls::client;
 use crate::respond::late::{Finished, UpstreamNote};
 use crate::respond::{Refusal, RefusalKind};
-use crate::rules::{StagedUpload, UploadSeal};
+use crate::rules::{Permit, StagedUpload, UploadSeal};
 use crate::s3::{Bucket, S3ErrorCode, StagingKey};
 use crate::sign::staged::kept_headers;
 
 pub use complete::complete;
 pub use copy::copy;
 pub use hidden::StoredPart;
+pub use places::Seat;
 pub use put::{begin_put, finish_put};
-
-/// Most objects that are brought from their hidden key to their place at a time. Each holds one piece of its object and a few connections,
-/// and goes on without its client.
-const MAX_RUNNING: usize = 256;
-/// Most of them of one principal: they go on without its requests, so nothing else bounds them.
-const MAX_OF_PRINCIPAL: usize = MAX_RUNNING / 2;
 
 /// Most buckets of stores that the sweeper remembers.
 const MAX_BUCKETS: usize = 10_000;
@@ -56,6 +56,15 @@ struct Done {
     outcome: Result<(HeaderMap, String), Refusal>,
     inspection: Option<Arc<Outcome>>,
     upstream: Option<UpstreamNote>,
+}
+
+impl Done {
+    /// Whether the hidden object is gone, so that another attempt would find nothing. After a failure of the store it goes on instead.
+    fn is_final(&self) -> bool {
+        let is_final =
+            |refusal: &Refusal| refusal.kind == RefusalKind::Blocked || refusal.code == S3ErrorCode::EntityTooLarge;
+        self.outcome.as_ref().map_or_else(is_final, |_| true)
+    }
 }
 
 impl From<Done> for Finished {
@@ -77,13 +86,28 @@ pub struct Staging {
     running: Mutex<HashMap<StagingKey, Running>>,
     /// The places for which a condition is being asked or relied on.
     conditional: Mutex<Turns>,
-    places: Arc<Semaphore>,
+    ended: Mutex<Ended>,
+    places: Arc<Places>,
 }
 
-/// An object on its way, as others see it.
+/// What waits for an object on its way.
+type Seen = watch::Receiver<Option<Done>>;
+
+/// An object on its way, as others find it.
 struct Running {
+    asked: Option<Vec<u8>>,
+    seen: Seen,
+}
+
+/// What is to be brought on its way, for whom.
+struct Way {
+    key: StagingKey,
+    request_id: String,
     principal: String,
-    seen: watch::Receiver<Option<Done>>,
+    /// A digest of the request, if the client may repeat it for the same hidden object.
+    asked: Option<Vec<u8>>,
+    /// A place that was taken before.
+    seat: Option<Seat>,
 }
 
 impl Staging {
@@ -95,7 +119,8 @@ impl Staging {
             other_digests: Mutex::default(),
             running: Mutex::default(),
             conditional: Mutex::default(),
-            places: Arc::new(Semaphore::new(MAX_RUNNING)),
+            ended: Mutex::default(),
+            places: Arc::default(),
         };
         buckets.into_iter().for_each(|bucket| staging.note(&bucket));
         staging
@@ -131,37 +156,46 @@ impl Staging {
 
     /// Waits until nothing is on its way any more.
     pub async fn drained(&self) {
-        let all = u32::try_from(MAX_RUNNING).unwrap_or(u32::MAX);
-        drop(self.places.acquire_many(all).await);
+        self.places.all_free().await;
     }
 
-    /// Brings an object on its way, in a task of its own: a client that goes away does not end it. A second request for the same object waits
-    /// for the first.
-    fn run(
-        self: &Arc<Self>,
-        key: &StagingKey,
-        principal: &str,
-        request_id: &str,
-        work: impl Future<Output = Done> + Send + 'static,
-    ) -> Result<watch::Receiver<Option<Done>>, Refusal> {
+    /// A digest of what the rule of an upload wants inspected; `None` if nothing. What was looked at under one is not completed under another.
+    pub(super) fn digest_of(&self, permit: &Permit) -> Option<String> {
+        let terms = permit.terms().inspection.as_ref().filter(|terms| terms.uploads)?;
+        Some(self.inspectors.upload_digest(terms))
+    }
+
+    /// Brings an object on its way, in a task of its own: a client that goes away does not end it. The same request for the same object waits
+    /// for the first, and a while later gets the same answer.
+    fn run(self: &Arc<Self>, way: Way, work: impl Future<Output = Done> + Send + 'static) -> Result<Seen, Refusal> {
+        let Way { key, request_id, principal, asked, seat } = way;
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(other) = running.get(key) {
-            return Ok(other.seen.clone());
+        match running.get(&key) {
+            Some(other) if other.asked != asked => {
+                let message = "The upload is being completed with other parts.";
+                return Err(client(S3ErrorCode::InvalidPart, message));
+            }
+            Some(same) => return Ok(same.seen.clone()),
+            None => {}
         }
-        if running.values().filter(|other| other.principal == principal).count() >= MAX_OF_PRINCIPAL {
-            return Err(too_many());
+        if let Some(done) = asked.as_ref().and_then(|asked| self.recall(&key, asked)) {
+            return Ok(watch::channel(Some(done)).1);
         }
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| too_many())?;
+        let seat = seat.map_or_else(|| self.places.take(&principal), Ok)?;
         let (told, seen) = watch::channel(None);
-        running.insert(key.clone(), Running { principal: principal.to_owned(), seen: seen.clone() });
-        let entry = Entry { staging: Arc::clone(self), key: key.clone(), _place: place };
-        let request_id = request_id.to_owned();
+        running.insert(key.clone(), Running { asked: asked.clone(), seen: seen.clone() });
+        let entry = Entry { staging: Arc::clone(self), key, _seat: seat };
         tokio::spawn(async move {
             let done = work.await;
             if let Err(refusal) = &done.outcome {
                 tracing::debug!(request_id, key = entry.key.as_str(), reason = %refusal.reason, "a staged object did not get to its place");
             }
             let key = entry.key.clone();
+            if let Some(asked) = asked.filter(|_| done.is_final()) {
+                // Before it is not on its way any more: whoever asks finds it in one place or the other.
+                let mut ended = entry.staging.ended.lock().unwrap_or_else(PoisonError::into_inner);
+                ended.keep(key.clone(), asked, done.clone(), Instant::now());
+            }
             drop(entry);
             if told.receiver_count() == 0 {
                 let verdict = done.inspection.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -178,13 +212,19 @@ impl Staging {
         });
         Ok(seen)
     }
+
+    /// What the same request came to before. The store is not asked again.
+    fn recall(&self, key: &StagingKey, asked: &[u8]) -> Option<Done> {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.recall(key, asked, Instant::now()).map(|done| Done { upstream: None, ..done })
+    }
 }
 
 /// An object on its way; it is no more when this is dropped, a panic included.
 struct Entry {
     staging: Arc<Staging>,
     key: StagingKey,
-    _place: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 impl Drop for Entry {
@@ -193,7 +233,7 @@ impl Drop for Entry {
     }
 }
 
-async fn wait(mut seen: watch::Receiver<Option<Done>>) -> Finished {
+async fn wait(mut seen: Seen) -> Finished {
     let done = seen.wait_for(Option::is_some).await.ok().and_then(|done| done.clone());
     done.map_or_else(
         || Finished { outcome: Err(internal("a staged object was lost")), upstream: None, inspection: None },
@@ -236,7 +276,7 @@ pub async fn forget(carrier: &Carrier) -> Result<bool, Refusal> {
     let hidden = Hidden::of(carrier)?;
     let found = hidden.head().await?;
     // Without an object there may still be the record of its parts. What is not there must not be removed: that would make a marker.
-    hidden.remove(found.as_ref().is_none_or(Found::has_version)).await;
+    hidden.remove(found.as_ref()).await;
     Ok(found.is_some())
 }
 
@@ -260,9 +300,8 @@ fn kept(headers: HeaderMap) -> Result<Vec<(String, String)>, Refusal> {
 }
 
 impl Carrier {
-    /// Who asked for it.
-    fn principal(&self) -> String {
-        self.admission.permit().caller().principal().as_str().to_owned()
+    fn principal(&self) -> &str {
+        self.admission.permit().caller().principal().as_str()
     }
 
     /// The same for a new hidden key.
@@ -286,34 +325,6 @@ impl Carrier {
     }
 }
 
-fn too_many() -> Refusal {
-    let message = "Too many inspected uploads are being completed. Try again.";
-    let reason = format!("{MAX_RUNNING} staged objects are on their way, or {MAX_OF_PRINCIPAL} of the principal");
-    Refusal::new(S3ErrorCode::SlowDown, RefusalKind::Limited, message, reason)
-}
-
 fn internal(reason: &str) -> Refusal {
     Refusal::new(S3ErrorCode::InternalError, RefusalKind::Internal, "The gateway failed.", reason)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::telemetry::Metrics;
-
-    #[tokio::test]
-    async fn l08_one_principal_leaves_places_for_what_others_complete() {
-        let inspectors = Inspectors::new(Vec::new(), &Metrics::new().unwrap()).unwrap();
-        let staging = Arc::new(Staging::new(Arc::new(inspectors), []));
-        let run = |number: usize, principal: &str| {
-            let key = StagingKey::new(&format!("{principal}-{number}")).unwrap();
-            staging.run(&key, principal, "r", std::future::pending()).map(drop).map_err(|refusal| refusal.code)
-        };
-        for number in 0..MAX_OF_PRINCIPAL {
-            run(number, "a").unwrap();
-        }
-        assert_eq!(run(MAX_OF_PRINCIPAL, "a"), Err(S3ErrorCode::SlowDown));
-        assert_eq!(run(0, "a"), Ok(()), "who asks again waits for the first");
-        assert_eq!(run(0, "b"), Ok(()));
-    }
 }

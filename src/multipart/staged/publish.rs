@@ -212,16 +212,28 @@ impl Copy<'_> {
         let fits = |parts: &&[StoredPart]| parts.iter().map(|part| part.size).sum::<u64>() == self.found.length;
         let exact = self.found.length <= MAX_COPY_BYTES;
         let keeps = !exact || self.hidden.carrier.staging.keeps_digests(self.hidden.carrier.bucket.route);
-        if let Some(parts) = parts.filter(fits).filter(|_| keeps && self.found.length > 0)
-            && let Some(published) = self.by_parts(parts, exact, upstream).await?
-        {
-            return Ok(published);
+        let mut differs = false;
+        if let Some(parts) = parts.filter(fits).filter(|_| keeps && self.found.length > 0) {
+            match self.by_parts(parts, exact, upstream).await? {
+                Some(published) => return Ok(published),
+                None => differs = true,
+            }
         }
         if self.found.length <= MAX_COPY_BYTES {
+            self.hidden.check_unchanged(self.found).await?;
+            if differs && !self.is_encrypted() {
+                self.hidden.carrier.staging.note_other_digests(self.hidden.carrier.bucket.route);
+            }
             return self.whole(upstream).await;
         }
         let pieces = pieces(self.found.length);
         self.by_parts(&pieces, false, upstream).await?.ok_or_else(|| bad_answer(&"a copy in parts came to nothing"))
+    }
+
+    /// Stores give encrypted parts other digests, whatever they do with those of others.
+    fn is_encrypted(&self) -> bool {
+        let mut kept = self.headers.keys();
+        self.found.is_encrypted() || kept.any(|name| name.as_str().starts_with("x-amz-server-side-encryption"))
     }
 
     async fn whole(&self, upstream: &mut Option<UpstreamNote>) -> Result<Published, Refusal> {
@@ -277,9 +289,6 @@ impl Copy<'_> {
         if !matches!(copied, Ok(Some(_))) {
             copy.abort(&self.hidden.carrier.signer, &self.hidden.carrier.upstreams, bucket).await;
         }
-        if matches!(copied, Ok(None)) {
-            self.hidden.carrier.staging.note_other_digests(self.hidden.carrier.bucket.route);
-        }
         copied
     }
 
@@ -299,6 +308,10 @@ impl Copy<'_> {
             }
             first += part.size;
             list.push(copied);
+        }
+        if !exact {
+            // No digest tells that these are the bytes that were looked at.
+            self.hidden.check_unchanged(self.found).await?;
         }
         let etags: Vec<_> = list.iter().map(|part| part.etag.clone()).collect();
         let request = StagedRequest {

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::complete::{gone, settle};
 use super::hidden::Hidden;
-use super::{Done, internal, kept, wait};
+use super::{Done, Seat, Way, internal, kept, wait};
 use crate::audit::Ticket;
 use crate::inspect::Outcome;
 use crate::multipart::{Carrier, calls};
@@ -17,17 +17,19 @@ use crate::sign::staged::kept_headers;
 
 const VERSION: &str = "x-amz-version-id";
 
-/// How a PutObject begins: at a hidden key, if its rule marks objects or has a quarantine.
+/// How a PutObject begins: at a hidden key, if its rule marks objects or has a quarantine. Then its way from there has its place before the
+/// first byte, so that nothing is stored in vain.
 ///
 /// # Errors
-/// [`Refusal`] if a header cannot be kept until the end.
-pub fn begin_put(carrier: Carrier) -> Result<Carrier, Refusal> {
+/// [`Refusal`] if a header cannot be kept until the end, or there is no place.
+pub fn begin_put(carrier: Carrier) -> Result<(Carrier, Option<Seat>), Refusal> {
     let terms = carrier.admission.terms().inspection.as_ref();
     if !terms.is_some_and(|terms| terms.needs_staging()) {
-        return Ok(carrier);
+        return Ok((carrier, None));
     }
     kept(kept_headers(&carrier.admission)?)?;
-    Ok(carrier.with_hidden_key())
+    let seat = carrier.staging.places.take(carrier.principal())?;
+    Ok((carrier.with_hidden_key(), Some(seat)))
 }
 
 /// Brings an object to its place that was stored at a hidden key and has its verdicts. `stored` is the answer to that; an object that went
@@ -37,6 +39,7 @@ pub fn begin_put(carrier: Carrier) -> Result<Carrier, Refusal> {
 /// [`Refusal`] if the object is not accepted there, or the store fails.
 pub async fn finish_put(
     carrier: Carrier,
+    seat: Option<Seat>,
     outcome: Option<Arc<Outcome>>,
     stored: Reply,
     ticket: &mut Ticket,
@@ -48,8 +51,9 @@ pub async fn finish_put(
     let outcome = outcome.ok_or_else(|| internal("a hidden object without verdicts"))?;
     let seen = {
         let (staging, request_id) = (Arc::clone(&carrier.staging), ticket.request_id().to_owned());
-        let principal = carrier.principal();
-        staging.run(&key, &principal, ticket.request_id(), async move {
+        let principal = carrier.principal().to_owned();
+        let way = Way { key, request_id: request_id.clone(), principal, asked: None, seat };
+        staging.run(way, async move {
             let mut upstream = None;
             let outcome = publish(&carrier, &outcome, &request_id, &mut upstream).await;
             Done { outcome: outcome.map(|headers| (headers, String::new())), inspection: None, upstream }
@@ -78,7 +82,7 @@ async fn publish(
     let settled = settle(&hidden, &found, outcome, None, &kept, request_id, upstream).await;
     if settled.is_err() {
         // Nobody comes back for it: the client sends the object again.
-        hidden.remove(found.has_version()).await;
+        hidden.remove(Some(&found)).await;
     }
     let published = settled?;
     let mut headers = HeaderMap::new();

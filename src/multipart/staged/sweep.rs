@@ -9,8 +9,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::Staging;
-use super::hidden::Record;
-use crate::base::{Clock, SystemClock, UtcInstant};
+use super::hidden::{Record, has_versions, version_of};
+use crate::base::{Clock, RouteId, SystemClock, UtcInstant};
 use crate::bounded;
 use crate::multipart::MAX_ANSWER_BYTES;
 use crate::rules::RuleSettings;
@@ -25,7 +25,7 @@ use crate::upstream::Upstreams;
 const INTERVAL: Duration = Duration::from_secs(3600);
 /// Longest time from the start to the first: a program that ends again and again does not keep the store busy with lists.
 const FIRST: Duration = Duration::from_secs(60);
-/// Most pages of 1,000 names that are looked at of one bucket at a time; the rest is for the next sweep.
+/// Most pages of 1,000 names that are looked at of one bucket at a time; the next sweep goes on behind them.
 const MAX_PAGES: usize = 20;
 
 /// How long things are kept.
@@ -35,6 +35,38 @@ pub struct SweepSettings {
     pub objects: Duration,
     /// A multipart upload of one.
     pub uploads: Duration,
+}
+
+/// Where the next sweep of a bucket begins; at the beginning, if the last one got to the end.
+#[derive(Default)]
+struct Marks {
+    objects: Option<Mark>,
+    uploads: Option<Mark>,
+}
+
+/// What came of removals. One that fails does not keep the others.
+#[derive(Default)]
+struct Swept {
+    removed: usize,
+    failed: usize,
+    first_error: Option<String>,
+}
+
+impl Swept {
+    fn note(&mut self, removal: Result<(), String>) {
+        match removal {
+            Ok(()) => self.removed += 1,
+            Err(error) => {
+                self.failed += 1;
+                self.first_error.get_or_insert(error);
+            }
+        }
+    }
+
+    fn error(&self) -> Option<String> {
+        let first = self.first_error.as_ref()?;
+        Some(format!("{} removals failed, the first because {first}", self.failed))
+    }
 }
 
 /// Sweeps a minute after the start and then every hour, or as often as things are kept if that is shorter.
@@ -63,32 +95,39 @@ impl Sweeper {
     pub async fn run(self) {
         let interval = self.settings.objects.min(self.settings.uploads).min(INTERVAL);
         tokio::time::sleep(interval.min(FIRST)).await;
+        let mut marks: HashMap<(RouteId, String), Marks> = HashMap::new();
         loop {
             let buckets: Vec<_> =
                 self.staging.buckets.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
             for bucket in buckets {
-                self.sweep(&bucket).await;
+                let place = (bucket.route, bucket.upstream_bucket.clone());
+                self.sweep(&bucket, marks.entry(place).or_default()).await;
             }
             tokio::time::sleep(interval).await;
         }
     }
 
-    async fn sweep(&self, bucket: &Bucket) {
+    async fn sweep(&self, bucket: &Bucket, marks: &mut Marks) {
         let now = SystemClock.now();
-        match (self.sweep_objects(bucket, now).await, self.sweep_uploads(bucket, now).await) {
-            (Ok(0), Ok(0)) => {}
-            (Ok(objects), Ok(uploads)) => {
-                tracing::info!(bucket = %bucket.upstream_bucket, objects, uploads, "removed what was left at hidden keys");
-            }
-            (objects, uploads) => {
-                let reason = [objects.err(), uploads.err()].into_iter().flatten().collect::<Vec<_>>().join("; ");
-                tracing::warn!(bucket = %bucket.upstream_bucket, reason, "hidden keys could not be swept");
-            }
+        let objects = self.sweep_objects(bucket, now, &mut marks.objects).await;
+        let uploads = self.sweep_uploads(bucket, now, &mut marks.uploads).await;
+        let removed = [&objects, &uploads].map(|swept| swept.as_ref().map_or(0, |swept| swept.removed));
+        if removed != [0, 0] {
+            let [objects, uploads] = removed;
+            tracing::info!(bucket = %bucket.upstream_bucket, objects, uploads, "removed what was left at hidden keys");
+        }
+        let error = |swept: Result<Swept, String>| swept.map_or_else(Some, |swept| swept.error());
+        let errors: Vec<_> = [objects, uploads].into_iter().filter_map(error).collect();
+        if !errors.is_empty() {
+            let reason = errors.join("; ");
+            tracing::warn!(bucket = %bucket.upstream_bucket, reason, "hidden keys could not be swept");
         }
     }
 
-    async fn sweep_objects(&self, bucket: &Bucket, now: UtcInstant) -> Result<usize, String> {
-        let entries = self.list(bucket, ListKind::Versions).await?;
+    async fn sweep_objects(&self, bucket: &Bucket, now: UtcInstant, mark: &mut Option<Mark>) -> Result<Swept, String> {
+        let mut entries = self.list(bucket, ListKind::Versions, mark).await?;
+        leave_last(&mut entries, mark);
+        let versions = has_versions(&entries);
         let found: Vec<_> = entries.iter().filter_map(|entry| Some((StagingKey::listed(&entry.key)?, entry))).collect();
         let mut youngest: HashMap<&str, UtcInstant> = HashMap::new();
         for (key, entry) in &found {
@@ -97,7 +136,7 @@ impl Sweeper {
             let known = youngest.entry(upload_of(key)).or_insert(time);
             *known = time.max(*known);
         }
-        let mut removed = 0;
+        let mut swept = Swept::default();
         for (key, entry) in &found {
             let old = youngest.get(upload_of(key)).is_some_and(|time| is_older(*time, now, self.settings.objects));
             if !old || self.is_under_way(key) {
@@ -108,28 +147,25 @@ impl Sweeper {
             {
                 copy.abort(&self.signer, &self.upstreams, bucket).await;
             }
-            // In a bucket without versions the one version has this name.
-            let version = entry.id.as_deref().filter(|version| *version != "null");
+            let version = version_of(entry, versions);
             let query: Vec<_> = version.map(|version| ("versionId", version)).into_iter().collect();
-            self.remove(bucket, key, &query).await?;
-            removed += 1;
+            swept.note(self.remove(bucket, key, &query).await);
         }
-        self.metrics.inspections().count_swept(removed);
-        Ok(removed)
+        self.metrics.inspections().count_swept(swept.removed);
+        Ok(swept)
     }
 
-    async fn sweep_uploads(&self, bucket: &Bucket, now: UtcInstant) -> Result<usize, String> {
-        let mut removed = 0;
-        for entry in self.list(bucket, ListKind::Uploads).await? {
+    async fn sweep_uploads(&self, bucket: &Bucket, now: UtcInstant, mark: &mut Option<Mark>) -> Result<Swept, String> {
+        let mut swept = Swept::default();
+        for entry in self.list(bucket, ListKind::Uploads, mark).await? {
             let (Some(key), Some(id)) = (StagingKey::listed(&entry.key), &entry.id) else { continue };
             let begun = time_of(&entry, "Initiated").unwrap_or(now);
             if is_older(begun, now, self.settings.uploads) && !self.is_under_way(&key) {
-                self.remove(bucket, &key, &[("uploadId", id)]).await?;
-                removed += 1;
+                swept.note(self.remove(bucket, &key, &[("uploadId", id)]).await);
             }
         }
-        self.metrics.inspections().count_swept(removed);
-        Ok(removed)
+        self.metrics.inspections().count_swept(swept.removed);
+        Ok(swept)
     }
 
     fn is_under_way(&self, key: &StagingKey) -> bool {
@@ -137,12 +173,13 @@ impl Sweeper {
         running.keys().any(|running| running.id() == upload_of(key))
     }
 
-    async fn list(&self, bucket: &Bucket, kind: ListKind) -> Result<Vec<ListEntry>, String> {
+    /// Some pages from a mark on. Leaves the mark of the next ones; none at the end, and after an error.
+    async fn list(&self, bucket: &Bucket, kind: ListKind, from: &mut Option<Mark>) -> Result<Vec<ListEntry>, String> {
         let (list, name_marker, id_marker) = match kind {
             ListKind::Uploads => ("uploads", "key-marker", "upload-id-marker"),
             _ => ("versions", "key-marker", "version-id-marker"),
         };
-        let (mut entries, mut mark) = (Vec::new(), None::<Mark>);
+        let (mut entries, mut mark) = (Vec::new(), from.take());
         for _ in 0..MAX_PAGES {
             let mut query = vec![(list, ""), ("prefix", STAGING_PREFIX)];
             if let Some(mark) = &mark {
@@ -155,9 +192,10 @@ impl Sweeper {
             entries.append(&mut page.entries);
             match page.next {
                 Some(next) if mark.as_ref() != Some(&next) => mark = Some(next),
-                _ => break,
+                _ => return Ok(entries),
             }
         }
+        *from = mark;
         Ok(entries)
     }
 
@@ -190,10 +228,65 @@ fn upload_of(key: &StagingKey) -> &str {
     key.id().split('.').next().unwrap_or_default()
 }
 
+/// Leaves the last upload to the next sweep if the list goes on: only all of an upload tells how old it is.
+fn leave_last(entries: &mut Vec<ListEntry>, mark: &mut Option<Mark>) {
+    let upload = |entry: &ListEntry| StagingKey::listed(&entry.key).map(|key| upload_of(&key).to_owned());
+    let (true, Some(last)) = (mark.is_some(), entries.last().and_then(upload)) else { return };
+    if let Some(before) = entries.iter().rposition(|entry| upload(entry).as_ref() != Some(&last)) {
+        *mark = Some(Mark { name: entries[before].key.clone(), id: None });
+        entries.truncate(before + 1);
+    }
+}
+
 fn time_of(entry: &ListEntry, property: &str) -> Option<UtcInstant> {
     entry.properties.iter().find(|(name, _)| *name == property)?.1.parse().ok()
 }
 
 fn is_older(time: UtcInstant, now: UtcInstant, age: Duration) -> bool {
     now.duration_since(time) >= jiff::SignedDuration::try_from(age).unwrap_or(jiff::SignedDuration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(names: &[&str]) -> Vec<ListEntry> {
+        let entry = |name: &&str| ListEntry { key: format!("{STAGING_PREFIX}{name}"), ..ListEntry::default() };
+        names.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn an_upload_at_the_end_of_what_was_listed_is_left_to_the_next_sweep() {
+        let more = Some(Mark { name: format!("{STAGING_PREFIX}b"), id: None });
+        let (mut listed, mut mark) = (entries(&["a", "a.parts", "b"]), more.clone());
+        leave_last(&mut listed, &mut mark);
+        assert_eq!(listed, entries(&["a", "a.parts"]));
+        assert_eq!(mark.unwrap().name, format!("{STAGING_PREFIX}a.parts"));
+        let (mut listed, mut mark) = (entries(&["a", "a.parts", "b"]), None);
+        leave_last(&mut listed, &mut mark);
+        assert_eq!((listed.len(), mark), (3, None), "all was listed");
+        let (mut listed, mut mark) = (entries(&["b", "b"]), more.clone());
+        leave_last(&mut listed, &mut mark);
+        assert_eq!((listed.len(), mark), (2, more), "it goes on");
+    }
+
+    #[test]
+    fn a_removal_that_fails_is_told_and_the_others_are_counted() {
+        let mut swept = Swept::default();
+        swept.note(Err("of a lock".to_owned()));
+        swept.note(Ok(()));
+        swept.note(Err("of another".to_owned()));
+        assert_eq!(swept.removed, 1);
+        assert_eq!(swept.error().unwrap(), "2 removals failed, the first because of a lock");
+    }
+
+    #[test]
+    fn the_version_null_is_named_where_there_are_others_or_markers() {
+        let null = ListEntry { element: "Version", id: Some("null".to_owned()), ..ListEntry::default() };
+        let marker = ListEntry { element: "DeleteMarker", ..null.clone() };
+        let other = ListEntry { id: Some("v1".to_owned()), ..null.clone() };
+        assert_eq!(version_of(&null, has_versions(std::slice::from_ref(&null))), None);
+        assert_eq!(version_of(&null, has_versions(&[null.clone(), marker])), Some("null"));
+        assert_eq!(version_of(&null, has_versions(&[null.clone(), other])), Some("null"));
+    }
 }

@@ -296,6 +296,19 @@ def presigned(world):
     s3.delete_object(Bucket=bucket, Key=key)
 
 
+def late(world):
+    """A refusal that comes after the answer has begun: botocore makes a 500 of it and asks again."""
+    s3, bucket, key = connect(world), world["bucket"], world["prefix"] + "late"
+    upload = s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+    part = s3.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=1, Body=b"looked at for long")
+    parts = [{"PartNumber": 1, "ETag": part["ETag"]}]
+    answer = refused(
+        "InspectionFailed", 403, s3.complete_multipart_upload,
+        Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts},
+    )
+    assert answer["ResponseMetadata"]["RetryAttempts"] > 0, answer
+
+
 def keys(world):
     """What becomes of keys that are not good: told at once, and not tried again."""
     bucket, key = world["bucket"], world["prefix"] + "x"
@@ -445,6 +458,7 @@ def outcome(call, arguments, bucket):
 
 if __name__ == "__main__":
     scenarios = [
-        objects, uploads, transfers, batches, tags, one, refusals, rejected, outage, presigned, keys, regions, administration
+        objects, uploads, transfers, batches, tags, one, refusals, rejected, outage, presigned, keys, regions, administration,
+        late,
     ]
     {scenario.__name__: scenario for scenario in scenarios}[sys.argv[1]](json.load(sys.stdin))
