@@ -121,18 +121,8 @@ impl Scanner {
     /// Why there is no answer, in words.
     pub async fn examine(self: &Arc<Self>, settings: &Settings) -> Result<Examined, String> {
         let late = || format!("{} did not answer within {} ms", self.address, self.connect_timeout.as_millis());
-        let version = match timeout(self.connect_timeout, self.version()).await {
-            Ok(Ok(version)) => version,
-            Ok(Err(problem)) => {
-                self.forget();
-                return Err(problem);
-            }
-            // Busy, or standing still.
-            Err(_) => {
-                self.doubt();
-                return Err(late());
-            }
-        };
+        let version = timeout(self.connect_timeout, self.version()).await.map_err(|_| late()).flatten();
+        let version = version.inspect_err(|_| self.forget())?;
         let scanner = Arc::clone(self);
         let warnings = self.trials.of_version(&version, scanner, (settings.probe, settings.max_size, ADVICE)).await?;
         let warnings = warnings.into_iter().map(|text| format!("{} {text}", self.address)).collect();
