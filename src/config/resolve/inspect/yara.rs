@@ -21,7 +21,7 @@ const MAX_WHOLE: u64 = 256 << 20;
 /// Its settings; `None` if a problem was reported.
 pub fn resolve(desk: &mut Desk<'_>, path: &Path, raw: &RawYara) -> Option<Settings> {
     if !IS_BUILT_IN {
-        let help = "use a build with the feature `yara`, or build with `cargo build --release --features yara`";
+        let help = "build countersign with `cargo build --release --features yara`";
         desk.report_key(path, "this build of countersign cannot match rules of YARA", help);
         return None;
     }
