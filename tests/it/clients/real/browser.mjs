@@ -63,8 +63,9 @@ const ask = (where, href, init = {}) =>
         init.body = bytes(body);
       }
       try {
-        // A browser may answer from its cache for a tenth of an object's age; the question here is what the gateway says.
-        const answer = await fetch(href, { cache: "no-store", ...init });
+        // A browser may answer a GET from its cache for a tenth of the object's age; the question here is what the gateway says. Not for
+        // uploads: it would send `cache-control`, a property of the object that nobody signed.
+        const answer = await fetch(href, init.method ? init : { cache: "no-store", ...init });
         const got = new Uint8Array(await answer.arrayBuffer());
         let text = "";
         for (let i = 0; i < got.length; i += 32768) text += String.fromCharCode(...got.subarray(i, i + 32768));
