@@ -10,6 +10,9 @@ SHELL := bash
 export COUNTERSIGN_TOOLS := $(CURDIR)/.tools
 PYTHON := $(COUNTERSIGN_TOOLS)/venv/bin/python
 
+# What the tests are built with: all but YARA-X, see `yara`. One list everywhere, or everything is built again.
+FEATURES := demo,aws-chain,otel
+
 .PHONY: help
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,7 +20,7 @@ help: ## print the targets
 .PHONY: test
 test: tools fmt lint operations-check yara ## everything CI checks; installs what is missing, ends with cargo test
 	cargo build --locked --release
-	COUNTERSIGN_GATE_BINARY=$(CURDIR)/target/release/countersign cargo test --locked --features demo
+	COUNTERSIGN_GATE_BINARY=$(CURDIR)/target/release/countersign cargo test --locked --features $(FEATURES)
 
 # Also: SOAK_OPERATIONS (stops earlier), SOAK_SEED (repeats), SOAK_STORE=rgw (the other store).
 SOAK_SECONDS ?= 150
@@ -27,19 +30,19 @@ SOAK_INSPECTED ?= 10000
 
 .PHONY: soak
 soak: tools ## thousands of random operations under faults, about 6 minutes; SOAK_SECONDS, SOAK_INSPECTED, SOAK_SEED
-	SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked --features demo --test it soak::random_operations -- --nocapture
-	SOAK_INSPECTED=$(SOAK_INSPECTED) cargo test --locked --features demo --test it soak::inspected -- --nocapture --test-threads 1
+	SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked --features $(FEATURES) --test it soak::random_operations -- --nocapture
+	SOAK_INSPECTED=$(SOAK_INSPECTED) cargo test --locked --features $(FEATURES) --test it soak::inspected -- --nocapture --test-threads 1
 
 .PHONY: clients
 clients: tools ## the real S3 clients alone, writing docs/CLIENTS.md; CLIENTS="rclone boto3" for some of them
-	UPDATE=1 cargo test --locked --features demo --test it real_clients -- --nocapture
+	UPDATE=1 cargo test --locked --features $(FEATURES) --test it real_clients -- --nocapture
 
 # A step of its own: YARA-X is heavy to build, so the other tests do without it. `yara` is a part of the names of its unit tests.
 .PHONY: yara
 yara: tools ## lint and test the feature `yara`
 	cargo clippy --locked --features yara --lib -- -D warnings
-	cargo test --locked --features demo,yara --lib yara
-	cargo test --locked --features demo,yara --test yara
+	cargo test --locked --features $(FEATURES),yara --lib yara
+	cargo test --locked --features $(FEATURES),yara --test yara
 
 .PHONY: check
 check: fmt lint operations-check ## everything `test` checks except the tests
@@ -53,7 +56,7 @@ fmt: ## formatting, changes nothing
 # but a new dependency of countersign must be in their locks, or `make fuzz` and `make bench` do not start.
 .PHONY: lint
 lint: ## clippy, warnings are errors
-	cargo clippy --locked --all-targets --features demo -- -D warnings
+	cargo clippy --locked --all-targets --features $(FEATURES) -- -D warnings
 	cargo clippy --locked --lib --bins -- -D warnings
 	cargo tree --locked --quiet --manifest-path fuzz/Cargo.toml > /dev/null
 	cargo tree --locked --quiet --manifest-path bench/Cargo.toml > /dev/null
