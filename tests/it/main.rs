@@ -23,6 +23,7 @@ mod confused_deputy;
 mod copies;
 mod cors;
 mod demo;
+mod deploy;
 mod differential;
 mod explain;
 mod floods;
