@@ -8,6 +8,7 @@ use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::arrival::{Arrival, UnreadableHead};
+use crate::arrival::{Arrival, UnreadableHead, Vouched};
 use crate::flow::Budget;
 
 mod admin;
@@ -29,17 +30,22 @@ mod monitor;
 mod rate_guard;
 mod service;
 pub mod settings;
+mod stream;
 mod streams;
 mod tls;
+mod unix;
 mod wire_guard;
 
 pub use admin::AdminState;
 pub use drain::DrainReport;
 pub use monitor::Monitor;
-pub use settings::{ConnectionLimits, ListenerSettings, Settings, TlsSettings};
+pub use settings::{
+    ClientTlsSettings, ConnectionLimits, ForwardedHeader, ForwardedSettings, ListenAddress, ListenerSettings, Settings,
+    TlsSettings, UnixSettings,
+};
 pub use tls::TlsError;
 
-use listener::{Accepted, Listeners};
+use listener::{Accepted, Listener, Listeners, Manner, Socket};
 use service::Service;
 use tls::Tls;
 
@@ -67,7 +73,7 @@ pub enum BindError {
     #[error("cannot listen on {address}: {source}")]
     Address {
         /// As configured.
-        address: SocketAddr,
+        address: ListenAddress,
         /// What the operating system says.
         source: io::Error,
     },
@@ -75,7 +81,7 @@ pub enum BindError {
     #[error("TLS of listener {address}: {source}")]
     Tls {
         /// As configured.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Which file, and what about it.
         source: Box<TlsError>,
     },
@@ -86,7 +92,7 @@ pub enum BindError {
 pub struct Edge {
     settings: Settings,
     budget: Arc<Budget>,
-    listeners: Vec<(TcpListener, Option<Arc<Tls>>)>,
+    listeners: Vec<Listener>,
     admin: TcpListener,
     addresses: Addresses,
     monitor: Monitor,
@@ -95,8 +101,10 @@ pub struct Edge {
 /// Where the edge really listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addresses {
-    /// Data listeners, in the order of the settings.
+    /// Data listeners on IP addresses, in the order of the settings.
     pub data: Vec<SocketAddr>,
+    /// Data listeners on Unix sockets, in the order of the settings.
+    pub sockets: Vec<PathBuf>,
     /// Admin listener.
     pub admin: SocketAddr,
 }
@@ -110,23 +118,24 @@ impl Edge {
         if settings.listeners.is_empty() {
             return Err(BindError::NoListener);
         }
-        let bind = |address: SocketAddr| {
-            let listener = listener::listen(address, &settings.limits);
-            let bound = listener.and_then(|listener| listener.local_addr().map(|at| (listener, at)));
-            bound.map_err(|source| BindError::Address { address, source })
-        };
         let mut listeners = Vec::new();
-        let mut data = Vec::new();
-        for ListenerSettings { address, tls } in &settings.listeners {
-            let tls = tls.as_ref().map(Tls::load).transpose();
-            let tls =
-                tls.map_err(|source| BindError::Tls { address: *address, source: Box::new(source) })?.map(Arc::new);
-            let (listener, at) = bind(*address)?;
-            listeners.push((listener, tls));
-            data.push(at);
+        for listener in &settings.listeners {
+            listeners.push(bind_listener(listener, &settings.limits)?);
         }
-        let (admin, admin_at) = bind(settings.admin)?;
-        let addresses = Addresses { data, admin: admin_at };
+        let admin = listener::listen(settings.admin, &settings.limits);
+        let admin = admin.and_then(|admin| admin.local_addr().map(|at| (admin, at)));
+        let (admin, admin_at) =
+            admin.map_err(|source| BindError::Address { address: ListenAddress::Tcp(settings.admin), source })?;
+        let (mut data, mut sockets) = (Vec::new(), Vec::new());
+        for (Listener { socket, .. }, ListenerSettings { address, .. }) in listeners.iter().zip(&settings.listeners) {
+            match socket {
+                Socket::Tcp(listener) => data.push(
+                    listener.local_addr().map_err(|source| BindError::Address { address: address.clone(), source })?,
+                ),
+                Socket::Unix(socket) => sockets.extend(socket.path().map(PathBuf::from)),
+            }
+        }
+        let addresses = Addresses { data, sockets, admin: admin_at };
         Ok(Self { settings, budget, listeners, admin, addresses, monitor: Monitor::default() })
     }
 
@@ -142,7 +151,7 @@ impl Edge {
 
     /// Replaces certificates while the edge runs.
     pub fn certificates(&self) -> Certificates {
-        Certificates(self.listeners.iter().filter_map(|(_, tls)| tls.clone()).collect())
+        Certificates(self.listeners.iter().filter_map(|listener| listener.manner.tls.clone()).collect())
     }
 
     /// Serves until `shutdown` completes, then drains: no new connections, requests in flight may finish until
@@ -181,6 +190,22 @@ impl Edge {
         stop.request();
         drain::drain(connections, settings.drain_timeout).await
     }
+}
+
+/// Reads what a listener needs, and binds it.
+fn bind_listener(settings: &ListenerSettings, limits: &ConnectionLimits) -> Result<Listener, BindError> {
+    let address = || settings.address.clone();
+    let tls = settings.tls.as_ref().map(Tls::load).transpose();
+    let tls = tls.map_err(|source| BindError::Tls { address: address(), source: Box::new(source) })?;
+    let socket = Socket::bind(&settings.address, limits);
+    let socket = socket.map_err(|source| BindError::Address { address: address(), source })?;
+    let manner = Manner {
+        tls: tls.map(Arc::new),
+        identity: settings.identity.clone().map(|name| Arc::new(Vouched::Listener(name))),
+        proxies: settings.proxies.clone(),
+        forwarded: settings.forwarded.clone().map(Arc::new),
+    };
+    Ok(Listener { socket, manner: Arc::new(manner) })
 }
 
 /// Takes a slot, then a connection for it. `None` if there are no slots any more, which never happens.
