@@ -20,6 +20,7 @@ mod changed_requests;
 mod clients;
 mod commit_point;
 mod confused_deputy;
+mod copied_parts;
 mod copies;
 mod cors;
 mod demo;
