@@ -24,6 +24,7 @@ mod copied_parts;
 mod copies;
 mod cors;
 mod demo;
+mod deploy;
 mod differential;
 mod explain;
 mod floods;
