@@ -34,7 +34,11 @@ async fn forever_after<F: Future<Output = ()>>(
         if begun.elapsed() > LONGEST_PAUSE {
             pause = first_pause;
         }
-        tracing::error!(task, pause_s = pause.as_secs_f64(), "a background task panicked; it begins anew after a pause");
+        tracing::error!(
+            task,
+            pause_s = pause.as_secs_f64(),
+            "a background task panicked; it begins anew after a pause"
+        );
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }

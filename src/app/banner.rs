@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use crate::auth::settings::UnsignedPayload;
 use crate::config::{AuditTarget, Config};
-use crate::edge::ListenerSettings;
+use crate::edge::{ListenAddress, ListenerSettings};
 use crate::inspect::{Action, InspectionTerms};
 use crate::rules::settings::{Effect, RuleSettings, Who};
 use crate::upstream::{PayloadMode, UpstreamSettings};
@@ -62,9 +62,13 @@ pub(super) fn tell(config: &Config, descriptors: Option<u64>) {
 /// What runs here.
 fn lines(config: &Config) -> Vec<String> {
     let mut lines = vec![format!("countersign {}, built with {}", env!("CARGO_PKG_VERSION"), listed(FEATURES.iter()))];
-    lines.extend(config.edge.listeners.iter().map(|listener| {
-        format!("serves clients on {}: {}", listener.address, if listener.tls.is_some() { "TLS" } else { "clear text" })
-    }));
+    lines.extend(
+        config
+            .edge
+            .listeners
+            .iter()
+            .map(|listener| format!("serves clients on {}: {}", listener.address, protection(listener))),
+    );
     lines.push(format!("serves operators on {}", config.edge.admin));
     lines.extend(config.upstreams.iter().map(|upstream| {
         let UpstreamSettings { name, tls, host, port, region, max_connections, .. } = upstream;
@@ -97,8 +101,16 @@ pub fn risks(config: &Config) -> Vec<Risk> {
     let mut risks = Vec::new();
     for (position, listener) in config.edge.listeners.iter().enumerate() {
         if is_open_clear_text(listener) {
-            let what = format!("{} is clear text and not loopback: tokens and objects can be read and changed on the way", listener.address);
+            let what = format!(
+                "{} is clear text and not loopback: tokens and objects can be read and changed on the way",
+                listener.address
+            );
             risks.push(Risk::new(format!("listen[{position}].tls"), what));
+        }
+        if let (Some(name), ListenAddress::Tcp(_)) = (&listener.identity, &listener.address) {
+            let what =
+                format!("whoever reaches {} is `{name}`: every program of this machine or pod", listener.address);
+            risks.push(Risk::new(format!("listen[{position}].identity"), what));
         }
     }
     risks.extend(config.upstreams.iter().filter_map(store_risk));
@@ -118,7 +130,26 @@ pub fn risks(config: &Config) -> Vec<Risk> {
 }
 
 fn is_open_clear_text(listener: &ListenerSettings) -> bool {
-    listener.tls.is_none() && !listener.address.ip().is_loopback()
+    match &listener.address {
+        ListenAddress::Tcp(address) => listener.tls.is_none() && !address.ip().is_loopback(),
+        // Its permissions say who may connect, and nobody is between.
+        ListenAddress::Unix(_) => false,
+    }
+}
+
+fn protection(listener: &ListenerSettings) -> String {
+    let tls = match &listener.tls {
+        None => "clear text",
+        Some(tls) => match &tls.client {
+            None => "TLS",
+            Some(client) if client.require => "TLS, clients need a certificate",
+            Some(_) => "TLS, clients may show a certificate",
+        },
+    };
+    match &listener.identity {
+        None => tls.to_owned(),
+        Some(name) => format!("{tls}, whoever connects is `{name}`"),
+    }
 }
 
 fn store_risk(upstream: &UpstreamSettings) -> Option<Risk> {
@@ -129,7 +160,9 @@ fn store_risk(upstream: &UpstreamSettings) -> Option<Risk> {
     }
     let what = match upstream.payload {
         PayloadMode::Signed => "http: objects can be read on the way to the store, and those on the way back changed",
-        PayloadMode::Unsigned => "http with payload `unsigned`: objects can be read and changed on the way to the store",
+        PayloadMode::Unsigned => {
+            "http with payload `unsigned`: objects can be read and changed on the way to the store"
+        }
     };
     Some(Risk::new(format!("upstreams.{}.endpoint", upstream.name), what))
 }
@@ -145,7 +178,10 @@ fn rule_risks(rule: &RuleSettings, inspectors: bool, risks: &mut Vec<Risk>) {
         let all = [("matched", actions.matched), ("not_scannable", actions.not_scannable), ("error", actions.error)];
         for (state, action) in all {
             if action == Action::Allow {
-                risks.push(Risk::new(key(&format!("inspect.{state}")), format!("`allow`: objects with verdict `{state}` pass")));
+                risks.push(Risk::new(
+                    key(&format!("inspect.{state}")),
+                    format!("`allow`: objects with verdict `{state}` pass"),
+                ));
             }
         }
     }
@@ -219,7 +255,11 @@ rules:
             ("with: words", "with: words, error: allow", "rules[uploads].inspect.error"),
             ("with: words", "with: words, matched: allow", "rules[uploads].inspect.matched"),
             ("with: words", "with: words, not_scannable: allow", "rules[uploads].inspect.not_scannable"),
-            ("clients: { ", "sts: { enabled: true }\nclients: { issuers: [{ name: idp, issuer: \"https://idp.example.com\", audience: s3, algorithms: [RS256] }], ", "sts.keys"),
+            (
+                "clients: { ",
+                "sts: { enabled: true }\nclients: { issuers: [{ name: idp, issuer: \"https://idp.example.com\", audience: s3, algorithms: [RS256] }], ",
+                "sts.keys",
+            ),
         ];
         for (from, to, key) in cases {
             assert_eq!(risky_keys(from, to), [key], "{to}");

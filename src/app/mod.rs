@@ -94,11 +94,7 @@ impl App {
     }
 
     /// As [`App::run`], without waiting any longer when `at_once` completes behind `shutdown`.
-    pub async fn run_until(
-        self,
-        shutdown: impl Future<Output = ()>,
-        at_once: impl Future<Output = ()>,
-    ) -> DrainReport {
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>, at_once: impl Future<Output = ()>) -> DrainReport {
         let Self { edge, live, lasting, reloader } = self;
         let _upkeep = live.current().start(&lasting.metrics);
         let (metrics, monitor) = (lasting.metrics, edge.monitor());

@@ -33,11 +33,7 @@ pub(super) fn reload(moment: Moment) {
 /// The end begins and takes at most so long, whatever `TimeoutStopSec` says.
 pub(super) fn stopping(at_most: Duration) {
     let micros = u32::try_from(at_most.as_micros()).unwrap_or(u32::MAX);
-    tell(&[
-        NotifyState::Stopping,
-        NotifyState::Status("shutting down"),
-        NotifyState::ExtendTimeoutUsec(micros),
-    ]);
+    tell(&[NotifyState::Stopping, NotifyState::Status("shutting down"), NotifyState::ExtendTimeoutUsec(micros)]);
 }
 
 /// Keeps the status true, and the watchdog fed if there is one. Never ends.

@@ -6,17 +6,22 @@
 //! Source: `sd_listen_fds(3)`, `systemd.socket(5)`.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use listenfd::ListenFd;
 use socket2::SockRef;
+use tokio::net::TcpListener;
+
+use super::listener::{self, Socket};
+use super::settings::{ConnectionLimits, ListenAddress};
+use super::unix::UnixSocket;
 
 /// Sockets that were handed over and are not used yet.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    tcp: Vec<(SocketAddr, TcpListener)>,
+    tcp: Vec<(SocketAddr, StdListener)>,
     unix: Vec<(PathBuf, UnixListener)>,
 }
 
@@ -24,7 +29,9 @@ pub struct Inherited {
 #[derive(Debug, thiserror::Error)]
 pub enum InheritedError {
     /// Neither TCP nor a Unix stream socket with a path, or it does not listen.
-    #[error("socket {position} of {count} that the service manager handed over (LISTEN_FDS) does not listen on TCP or at a path: {source}")]
+    #[error(
+        "socket {position} of {count} that the service manager handed over (LISTEN_FDS) does not listen on TCP or at a path: {source}"
+    )]
     Unusable {
         /// Its position, from 1.
         position: usize,
@@ -53,9 +60,11 @@ impl Inherited {
         let count = handed.len();
         let mut inherited = Self::none();
         for position in 0..count {
-            inherited
-                .add(&mut handed, position)
-                .map_err(|source| InheritedError::Unusable { position: position + 1, count, source })?;
+            inherited.add(&mut handed, position).map_err(|source| InheritedError::Unusable {
+                position: position + 1,
+                count,
+                source,
+            })?;
         }
         Ok(inherited)
     }
@@ -76,20 +85,24 @@ impl Inherited {
         Ok(())
     }
 
-    /// The TCP socket of this address, ready for a runtime.
-    pub(super) fn tcp(&mut self, address: SocketAddr) -> io::Result<Option<TcpListener>> {
+    /// The socket of a listener, if it was handed over. Must be called inside a tokio runtime.
+    pub(super) fn socket(&mut self, address: &ListenAddress, limits: &ConnectionLimits) -> io::Result<Option<Socket>> {
+        match address {
+            ListenAddress::Tcp(address) => Ok(self.tcp(*address, limits)?.map(Socket::Tcp)),
+            ListenAddress::Unix(settings) => {
+                let found = self.unix.iter().position(|(at, _)| *at == settings.path);
+                let socket = found.map(|found| self.unix.swap_remove(found).1);
+                Ok(socket.map(UnixSocket::handed_over).transpose()?.map(Socket::Unix))
+            }
+        }
+    }
+
+    /// The TCP socket of this address, if it was handed over. Must be called inside a tokio runtime.
+    pub(super) fn tcp(&mut self, address: SocketAddr, limits: &ConnectionLimits) -> io::Result<Option<TcpListener>> {
         let Some(found) = self.tcp.iter().position(|(at, _)| *at == address) else { return Ok(None) };
         let (_, socket) = self.tcp.swap_remove(found);
         socket.set_nonblocking(true)?;
-        Ok(Some(socket))
-    }
-
-    /// The Unix socket at this path, ready for a runtime.
-    pub fn unix(&mut self, path: &Path) -> io::Result<Option<UnixListener>> {
-        let Some(found) = self.unix.iter().position(|(at, _)| at == path) else { return Ok(None) };
-        let (_, socket) = self.unix.swap_remove(found);
-        socket.set_nonblocking(true)?;
-        Ok(Some(socket))
+        listener::adopt(socket, limits).map(Some)
     }
 
     /// Says which sockets nobody wanted.
@@ -112,31 +125,37 @@ fn check_listens(socket: &SockRef<'_>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge::settings::UnixSettings;
+    use crate::edge::tests::limits;
 
     fn with(address: &str) -> (Inherited, SocketAddr) {
-        let socket = TcpListener::bind(address).unwrap();
+        let socket = StdListener::bind(address).unwrap();
         let at = socket.local_addr().unwrap();
         (Inherited { tcp: vec![(at, socket)], unix: Vec::new() }, at)
     }
 
-    #[test]
-    fn a_socket_goes_to_the_listener_of_its_address_once() {
+    #[tokio::test]
+    async fn a_socket_goes_to_the_listener_of_its_address_once() {
         let (mut inherited, at) = with("127.0.0.1:0");
-        assert!(inherited.tcp(SocketAddr::new(at.ip(), at.port() ^ 1)).unwrap().is_none());
-        assert_eq!(inherited.tcp(at).unwrap().unwrap().local_addr().unwrap(), at);
-        assert!(inherited.tcp(at).unwrap().is_none());
+        assert!(inherited.tcp(SocketAddr::new(at.ip(), at.port() ^ 1), &limits()).unwrap().is_none());
+        assert_eq!(inherited.tcp(at, &limits()).unwrap().unwrap().local_addr().unwrap(), at);
+        assert!(inherited.tcp(at, &limits()).unwrap().is_none());
         assert!(inherited.all_used().is_ok());
     }
 
-    #[test]
-    fn a_unix_socket_is_found_by_its_path() {
+    #[tokio::test]
+    async fn a_unix_socket_is_found_by_its_path_and_its_file_stays() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gw.sock");
-        let socket = UnixListener::bind(&path).unwrap();
-        let mut inherited = Inherited { tcp: Vec::new(), unix: vec![(path.clone(), socket)] };
-        assert!(inherited.unix(&folder.path().join("other.sock")).unwrap().is_none());
-        assert!(inherited.unix(&path).unwrap().is_some());
+        let mut inherited =
+            Inherited { tcp: Vec::new(), unix: vec![(path.clone(), UnixListener::bind(&path).unwrap())] };
+        let at = |path: PathBuf| ListenAddress::Unix(UnixSettings { path, mode: 0o600 });
+        assert!(inherited.socket(&at(folder.path().join("other.sock")), &limits()).unwrap().is_none());
+        let socket = inherited.socket(&at(path.clone()), &limits()).unwrap();
+        assert!(matches!(socket, Some(Socket::Unix(_))));
         assert!(inherited.all_used().is_ok());
+        drop(socket);
+        assert!(path.exists());
     }
 
     #[test]
@@ -144,5 +163,13 @@ mod tests {
         let (inherited, at) = with("127.0.0.1:0");
         let error = inherited.all_used().unwrap_err().to_string();
         assert!(error.contains(&at.to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_socket_that_does_not_listen_is_refused() {
+        let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        assert!(check_listens(&SockRef::from(&bound)).is_err());
+        assert!(check_listens(&SockRef::from(&StdListener::bind("127.0.0.1:0").unwrap())).is_ok());
     }
 }

@@ -8,6 +8,7 @@ use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::arrival::{Arrival, UnreadableHead};
+use crate::arrival::{Arrival, UnreadableHead, Vouched};
 use crate::flow::Budget;
 
 mod admin;
@@ -33,19 +34,24 @@ mod monitor;
 mod rate_guard;
 mod service;
 pub mod settings;
+mod stream;
 mod streams;
 mod tls;
+mod unix;
 mod wire_guard;
 
 pub use admin::AdminState;
 pub use drain::DrainReport;
 pub use inherited::{Inherited, InheritedError};
 pub use monitor::Monitor;
-pub use settings::{ConnectionLimits, ListenerSettings, Settings, TlsSettings};
+pub use settings::{
+    ClientTlsSettings, ConnectionLimits, ForwardedHeader, ForwardedSettings, ListenAddress, ListenerSettings, Settings,
+    TlsSettings, UnixSettings,
+};
 pub use tls::TlsError;
 
 use drain::Stop;
-use listener::{Accepted, Listeners};
+use listener::{Accepted, Listener, Listeners, Manner, Socket};
 use service::Service;
 use tls::Tls;
 
@@ -73,7 +79,7 @@ pub enum BindError {
     #[error("cannot listen on {address}: {source}")]
     Address {
         /// As configured.
-        address: SocketAddr,
+        address: ListenAddress,
         /// What the operating system says.
         source: io::Error,
     },
@@ -84,7 +90,7 @@ pub enum BindError {
     #[error("TLS of listener {address}: {source}")]
     Tls {
         /// As configured.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Which file, and what about it.
         source: Box<TlsError>,
     },
@@ -95,7 +101,7 @@ pub enum BindError {
 pub struct Edge {
     settings: Settings,
     budget: Arc<Budget>,
-    listeners: Vec<(TcpListener, Option<Arc<Tls>>)>,
+    listeners: Vec<Listener>,
     admin: TcpListener,
     addresses: Addresses,
     monitor: Monitor,
@@ -104,8 +110,10 @@ pub struct Edge {
 /// Where the edge really listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addresses {
-    /// Data listeners, in the order of the settings.
+    /// Data listeners on IP addresses, in the order of the settings.
     pub data: Vec<SocketAddr>,
+    /// Data listeners on Unix sockets, in the order of the settings.
+    pub sockets: Vec<PathBuf>,
     /// Admin listener.
     pub admin: SocketAddr,
 }
@@ -120,28 +128,26 @@ impl Edge {
         if settings.listeners.is_empty() {
             return Err(BindError::NoListener);
         }
-        let mut bind = |address: SocketAddr| {
-            let listener = match inherited.tcp(address) {
-                Ok(Some(bound)) => listener::adopt(bound, &settings.limits),
-                Ok(None) => listener::listen(address, &settings.limits),
-                Err(error) => Err(error),
-            };
-            let bound = listener.and_then(|listener| listener.local_addr().map(|at| (listener, at)));
-            bound.map_err(|source| BindError::Address { address, source })
-        };
         let mut listeners = Vec::new();
-        let mut data = Vec::new();
-        for ListenerSettings { address, tls } in &settings.listeners {
-            let tls = tls.as_ref().map(Tls::load).transpose();
-            let tls =
-                tls.map_err(|source| BindError::Tls { address: *address, source: Box::new(source) })?.map(Arc::new);
-            let (listener, at) = bind(*address)?;
-            listeners.push((listener, tls));
-            data.push(at);
+        for listener in &settings.listeners {
+            listeners.push(bind_listener(listener, &settings.limits, &mut inherited)?);
         }
-        let (admin, admin_at) = bind(settings.admin)?;
+        let admin = inherited.tcp(settings.admin, &settings.limits).transpose();
+        let admin = admin.unwrap_or_else(|| listener::listen(settings.admin, &settings.limits));
+        let admin = admin.and_then(|admin| admin.local_addr().map(|at| (admin, at)));
+        let (admin, admin_at) =
+            admin.map_err(|source| BindError::Address { address: ListenAddress::Tcp(settings.admin), source })?;
         inherited.all_used()?;
-        let addresses = Addresses { data, admin: admin_at };
+        let (mut data, mut sockets) = (Vec::new(), Vec::new());
+        for (Listener { socket, .. }, ListenerSettings { address, .. }) in listeners.iter().zip(&settings.listeners) {
+            match socket {
+                Socket::Tcp(listener) => data.push(
+                    listener.local_addr().map_err(|source| BindError::Address { address: address.clone(), source })?,
+                ),
+                Socket::Unix(socket) => sockets.extend(socket.path().map(PathBuf::from)),
+            }
+        }
+        let addresses = Addresses { data, sockets, admin: admin_at };
         Ok(Self { settings, budget, listeners, admin, addresses, monitor: Monitor::default() })
     }
 
@@ -162,7 +168,7 @@ impl Edge {
 
     /// Replaces certificates while the edge runs.
     pub fn certificates(&self) -> Certificates {
-        Certificates(self.listeners.iter().filter_map(|(_, tls)| tls.clone()).collect())
+        Certificates(self.listeners.iter().filter_map(|listener| listener.manner.tls.clone()).collect())
     }
 
     /// Serves until `shutdown` completes, then ends as `drain` describes. `at_once` cuts what is left then; nobody asks it earlier.
@@ -240,6 +246,27 @@ impl<H: Handler> Door<H> {
             connection::serve(accepted, service, stop, monitor).await;
         });
     }
+}
+
+/// Reads what a listener needs, and binds it.
+fn bind_listener(
+    settings: &ListenerSettings,
+    limits: &ConnectionLimits,
+    inherited: &mut Inherited,
+) -> Result<Listener, BindError> {
+    let address = || settings.address.clone();
+    let tls = settings.tls.as_ref().map(Tls::load).transpose();
+    let tls = tls.map_err(|source| BindError::Tls { address: address(), source: Box::new(source) })?;
+    let socket = inherited.socket(&settings.address, limits).transpose();
+    let socket = socket.unwrap_or_else(|| Socket::bind(&settings.address, limits));
+    let socket = socket.map_err(|source| BindError::Address { address: address(), source })?;
+    let manner = Manner {
+        tls: tls.map(Arc::new),
+        identity: settings.identity.clone().map(|name| Arc::new(Vouched::Listener(name))),
+        proxies: settings.proxies.clone(),
+        forwarded: settings.forwarded.clone().map(Arc::new),
+    };
+    Ok(Listener { socket, manner: Arc::new(manner) })
 }
 
 /// Takes a slot, then a connection for it. `None` if there are no slots any more, which never happens.

@@ -16,7 +16,10 @@ pub fn count() {
 /// # Errors
 /// If two metrics had the same name, which a test excludes.
 pub(super) fn register(registry: &Registry) -> Result<IntCounter, prometheus::Error> {
-    let panics = IntCounter::new("countersign_panics_total", "Panics: faults of the program that ended a request or an attempt.")?;
+    let panics = IntCounter::new(
+        "countersign_panics_total",
+        "Panics: faults of the program that ended a request or an attempt.",
+    )?;
     registry.register(Box::new(panics.clone()))?;
     Ok(panics)
 }

@@ -21,8 +21,8 @@ use tokio::time::timeout;
 
 use crate::arrival::{Arrival, Framing, UnreadableHead};
 use crate::edge::{
-    Addresses, AdminState, Certificates, ConnectionLimits, DrainReport, Edge, Handler, Inherited, ListenerSettings, Monitor,
-    Settings, TlsSettings,
+    Addresses, AdminState, Certificates, ConnectionLimits, DrainReport, Edge, Handler, Inherited, ListenAddress,
+    ListenerSettings, Monitor, Settings, TlsSettings,
 };
 use crate::flow::Budget;
 
@@ -287,7 +287,7 @@ impl World {
 pub(super) fn settings(limits: ConnectionLimits, tls: Option<TlsSettings>) -> Settings {
     let free_port = SocketAddr::from(([127, 0, 0, 1], 0));
     Settings {
-        listeners: vec![ListenerSettings { address: free_port, tls }],
+        listeners: vec![ListenerSettings::new(ListenAddress::Tcp(free_port), tls)],
         admin: free_port,
         limits,
         drain_delay: Duration::ZERO,
