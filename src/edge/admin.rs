@@ -62,7 +62,7 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<dyn AdminState>, sto
 
 fn serve_connection(stream: Stream, state: Arc<dyn AdminState>, stop: Stop) -> impl Future<Output = ()> {
     let answer = move |request: Request<_>| {
-        let stopping = stop.is_requested();
+        let stopping = stop.is_leaving();
         std::future::ready(Ok::<_, Infallible>(answer(&request, state.as_ref(), stopping)))
     };
     async move {
