@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::live::Live;
+use super::reload::Reloader;
 use crate::edge::{AdminState, Monitor};
 use crate::telemetry::{ConnectionCounts, Metrics};
 
@@ -11,6 +12,7 @@ pub(super) struct State {
     pub(super) live: Arc<Live>,
     pub(super) metrics: Metrics,
     pub(super) monitor: Monitor,
+    pub(super) reloader: Reloader,
 }
 
 impl AdminState for State {
@@ -25,6 +27,17 @@ impl AdminState for State {
             .chain(inspectors)
             .chain(keys.into_iter().map(|issuer| format!("the key set of issuer `{issuer}` could not be loaded")))
             .collect()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let status = self.reloader.status();
+        let failed = status.last_error.map(|(at, why)| {
+            let first_line = why.lines().next().unwrap_or_default();
+            format!("the reload at {at} failed, the old configuration serves: {first_line}")
+        });
+        let waiting = status.needs_restart;
+        let waiting = (!waiting.is_empty()).then(|| format!("waits for a restart: {}", waiting.join(", ")));
+        failed.into_iter().chain(waiting).collect()
     }
 
     fn metrics(&self) -> String {

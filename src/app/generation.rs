@@ -22,6 +22,7 @@ use crate::multipart::staged::sweep::{self, SweepSettings, Sweeper};
 use crate::rules::RuleSet;
 use crate::sign::{CredentialStore, Route, Signer};
 use crate::telemetry::Metrics;
+use crate::upkeep::forever;
 use crate::upstream::{Addressing, ChecksumMode, PayloadMode, UpstreamSettings, Upstreams};
 
 /// What outlives every configuration.
@@ -50,9 +51,6 @@ impl Generation {
             .iter()
             .map(|upstream| Arc::new(CredentialStore::new(&upstream.name, upstream.credentials.clone())))
             .collect();
-        if config.auth.sessions.as_ref().is_some_and(|sessions| sessions.keys.is_empty()) {
-            tracing::warn!("sts.keys is empty: sessions end with this process, and no other replica accepts them");
-        }
         let routes =
             config.upstreams.iter().zip(&credentials).map(|(upstream, store)| route(upstream, store)).collect();
         let shares: Vec<_> = config.upstreams.iter().map(store_shares).collect();
@@ -83,7 +81,8 @@ impl Generation {
     pub(super) fn start(&self, metrics: &Metrics) -> Upkeep {
         let mut tasks = JoinSet::new();
         for store in &self.credentials {
-            tasks.spawn(Arc::clone(store).keep_fresh());
+            let store = Arc::clone(store);
+            tasks.spawn(forever("credentials", move || Arc::clone(&store).keep_fresh()));
         }
         let sweeper = Sweeper {
             staging: Arc::clone(&self.gateway.staging),
@@ -92,7 +91,7 @@ impl Generation {
             settings: self.sweeping,
             metrics: metrics.clone(),
         };
-        tasks.spawn(sweeper.run());
+        tasks.spawn(forever("sweeper", move || sweeper.clone().run()));
         Upkeep {
             _checkups: Box::new(self.gateway.inspectors.start()),
             _key_sets: Box::new(self.gateway.authenticators.start()),

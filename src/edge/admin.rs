@@ -17,13 +17,14 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::drain::{Stop, reap};
-use super::listener::{Listeners, next_connection};
+use super::listener::{Listener, Listeners, next_connection};
 use super::rate_guard::{Pace, RateGuard};
+use super::stream::Stream;
 
 /// Probes and scrapers; they share nothing with the data connections, so these cannot lock them out.
 const MAX_CONNECTIONS: usize = 64;
@@ -35,13 +36,17 @@ const PACE: Pace = Pace { idle_timeout: Duration::from_secs(10), min_rate: 1024,
 pub trait AdminState: Send + Sync + 'static {
     /// Why requests should not be sent here now, one line each; empty when ready. Must be quick.
     fn not_ready(&self) -> Vec<String>;
+    /// What an operator should know although requests are served, one line each. Must be quick.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// All metrics in the Prometheus text format. Must be quick.
     fn metrics(&self) -> String;
 }
 
 /// Serves until the future is dropped.
 pub(super) async fn serve(listener: TcpListener, state: Arc<dyn AdminState>, stop: Stop) {
-    let mut listeners = Listeners::new(vec![(listener, None)]);
+    let mut listeners = Listeners::new(vec![Listener::tcp(listener, None)]);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     while let Ok(slot) = slots.clone().acquire_owned().await {
@@ -55,9 +60,9 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<dyn AdminState>, sto
     }
 }
 
-fn serve_connection(stream: TcpStream, state: Arc<dyn AdminState>, stop: Stop) -> impl Future<Output = ()> {
+fn serve_connection(stream: Stream, state: Arc<dyn AdminState>, stop: Stop) -> impl Future<Output = ()> {
     let answer = move |request: Request<_>| {
-        let stopping = stop.is_requested();
+        let stopping = stop.is_leaving();
         std::future::ready(Ok::<_, Infallible>(answer(&request, state.as_ref(), stopping)))
     };
     async move {
@@ -95,11 +100,16 @@ fn readiness(state: &dyn AdminState, stopping: bool) -> Response<Full<Bytes>> {
     if stopping {
         reasons.insert(0, "shutting down".to_owned());
     }
-    if reasons.is_empty() {
-        return text(StatusCode::OK, "ready\n");
-    }
+    let status = match reasons.is_empty() {
+        true => {
+            reasons.push("ready".to_owned());
+            StatusCode::OK
+        }
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    reasons.extend(state.notes().into_iter().map(|note| format!("note: {note}")));
     let lines: String = reasons.iter().flat_map(|reason| [reason.as_str(), "\n"]).collect();
-    text(StatusCode::SERVICE_UNAVAILABLE, lines)
+    text(status, lines)
 }
 
 fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {

@@ -6,9 +6,11 @@ mod downloads;
 mod examples;
 mod files;
 mod good;
+mod identity;
 mod inspect_http;
 mod inspect_yara;
 mod inspection;
+mod lifecycle;
 mod rendering;
 mod schema;
 
