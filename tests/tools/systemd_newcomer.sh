@@ -2,7 +2,7 @@
 # systemd_newcomer.sh TREE TOOLS   does what deploy/README.md says under systemd, word for word but for the build. Run by tests/tools/systemd.sh.
 #
 # Prints every command and its output. A store, SeaweedFS, is there before, as the text supposes.
-set -eEuo pipefail
+set -eEu # as the reader has it: without pipefail, `curl | head` may end early
 tree=$1 tools=$2
 cd "$tree"
 # The commands of a section: everything in its ```sh blocks.
