@@ -160,6 +160,25 @@ async fn the_chart_and_the_manifests_are_what_kubernetes_and_the_gateway_underst
 }
 
 #[tokio::test]
+async fn the_words_of_the_readme_render_the_chart_with_values_of_ones_own() {
+    let Some(tools) = tools("venv-deploy/bin/hadolint") else { return };
+    let readme = std::fs::read_to_string(root().join("deploy/README.md")).unwrap();
+    let section = readme.split_once("\n## In Kubernetes, with the chart\n").unwrap().1;
+    let commands = section.split_once("```sh\n").unwrap().1.split_once("```").unwrap().0;
+    let folder = tempfile::tempdir().unwrap();
+    let places = [(".tools/", format!("{}/", tools.display())), ("target/", format!("{}/", folder.path().display()))];
+    let commands = places.iter().fold(commands.to_owned(), |text, (from, to)| text.replace(from, to));
+    let mut command = Command::new("bash");
+    command.args(["-euc", &commands]).current_dir(root()).env("COUNTERSIGN", env!("CARGO_BIN_EXE_countersign"));
+    let done = finish(command).await;
+    assert!(done.status.success(), "{}\n{}", text(&done.stdout), text(&done.stderr));
+    let rendered = std::fs::read_to_string(folder.path().join("rendered.yaml")).unwrap();
+    for words in ["kind: Deployment", "https://minio.example.com", "s3-gateway: allowed"] {
+        assert!(rendered.contains(words), "{words} in:\n{rendered}");
+    }
+}
+
+#[tokio::test]
 async fn the_image_has_nothing_but_the_gateway_and_runs_it_read_only_without_rights() {
     let Some(out) = check("dockerfile.py", &[]).await else { return };
     assert!(out.contains("served as 65532, read-only, without a shell"), "{out}");

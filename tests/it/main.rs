@@ -68,3 +68,4 @@ mod tls;
 mod tls_store;
 mod unknown_length;
 mod upstream_faults;
+mod upstream_policies;
