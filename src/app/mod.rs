@@ -7,19 +7,21 @@ mod live;
 mod log;
 pub mod reload;
 mod signals;
+mod watch;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit::AuditSink;
-use crate::config::Config;
+use crate::config::{Config, SystemReferences};
 use crate::edge::Edge;
 use crate::flow::Budget;
 use crate::telemetry::Metrics;
 
 use generation::{Generation, Lasting};
 use live::{Live, Serve};
-use reload::Reloader;
+use reload::{Origin, Reloader};
 
 pub use generation::route;
 pub use log::start_log;
@@ -44,17 +46,41 @@ impl App {
         Self::with_sink(config, metrics, sink)
     }
 
+    /// As [`App::build`], for a configuration that can be loaded again.
+    ///
+    /// # Errors
+    /// As [`App::build`].
+    pub fn build_reloadable(config: Config, origin: Origin) -> anyhow::Result<Self> {
+        let metrics = Metrics::new()?;
+        let sink = audit::open_audit(&config.audit, &metrics)?;
+        Self::with_origin(config, Some(origin), metrics, sink)
+    }
+
     /// As [`App::build`], with audit records going to `sink`.
     ///
     /// # Errors
     /// As [`App::build`].
     pub fn with_sink(config: Config, metrics: Metrics, sink: Arc<dyn AuditSink>) -> anyhow::Result<Self> {
+        Self::with_origin(config, None, metrics, sink)
+    }
+
+    /// As [`App::with_sink`], for a configuration that can be loaded again if it has an origin.
+    ///
+    /// # Errors
+    /// As [`App::build`].
+    pub fn with_origin(
+        config: Config,
+        origin: Option<Origin>,
+        metrics: Metrics,
+        sink: Arc<dyn AuditSink>,
+    ) -> anyhow::Result<Self> {
         let lasting = Lasting { metrics, sink, budget: Budget::new(config.edge.limits.buffer_bytes) };
         let edge_settings = config.edge.clone();
-        let first = Generation::build(config, &lasting)?;
+        let first = Generation::build(config, &lasting, None)?;
         let edge = Edge::bind(edge_settings, Arc::clone(&lasting.budget))?;
-        let reloader = Reloader::new(first.gateway.since);
-        Ok(Self { edge, live: Arc::new(Live::new(first)), lasting, reloader })
+        let live = Arc::new(Live::new(first));
+        let reloader = Reloader::new(Arc::clone(&live), lasting.clone(), edge.control(), origin);
+        Ok(Self { edge, live, lasting, reloader })
     }
 
     /// Where it listens.
@@ -70,12 +96,13 @@ impl App {
     /// Serves until `shutdown` completes and the connections are drained.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { edge, live, lasting, reloader } = self;
-        let _upkeep = live.current().start(&lasting.metrics);
+        let _upkeep = reloader.start();
+        let _watch = Task(tokio::spawn(watch::follow(reloader.clone())));
         let (metrics, monitor) = (lasting.metrics, edge.monitor());
         let state = admin::State { live: Arc::clone(&live), metrics, monitor, reloader };
         let _beat = Task(tokio::spawn(beat()));
+        let report = edge.run(Serve(Arc::clone(&live)), Arc::new(state), shutdown).await;
         let staging = Arc::clone(&live.current().gateway.staging);
-        let report = edge.run(Serve(live), Arc::new(state), shutdown).await;
         // Objects without a client any more. One that is left is found at its hidden key when its client completes it again.
         if tokio::time::timeout(STAGING_DRAIN, staging.drained()).await.is_err() {
             tracing::warn!("staged objects were still on their way");
@@ -110,16 +137,19 @@ impl Drop for Task {
     }
 }
 
-/// Runs a gateway until a signal ends it.
+/// Runs a gateway with the configuration of a file until a signal ends it.
 ///
 /// # Errors
-/// As [`App::build`].
-pub fn serve(config: Config) -> anyhow::Result<()> {
+/// Every problem of the configuration; as [`App::build`].
+pub fn serve(file: &Path) -> anyhow::Result<()> {
+    let (config, origin) = Origin::read(file, Arc::new(SystemReferences))
+        .map_err(|problems| anyhow::anyhow!("the configuration has problems\n\n{problems}"))?;
     start_log(config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let app = App::build(config)?;
+        let app = App::build_reloadable(config, origin)?;
         let shutdown = termination()?;
+        let _hangups = Task(tokio::spawn(signals::at_hangups(app.reloader())?));
         for address in &app.addresses().data {
             tracing::info!(%address, "listening");
         }

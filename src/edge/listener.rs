@@ -62,6 +62,15 @@ impl Listeners {
     pub(super) fn new(all: Vec<(TcpListener, Option<Arc<Tls>>)>) -> Self {
         Self { all, next: 0 }
     }
+
+    /// Gives later connections the options that fit other limits.
+    pub(super) fn set_options(&self, limits: &ConnectionLimits) {
+        for (listener, _) in &self.all {
+            if let Err(error) = set_connection_options(&SockRef::from(listener), limits) {
+                tracing::warn!(%error, "the options of a listening socket cannot be changed");
+            }
+        }
+    }
 }
 
 impl Accept for Listeners {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::arrival::{Arrival, UnreadableHead};
@@ -22,6 +22,7 @@ use crate::flow::Budget;
 mod admin;
 mod body;
 mod connection;
+mod control;
 mod drain;
 pub mod framing;
 mod listener;
@@ -34,11 +35,13 @@ mod tls;
 mod wire_guard;
 
 pub use admin::AdminState;
+pub use control::{Control, Prepared};
 pub use drain::DrainReport;
 pub use monitor::Monitor;
 pub use settings::{ConnectionLimits, ListenerSettings, Settings, TlsSettings};
 pub use tls::TlsError;
 
+use control::Tuning;
 use listener::{Accepted, Listeners};
 use service::Service;
 use tls::Tls;
@@ -84,7 +87,8 @@ pub enum BindError {
 /// All listening sockets, bound; nothing is accepted before [`Edge::run`].
 #[derive(Debug)]
 pub struct Edge {
-    settings: Settings,
+    control: Control,
+    tuning: watch::Receiver<Tuning>,
     budget: Arc<Budget>,
     listeners: Vec<(TcpListener, Option<Arc<Tls>>)>,
     admin: TcpListener,
@@ -127,7 +131,10 @@ impl Edge {
         }
         let (admin, admin_at) = bind(settings.admin)?;
         let addresses = Addresses { data, admin: admin_at };
-        Ok(Self { settings, budget, listeners, admin, addresses, monitor: Monitor::default() })
+        let (tuner, tuning) = watch::channel(Tuning::of(&settings));
+        let bound = settings.listeners.iter().zip(&listeners).map(|(settings, (_, tls))| (settings.address, tls.clone()));
+        let control = Control { listeners: bound.collect(), tuning: Arc::new(tuner) };
+        Ok(Self { control, tuning, budget, listeners, admin, addresses, monitor: Monitor::default() })
     }
 
     /// Real addresses, which differ from the settings for port 0.
@@ -145,6 +152,11 @@ impl Edge {
         Certificates(self.listeners.iter().filter_map(|(_, tls)| tls.clone()).collect())
     }
 
+    /// Changes it while it runs.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
     /// Serves until `shutdown` completes, then drains: no new connections, requests in flight may finish until
     /// the drain timeout, `/readyz` answers 503 meanwhile. Dropping the future cuts everything.
     pub async fn run<H: Handler>(
@@ -153,14 +165,15 @@ impl Edge {
         admin_state: Arc<dyn AdminState>,
         shutdown: impl Future<Output = ()>,
     ) -> DrainReport {
-        let Self { settings, budget, listeners, admin, monitor, .. } = self;
+        let Self { mut tuning, budget, listeners, admin, monitor, control, .. } = self;
         let (stop, stopped) = drain::stop_signal();
         // In a set, because a set cuts its tasks when it is dropped.
         let mut admin_task = JoinSet::new();
         admin_task.spawn(admin::serve(admin, admin_state, stopped.clone()));
 
-        let slots = Arc::new(Semaphore::new(settings.limits.max_connections));
-        let service = Arc::new(Service { handler, limits: settings.limits, budget });
+        let limits = Arc::clone(&tuning.borrow_and_update().limits);
+        let mut slots = Slots::new(limits.max_connections);
+        let mut service = Arc::new(Service { handler, limits: ConnectionLimits::clone(&limits), budget });
         let mut listeners = Listeners::new(listeners);
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
@@ -168,7 +181,15 @@ impl Edge {
             let (accepted, slot) = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                Some(next) = next_with_slot(&mut listeners, &slots) => next,
+                Ok(()) = tuning.changed() => {
+                    let limits = Arc::clone(&tuning.borrow_and_update().limits);
+                    slots.resize(limits.max_connections);
+                    listeners.set_options(&limits);
+                    let (handler, budget) = (service.handler.clone(), Arc::clone(&service.budget));
+                    service = Arc::new(Service { handler, limits: ConnectionLimits::clone(&limits), budget });
+                    continue;
+                }
+                Some(next) = next_with_slot(&mut listeners, &mut slots) => next,
             };
             drain::reap(&mut connections);
             let (service, stopped, monitor) = (service.clone(), stopped.clone(), monitor.clone());
@@ -179,13 +200,55 @@ impl Edge {
         }
         drop(listeners);
         stop.request();
-        drain::drain(connections, settings.drain_timeout).await
+        let drain_timeout = tuning.borrow().drain_timeout;
+        // Kept until here, so that there is somebody to tell of changes.
+        drop(control);
+        drain::drain(connections, drain_timeout).await
+    }
+}
+
+/// The places for connections, whose number can change.
+#[derive(Debug)]
+struct Slots {
+    free: Arc<Semaphore>,
+    limit: usize,
+    /// Places that are still held and count no more when they come back.
+    surplus: usize,
+}
+
+impl Slots {
+    fn new(limit: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(limit)), limit, surplus: 0 }
+    }
+
+    fn resize(&mut self, limit: usize) {
+        if limit >= self.limit {
+            let more = limit - self.limit;
+            let kept = more.min(self.surplus);
+            self.surplus -= kept;
+            self.free.add_permits(more - kept);
+        } else {
+            let fewer = self.limit - limit;
+            self.surplus += fewer - self.free.forget_permits(fewer);
+        }
+        self.limit = limit;
+    }
+
+    async fn take(&mut self) -> Option<OwnedSemaphorePermit> {
+        loop {
+            let slot = Arc::clone(&self.free).acquire_owned().await.ok()?;
+            if self.surplus == 0 {
+                return Some(slot);
+            }
+            self.surplus -= 1;
+            slot.forget();
+        }
     }
 }
 
 /// Takes a slot, then a connection for it. `None` if there are no slots any more, which never happens.
-async fn next_with_slot(listeners: &mut Listeners, slots: &Arc<Semaphore>) -> Option<(Accepted, OwnedSemaphorePermit)> {
-    let slot = slots.clone().acquire_owned().await.ok()?;
+async fn next_with_slot(listeners: &mut Listeners, slots: &mut Slots) -> Option<(Accepted, OwnedSemaphorePermit)> {
+    let slot = slots.take().await?;
     Some((listener::next_connection(listeners).await, slot))
 }
 

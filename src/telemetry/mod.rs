@@ -2,6 +2,8 @@
 
 pub mod inspections;
 pub mod metrics;
+pub mod reloads;
 
 pub use inspections::InspectionMetrics;
 pub use metrics::{ConnectionCounts, Metrics};
+pub use reloads::ReloadMetrics;

@@ -1,0 +1,70 @@
+//! What of a running edge can be changed: certificates, and what connections may cost from now on.
+//!
+//! In two steps, so that a caller who has more to change does it all or nothing: what can fail is prepared, then everything is put to use.
+//! Sockets stay bound where they are.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::sync::watch;
+
+use super::BindError;
+use super::settings::{ConnectionLimits, ListenerSettings, Settings, TlsSettings};
+use super::tls::Tls;
+
+/// What later connections are served by.
+#[derive(Debug, Clone)]
+pub(super) struct Tuning {
+    /// Of connections that are accepted from now on.
+    pub(super) limits: Arc<ConnectionLimits>,
+    /// For a drain that begins from now on.
+    pub(super) drain_timeout: Duration,
+}
+
+impl Tuning {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self { limits: Arc::new(settings.limits.clone()), drain_timeout: settings.drain_timeout }
+    }
+}
+
+/// Changes an edge while it runs; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Control {
+    pub(super) listeners: Arc<[(SocketAddr, Option<Arc<Tls>>)]>,
+    pub(super) tuning: Arc<watch::Sender<Tuning>>,
+}
+
+/// Changes that can no longer fail.
+pub struct Prepared {
+    tls: Vec<(Arc<Tls>, TlsSettings, ServerConfig)>,
+    tuning: Tuning,
+}
+
+impl Control {
+    /// Takes these settings, and reads the files of TLS if `read_files`: without need it would only end the resumption of sessions. Listeners that are not there yet, or are to change between TLS and clear text, stay as they
+    /// are. Blocks for as long as reading takes.
+    ///
+    /// # Errors
+    /// [`BindError::Tls`] for the first listener whose files cannot be used.
+    pub fn prepare(&self, settings: &Settings, read_files: bool) -> Result<Prepared, BindError> {
+        let mut prepared = Vec::new();
+        for (ListenerSettings { address, tls, .. }, (bound, serving)) in settings.listeners.iter().zip(&*self.listeners)
+        {
+            let (Some(tls), Some(serving), true) = (tls, serving, read_files && address == bound) else { continue };
+            let config = Tls::prepare(tls);
+            let config = config.map_err(|source| BindError::Tls { address: *address, source: Box::new(source) })?;
+            prepared.push((Arc::clone(serving), tls.clone(), config));
+        }
+        Ok(Prepared { tls: prepared, tuning: Tuning::of(settings) })
+    }
+
+    /// Serves later connections with what was prepared.
+    pub fn apply(&self, prepared: Prepared) {
+        for (tls, settings, config) in prepared.tls {
+            tls.change(settings, config);
+        }
+        self.tuning.send_replace(prepared.tuning);
+    }
+}
