@@ -35,6 +35,7 @@ mod inspected_downloads;
 mod inspection;
 mod inspection_memory;
 mod inspection_races;
+mod life;
 mod limits;
 mod listing;
 mod lists;

@@ -19,6 +19,8 @@ missing_packages() {
   have openssl || echo openssl
   have setpriv && have flock || echo util-linux
   have strace || echo strace
+  have systemd-socket-activate || echo systemd
+  [ -x /usr/sbin/haproxy ] || echo haproxy
   have valgrind || echo valgrind
   # For `make bench` alone.
   [ -z "${COUNTERSIGN_BENCH:-}" ] || [ -x /usr/sbin/nginx ] || echo nginx-light
