@@ -1,6 +1,8 @@
-//! The command line: `serve`, `check`, `explain`, `scan`, `schema`, `reference`, `token`, `access-key`, `probe-upstream`, `demo`.
+//! The command line: `serve`, `check`, `explain`, `scan`, `schema`, `reference`, `token`, `access-key`, `probe-upstream`,
+//! `health`, `demo`.
 
 mod explain;
+mod health;
 mod probe;
 mod scan;
 
@@ -128,6 +130,13 @@ enum Command {
     ///
     /// EXIT STATUS: 0 if settings were found; 1 if the store cannot be probed, no setting fits, or an object stays.
     ProbeUpstream(probe::Arguments),
+    /// Ask a running gateway whether it is ready.
+    ///
+    /// For probes of containers, which have neither a shell nor curl: asks /readyz of the admin listener, or /healthz with --live, and
+    /// prints the answer, which has a line for each reason.
+    ///
+    /// EXIT STATUS: 0 if it is ready; 1 if it is not, or does not answer.
+    Health(health::Arguments),
     /// Run a gateway with an S3 store in the same process, to try it out.
     ///
     /// Uses config/demo.yaml, built in. The store lies in a temporary folder and is gone at the end; its credentials and the demo token are
@@ -206,6 +215,7 @@ impl Cli {
             }
             Command::AccessKey { name } => print_access_key(&name).map(|()| ExitCode::SUCCESS),
             Command::ProbeUpstream(arguments) => probe::run(&arguments),
+            Command::Health(arguments) => health::run(&arguments),
             #[cfg(feature = "demo")]
             Command::Demo { tour, port } => crate::demo::run(tour, port),
         }
