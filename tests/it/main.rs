@@ -37,6 +37,7 @@ mod inspected_downloads;
 mod inspection;
 mod inspection_memory;
 mod inspection_races;
+mod life;
 mod limits;
 mod listing;
 mod lists;
