@@ -166,7 +166,7 @@ async fn the_words_of_the_readme_render_the_chart_with_values_of_ones_own() {
     let section = readme.split_once("\n## In Kubernetes, with the chart\n").unwrap().1;
     let commands = section.split_once("```sh\n").unwrap().1.split_once("```").unwrap().0;
     let folder = tempfile::tempdir().unwrap();
-    let places = [(".tools/", format!("{}/", tools.display())), ("target/", format!("{}/", folder.path().display()))];
+    let places = [("target/", format!("{}/", folder.path().display())), (".tools/", format!("{}/", tools.display()))];
     let commands = places.iter().fold(commands.to_owned(), |text, (from, to)| text.replace(from, to));
     let mut command = Command::new("bash");
     command.args(["-euc", &commands]).current_dir(root()).env("COUNTERSIGN", env!("CARGO_BIN_EXE_countersign"));

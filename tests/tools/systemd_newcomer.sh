@@ -32,8 +32,10 @@ echo 'nonsense: true' >> /etc/countersign/countersign.yaml
 if systemctl reload countersign; then exit 9; fi
 [ "$(systemctl show -P MainPID countersign)" = "$before" ]
 countersign health --wait 10
-sed -i '/^nonsense/d' /etc/countersign/countersign.yaml
+sed -i '/^nonsense/d; s/1GiB/2GiB/' /etc/countersign/countersign.yaml
 systemctl reload countersign
+for _ in $(seq 100); do curl -sS http://127.0.0.1:9090/metrics | grep -q '^countersign_config_generation 2$' && break; sleep 0.1; done
+curl -sS http://127.0.0.1:9090/metrics | grep '^countersign_config_generation 2$'
 grep -q '^CapEff:[[:space:]]*0000000000000000$' "/proc/$before/status"
 grep -q '^NoNewPrivs:[[:space:]]*1$' "/proc/$before/status"
 kill -KILL "$before"
