@@ -22,11 +22,14 @@ use crate::flow::Budget;
 
 mod admin;
 mod body;
+mod certificate;
 mod connection;
 mod drain;
+mod forwarded;
 pub mod framing;
 mod listener;
 mod monitor;
+mod proxy_header;
 mod rate_guard;
 mod service;
 pub mod settings;
