@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
 use super::raw_cors::RawCorsRule;
-use super::raw_identity::RawListener;
+use super::raw_identity::{RawCertificate, RawClientTls, RawListener};
 use super::raw_inspect::{RawInspect, RawInspectionLimits, RawInspector, RawStaging};
 use super::raw_output::{RawAudit, RawLog};
 use super::raw_reload::RawReload;
@@ -62,6 +62,8 @@ pub struct RawTls {
     pub certificate: Option<String>,
     /// PEM file with the private key. Absolute path; must not be readable by every user of the machine. Required.
     pub key: Option<String>,
+    /// Ask clients for a certificate. Default: they are not asked.
+    pub client: Option<RawClientTls>,
 }
 
 /// The admin listener.
@@ -226,6 +228,8 @@ pub struct RawClients {
     pub tokens: Option<Vec<RawToken>>,
     /// Access keys: for S3 clients that sign with SigV4, in the header or as presigned URLs. `countersign access-key NAME` makes one.
     pub access_keys: Option<Vec<RawAccessKey>>,
+    /// Client certificates, by name. Needs a listener with `tls.client.identity`.
+    pub certificates: Option<Vec<RawCertificate>>,
     /// Issuers of JWTs: identity providers, CI systems, Kubernetes.
     pub issuers: Option<Vec<RawIssuer>>,
     /// What signed requests must keep to. Every key has a default.
@@ -349,6 +353,8 @@ pub struct RawConditions {
     pub issuers: Option<OneOrMany>,
     /// Names of identities of listeners.
     pub listeners: Option<OneOrMany>,
+    /// Names of client certificates.
+    pub certificates: Option<OneOrMany>,
     /// Values of the attribute `groups`; short for `attributes: { groups: … }`.
     pub groups: Option<OneOrMany>,
     /// Attribute name → accepted value or values.

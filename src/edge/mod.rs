@@ -24,14 +24,17 @@ use crate::flow::Budget;
 
 mod admin;
 mod body;
+mod certificate;
 mod connection;
 mod control;
 mod door;
 mod drain;
+mod forwarded;
 pub mod framing;
 mod inherited;
 mod listener;
 mod monitor;
+mod proxy_header;
 mod rate_guard;
 mod service;
 pub mod settings;
