@@ -54,7 +54,9 @@ impl Seen {
 }
 
 fn head(method: &str, key: &str, token: &str, length: usize) -> String {
-    format!("{method} /bkt/{key} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")
+    format!(
+        "{method} /bkt/{key} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    )
 }
 
 /// Sends a request on a connection of its own, the second half of its body when told to go on.
@@ -281,7 +283,12 @@ async fn the_service_manager_is_told_when_it_serves_how_it_is_that_it_lives_and_
 }
 
 /// `systemd-socket-activate` listens, and starts the program at the first connection.
-fn activated(listen: &[&str], configuration: &str, recorder_setup: &Setup, hash: &str) -> Option<(Process, tempfile::TempDir)> {
+fn activated(
+    listen: &[&str],
+    configuration: &str,
+    recorder_setup: &Setup,
+    hash: &str,
+) -> Option<(Process, tempfile::TempDir)> {
     let program = "/usr/bin/systemd-socket-activate";
     if !Path::new(program).exists() {
         missing("systemd-socket-activate");
@@ -308,8 +315,10 @@ async fn sockets_that_the_service_manager_has_bound_are_served_and_a_request_wai
     let recorder = Recorder::start(Answer::ok()).await;
     let lasting = Lasting::new(Setup::before(&recorder));
     let listen = lasting.address.to_string();
-    let Some((mut process, _folder)) =
-        activated(&[&listen], lasting.configuration(), lasting.setup(), lasting.hash()) else { return };
+    let Some((mut process, _folder)) = activated(&[&listen], lasting.configuration(), lasting.setup(), lasting.hash())
+    else {
+        return;
+    };
     eventually("systemd-socket-activate listens", || std::net::TcpStream::connect(lasting.address).is_ok()).await;
     // The program is started by the connection just made, and cannot bind the address a second time.
     let answer = lasting.client().get("/bkt/a/x").await;
@@ -323,8 +332,10 @@ async fn a_socket_that_no_listener_names_ends_the_start() {
     let recorder = Recorder::start(Answer::ok()).await;
     let lasting = Lasting::new(Setup::before(&recorder));
     let other = free_address().to_string();
-    let Some((mut process, _folder)) =
-        activated(&[&other], lasting.configuration(), lasting.setup(), lasting.hash()) else { return };
+    let Some((mut process, _folder)) = activated(&[&other], lasting.configuration(), lasting.setup(), lasting.hash())
+    else {
+        return;
+    };
     eventually("systemd-socket-activate listens", || std::net::TcpStream::connect(&other).is_ok()).await;
     assert_eq!(process.end().await.code(), Some(1));
     let said = process.stderr.text();
@@ -392,7 +403,9 @@ async fn after_kill_9_the_store_has_nothing_half_and_retries_at_the_restarted_ga
     let mut uploads = JoinSet::new();
     for number in 0..UPLOADS {
         let (client, going) = (client.clone(), going.clone());
-        uploads.spawn(async move { send(&client, "PUT", &format!("a/{number}"), &pattern(200_000 + number), going).await });
+        uploads.spawn(
+            async move { send(&client, "PUT", &format!("a/{number}"), &pattern(200_000 + number), going).await },
+        );
     }
     until_in_flight(&served, UPLOADS).await;
     let first_done = Arc::new(Notify::new());
@@ -476,7 +489,9 @@ async fn keep_working(client: Client, who: usize, over: Arc<AtomicBool>, done: A
             let seen = send(&client, method, &key, sent, at_once()).await;
             if seen != Seen::Answer(200, expected.to_vec()) {
                 let brief = match seen {
-                    Seen::Answer(status, body) => format!("{status} {}", String::from_utf8_lossy(&body[..body.len().min(300)])),
+                    Seen::Answer(status, body) => {
+                        format!("{status} {}", String::from_utf8_lossy(&body[..body.len().min(300)]))
+                    }
                     other => format!("{other:?}"),
                 };
                 complaints.push(format!("{method} {key}: {brief}"));

@@ -36,10 +36,11 @@ impl Lasting {
 
     fn with_token(setup: Setup, token: &str, hash: &str) -> Self {
         let (address, admin) = (free_address(), free_address());
-        let configuration = setup
-            .text()
-            .replacen("address: 127.0.0.1:0", &format!("address: {address}"), 1)
-            .replacen("address: 127.0.0.1:0", &format!("address: {admin}"), 1);
+        let configuration = setup.text().replacen("address: 127.0.0.1:0", &format!("address: {address}"), 1).replacen(
+            "address: 127.0.0.1:0",
+            &format!("address: {admin}"),
+            1,
+        );
         let (token, hash) = (token.to_owned(), hash.to_owned());
         Self { setup, configuration, hash, env: Vec::new(), token, address, admin }
     }
