@@ -2,7 +2,7 @@
 //!
 //! Plain data. Everything may be left out here; `resolve` says what is required, what a key means when it is missing, and what
 //! does not fit together. Unknown keys are refused. Sizes and durations are texts with a unit (`10MiB`, `30s`), counts are whole
-//! numbers. Changes take effect at the next start.
+//! numbers. Changes take effect with a reload; `outline` names the keys that wait for a restart.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,9 +12,10 @@ use serde::Deserialize;
 
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
 use super::raw_cors::RawCorsRule;
-use super::raw_identity::RawListener;
+use super::raw_identity::{RawCertificate, RawClientTls, RawListener};
 use super::raw_inspect::{RawInspect, RawInspectionLimits, RawInspector, RawStaging};
 use super::raw_output::{RawAudit, RawLog};
+use super::raw_reload::RawReload;
 use super::raw_signing::{RawAccessKey, RawSigning};
 use super::raw_sts::RawSts;
 
@@ -49,6 +50,8 @@ pub struct RawConfig {
     pub audit: RawAudit,
     /// What the log shows.
     pub log: RawLog,
+    /// When this file is read again. What a reload does: `docs/RELOAD.md`.
+    pub reload: RawReload,
 }
 
 /// Certificate and key of an HTTPS listener.
@@ -59,6 +62,8 @@ pub struct RawTls {
     pub certificate: Option<String>,
     /// PEM file with the private key. Absolute path; must not be readable by every user of the machine. Required.
     pub key: Option<String>,
+    /// Ask clients for a certificate. Default: they are not asked.
+    pub client: Option<RawClientTls>,
 }
 
 /// The admin listener.
@@ -223,6 +228,8 @@ pub struct RawClients {
     pub tokens: Option<Vec<RawToken>>,
     /// Access keys: for S3 clients that sign with SigV4, in the header or as presigned URLs. `countersign access-key NAME` makes one.
     pub access_keys: Option<Vec<RawAccessKey>>,
+    /// Client certificates, by name. Needs a listener with `tls.client.identity`.
+    pub certificates: Option<Vec<RawCertificate>>,
     /// Issuers of JWTs: identity providers, CI systems, Kubernetes.
     pub issuers: Option<Vec<RawIssuer>>,
     /// What signed requests must keep to. Every key has a default.
@@ -346,6 +353,8 @@ pub struct RawConditions {
     pub issuers: Option<OneOrMany>,
     /// Names of identities of listeners.
     pub listeners: Option<OneOrMany>,
+    /// Names of client certificates.
+    pub certificates: Option<OneOrMany>,
     /// Values of the attribute `groups`; short for `attributes: { groups: … }`.
     pub groups: Option<OneOrMany>,
     /// Attribute name → accepted value or values.

@@ -9,7 +9,7 @@ use super::super::raw_identity::RawListener;
 use super::clients::{check_texts, text_path};
 use super::desk::Desk;
 use super::values::{ANY_TIMEOUT, count, duration, size, socket_address};
-use super::{identity, pem};
+use super::{identity, pem, proxies};
 use crate::edge::{ConnectionLimits, ListenAddress, ListenerSettings, Settings};
 use crate::s3::addressing::Domains;
 
@@ -96,7 +96,9 @@ fn listener(desk: &mut Desk<'_>, path: &Path, raw: &RawListener) -> Option<Liste
         Some(raw) => Some(pem::tls(desk, &path.key("tls"), raw)?),
         None => None,
     };
-    Some(ListenerSettings { identity: name, ..ListenerSettings::new(address?, tls) })
+    let proxies = proxies::proxy_protocol(desk, path, raw);
+    let forwarded = proxies::forwarded(desk, path, raw);
+    Some(ListenerSettings { address: address?, tls, identity: name, proxies: proxies?, forwarded: forwarded? })
 }
 
 fn admin(desk: &mut Desk<'_>, raw: &RawConfig, listeners: &[ListenerSettings]) -> SocketAddr {

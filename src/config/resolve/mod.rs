@@ -4,6 +4,7 @@
 //! depends on it keeps quiet. Only if nothing was reported is there a [`Config`].
 
 mod access_keys;
+mod certificates;
 mod clients;
 mod cors;
 mod credentials;
@@ -13,6 +14,7 @@ mod inspect;
 mod issuers;
 mod listen;
 mod pem;
+mod proxies;
 mod rates;
 mod rules;
 mod sts;
@@ -27,7 +29,7 @@ pub use desk::Desk;
 use super::path::Path;
 use super::raw::RawConfig;
 use super::raw_output::{RawFormat, RawLevel};
-use super::{AuditTarget, Config, LogFormat, LogLevel, LogSettings};
+use super::{AuditTarget, Config, LogFormat, LogLevel, LogSettings, ReloadSettings};
 use crate::s3::Buckets;
 use values::absolute;
 
@@ -70,6 +72,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         (auth.access_keys.len(), Some(raw.clients.access_keys.as_ref().map_or(0, Vec::len))),
         (auth.issuers.len(), Some(raw.clients.issuers.as_ref().map_or(0, Vec::len))),
         (auth.listeners.len(), Some(raw.listen.iter().flatten().filter(|raw| raw.identity.is_some()).count())),
+        (auth.certificates.len(), Some(raw.clients.certificates.as_ref().map_or(0, Vec::len))),
         (auth.sessions.as_ref().map_or(0, |sessions| sessions.keys.len()), written_session_keys(raw)),
         (inspectors.iter().flatten().count(), Some(raw.inspectors.as_ref().map_or(0, |all| all.len()))),
         (rules.len(), raw.rules.as_ref().map(Vec::len)),
@@ -96,6 +99,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         sweeping,
         audit,
         log: log(raw),
+        reload: ReloadSettings { watch: raw.reload.watch.unwrap_or(true) },
     })
 }
 

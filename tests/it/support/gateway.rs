@@ -54,6 +54,8 @@ pub struct Setup {
     pub access_keys: Vec<[String; 3]>,
     /// Issuers, as a YAML list; empty for none.
     pub issuers: String,
+    /// Client certificates, as a YAML list; empty for none.
+    pub certificates: String,
     /// What signed requests must keep to, as a YAML flow mapping.
     pub signing: String,
     /// The section `limits`.
@@ -83,6 +85,7 @@ impl Setup {
             rules: TWO_TENANTS.to_owned(),
             access_keys: Vec::new(),
             issuers: String::new(),
+            certificates: String::new(),
             signing: "{}".to_owned(),
             limits: String::new(),
             tls: None,
@@ -166,6 +169,10 @@ impl Setup {
         let keys = keys.map(|(n, [name, id, _])| format!("    - {{ name: {name}, id: {id}, secret: env:KEY_{n} }}\n"));
         let keys: String = keys.collect();
         let issuers = if self.issuers.is_empty() { String::new() } else { format!("  issuers:{}\n", self.issuers) };
+        let issuers = match self.certificates.as_str() {
+            "" => issuers,
+            certificates => format!("{issuers}  certificates:{certificates}\n"),
+        };
         let buckets: String = self.buckets.iter().map(|bucket| format!("  {bucket}\n")).collect();
         let top: String = self.top.iter().map(|line| format!("{line}\n")).collect();
         format!(
