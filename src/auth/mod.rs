@@ -53,6 +53,7 @@ use tokio::task::JoinSet;
 use crate::arrival::{ConnectionFacts, Vouched};
 use crate::base::{Clock, Secret, UtcInstant};
 use crate::sigv4::{ChunkCheck, FormFault};
+use crate::upkeep::forever;
 use access_keys::AccessKeys;
 use app_token::AppTokens;
 use certificates::Certificates;
@@ -236,7 +237,10 @@ impl Authenticators {
         let mut tasks = JoinSet::new();
         for issuer in self.issuers.iter() {
             let issuer = Arc::clone(issuer);
-            tasks.spawn(async move { issuer.keep_fresh().await });
+            tasks.spawn(forever("key set", move || {
+                let issuer = Arc::clone(&issuer);
+                async move { issuer.keep_fresh().await }
+            }));
         }
         RefreshTasks(tasks)
     }

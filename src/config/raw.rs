@@ -473,7 +473,10 @@ pub struct RawTimeouts {
     pub head: Option<String>,
     /// Without one byte of a body, from a client or to it; default `60s`.
     pub body_idle: Option<String>,
-    /// How long requests may go on after SIGTERM; default `30s`.
+    /// How long connections are still let in after SIGTERM while `/readyz` says 503, for load balancers to notice; `0s` to `1h`; default
+    /// `0s`. In Kubernetes `5s`.
+    pub drain_delay: Option<String>,
+    /// How long requests may go on after that; default `30s`.
     pub drain: Option<String>,
     /// How long the rest of a refused upload is still read; default `5s`.
     pub linger: Option<String>,

@@ -188,6 +188,12 @@ pub(super) fn listen(address: SocketAddr, limits: &ConnectionLimits) -> io::Resu
     TcpListener::from_std(socket.into())
 }
 
+/// Takes a listening socket that somebody else has bound. Must be called inside a tokio runtime.
+pub(super) fn adopt(bound: std::net::TcpListener, limits: &ConnectionLimits) -> io::Result<TcpListener> {
+    set_connection_options(&SockRef::from(&bound), limits)?;
+    TcpListener::from_std(bound)
+}
+
 fn set_connection_options(socket: &SockRef<'_>, limits: &ConnectionLimits) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);

@@ -11,11 +11,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::arrival::{Arrival, UnreadableHead, Vouched};
 use crate::flow::Budget;
@@ -27,6 +30,7 @@ mod connection;
 mod drain;
 mod forwarded;
 pub mod framing;
+mod inherited;
 mod listener;
 mod monitor;
 mod proxy_header;
@@ -41,6 +45,7 @@ mod wire_guard;
 
 pub use admin::AdminState;
 pub use drain::DrainReport;
+pub use inherited::{Inherited, InheritedError};
 pub use monitor::Monitor;
 pub use settings::{
     ClientTlsSettings, ConnectionLimits, ForwardedHeader, ForwardedSettings, ListenAddress, ListenerSettings, Settings,
@@ -48,6 +53,7 @@ pub use settings::{
 };
 pub use tls::TlsError;
 
+use drain::Stop;
 use listener::{Accepted, Listener, Listeners, Manner, Socket};
 use service::Service;
 use tls::Tls;
@@ -80,6 +86,9 @@ pub enum BindError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// A socket that was handed over cannot be used.
+    #[error(transparent)]
+    Inherited(#[from] InheritedError),
     /// Certificate or key of a listener cannot be used.
     #[error("TLS of listener {address}: {source}")]
     Tls {
@@ -113,22 +122,25 @@ pub struct Addresses {
 }
 
 impl Edge {
-    /// Reads certificates and binds all addresses; `budget` is what the bodies of all connections share. Must be called inside a tokio runtime.
+    /// Reads certificates and binds all addresses that were not handed over bound; `budget` is what the bodies of all connections share.
+    /// Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// [`BindError`] for the first listener that cannot be set up; nothing stays bound then.
-    pub fn bind(settings: Settings, budget: Arc<Budget>) -> Result<Self, BindError> {
+    pub fn bind(settings: Settings, budget: Arc<Budget>, mut inherited: Inherited) -> Result<Self, BindError> {
         if settings.listeners.is_empty() {
             return Err(BindError::NoListener);
         }
         let mut listeners = Vec::new();
         for listener in &settings.listeners {
-            listeners.push(bind_listener(listener, &settings.limits)?);
+            listeners.push(bind_listener(listener, &settings.limits, &mut inherited)?);
         }
-        let admin = listener::listen(settings.admin, &settings.limits);
+        let admin = inherited.tcp(settings.admin, &settings.limits).transpose();
+        let admin = admin.unwrap_or_else(|| listener::listen(settings.admin, &settings.limits));
         let admin = admin.and_then(|admin| admin.local_addr().map(|at| (admin, at)));
         let (admin, admin_at) =
             admin.map_err(|source| BindError::Address { address: ListenAddress::Tcp(settings.admin), source })?;
+        inherited.all_used()?;
         let (mut data, mut sockets) = (Vec::new(), Vec::new());
         for (Listener { socket, .. }, ListenerSettings { address, .. }) in listeners.iter().zip(&settings.listeners) {
             match socket {
@@ -147,6 +159,11 @@ impl Edge {
         &self.addresses
     }
 
+    /// How long the end may take at most.
+    pub fn longest_end(&self) -> Duration {
+        self.settings.drain_delay + self.settings.drain_timeout
+    }
+
     /// Counters of this edge.
     pub fn monitor(&self) -> Monitor {
         self.monitor.clone()
@@ -157,50 +174,94 @@ impl Edge {
         Certificates(self.listeners.iter().filter_map(|listener| listener.manner.tls.clone()).collect())
     }
 
-    /// Serves until `shutdown` completes, then drains: no new connections, requests in flight may finish until
-    /// the drain timeout, `/readyz` answers 503 meanwhile. Dropping the future cuts everything.
+    /// Serves until `shutdown` completes, then ends as `drain` describes. `at_once` cuts what is left then; nobody asks it earlier.
+    /// Dropping the future cuts everything.
     pub async fn run<H: Handler>(
         self,
         handler: H,
         admin_state: Arc<dyn AdminState>,
         shutdown: impl Future<Output = ()>,
+        at_once: impl Future<Output = ()>,
     ) -> DrainReport {
         let Self { settings, budget, listeners, admin, monitor, .. } = self;
-        let (stop, stopped) = drain::stop_signal();
+        let (signal, stop) = drain::stop_signal();
         // In a set, because a set cuts its tasks when it is dropped.
         let mut admin_task = JoinSet::new();
-        admin_task.spawn(admin::serve(admin, admin_state, stopped.clone()));
+        admin_task.spawn(admin::serve(admin, admin_state, stop.clone()));
 
         let slots = Arc::new(Semaphore::new(settings.limits.max_connections));
-        let service = Arc::new(Service { handler, limits: settings.limits, budget });
-        let mut listeners = Listeners::new(listeners);
-        let mut connections = JoinSet::new();
-        let mut shutdown = pin!(shutdown);
+        let service = Arc::new(Service { handler, limits: settings.limits, budget, stop: stop.clone() });
+        let listeners = Listeners::new(listeners);
+        let mut door = Door { listeners, slots, service, stop, monitor, connections: JoinSet::new() };
+        door.let_in_until(shutdown).await;
+        signal.leave();
+        // Asked by three, of whom any may see it complete.
+        let at_once = at_once.shared();
+        door.let_in_until(async {
+            tokio::select! {
+                () = sleep(settings.drain_delay) => {}
+                () = at_once.clone() => {}
+            }
+        })
+        .await;
+        let connections = door.close();
+        drain::drain(connections, &signal, settings.drain_timeout, at_once).await
+    }
+}
+
+/// Lets connections in, and has them served.
+struct Door<H> {
+    listeners: Listeners,
+    slots: Arc<Semaphore>,
+    service: Arc<Service<H>>,
+    stop: Stop,
+    monitor: Monitor,
+    connections: JoinSet<()>,
+}
+
+impl<H: Handler> Door<H> {
+    /// Until `end` completes.
+    async fn let_in_until(&mut self, end: impl Future<Output = ()>) {
+        let mut end = pin!(end);
         loop {
             let (accepted, slot) = tokio::select! {
                 biased;
-                () = &mut shutdown => break,
-                Some(next) = next_with_slot(&mut listeners, &slots) => next,
+                () = &mut end => return,
+                Some(next) = next_with_slot(&mut self.listeners, &self.slots) => next,
             };
-            drain::reap(&mut connections);
-            let (service, stopped, monitor) = (service.clone(), stopped.clone(), monitor.clone());
-            connections.spawn(async move {
-                let _open = (slot, monitor.opened());
-                connection::serve(accepted, service, stopped, monitor).await;
-            });
+            self.serve(accepted, slot);
         }
-        drop(listeners);
-        stop.request();
-        drain::drain(connections, settings.drain_timeout).await
+    }
+
+    /// Lets in who waits already, as far as there is room, and closes.
+    fn close(mut self) -> JoinSet<()> {
+        while let Some(Some((accepted, slot))) = next_with_slot(&mut self.listeners, &self.slots).now_or_never() {
+            self.serve(accepted, slot);
+        }
+        self.connections
+    }
+
+    fn serve(&mut self, accepted: Accepted, slot: OwnedSemaphorePermit) {
+        drain::reap(&mut self.connections);
+        let (service, stop, monitor) = (Arc::clone(&self.service), self.stop.clone(), self.monitor.clone());
+        self.connections.spawn(async move {
+            let _open = (slot, monitor.opened());
+            connection::serve(accepted, service, stop, monitor).await;
+        });
     }
 }
 
 /// Reads what a listener needs, and binds it.
-fn bind_listener(settings: &ListenerSettings, limits: &ConnectionLimits) -> Result<Listener, BindError> {
+fn bind_listener(
+    settings: &ListenerSettings,
+    limits: &ConnectionLimits,
+    inherited: &mut Inherited,
+) -> Result<Listener, BindError> {
     let address = || settings.address.clone();
     let tls = settings.tls.as_ref().map(Tls::load).transpose();
     let tls = tls.map_err(|source| BindError::Tls { address: address(), source: Box::new(source) })?;
-    let socket = Socket::bind(&settings.address, limits);
+    let socket = inherited.socket(&settings.address, limits).transpose();
+    let socket = socket.unwrap_or_else(|| Socket::bind(&settings.address, limits));
     let socket = socket.map_err(|source| BindError::Address { address: address(), source })?;
     let manner = Manner {
         tls: tls.map(Arc::new),

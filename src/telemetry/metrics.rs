@@ -8,6 +8,7 @@ use prometheus::{
 };
 
 use crate::telemetry::inspections::InspectionMetrics;
+use crate::telemetry::panics;
 
 /// Every metric of the gateway, registered once.
 #[derive(Debug, Clone)]
@@ -34,6 +35,7 @@ pub struct Metrics {
     limited: IntCounter,
     limit_accounts: IntGauge,
     inspections: InspectionMetrics,
+    panics: IntCounter,
 }
 
 /// What the edge has counted since the start.
@@ -142,6 +144,7 @@ impl Metrics {
                 "Principals and addresses whose rates are remembered.",
             )?,
             inspections: InspectionMetrics::register(&registry)?,
+            panics: panics::register(&registry)?,
             registry,
         };
         let registry = &metrics.registry;
@@ -228,6 +231,7 @@ impl Metrics {
         catch_up(&self.handshakes_failed, connections.handshakes_failed);
         catch_up(&self.connections_stalled, connections.stalled);
         catch_up(&self.unreadable_heads, connections.unreadable);
+        panics::catch_up(&self.panics);
         for (issuer, age) in jwks_ages {
             let age = age.map_or(f64::INFINITY, |age| age.as_secs_f64());
             self.jwks_age.with_label_values(&[issuer.as_str()]).set(age);

@@ -2,6 +2,7 @@
 
 pub mod inspections;
 pub mod metrics;
+pub mod panics;
 
 pub use inspections::InspectionMetrics;
 pub use metrics::{ConnectionCounts, Metrics};

@@ -41,6 +41,7 @@ pub use complete::complete;
 pub use copy::copy;
 pub use hidden::StoredPart;
 pub use places::Seat;
+pub(in crate::multipart) use publish::checksums_of;
 pub use put::{begin_put, finish_put};
 
 /// Most buckets of stores that the sweeper remembers.
@@ -124,6 +125,11 @@ impl Staging {
         };
         buckets.into_iter().for_each(|bucket| staging.note(&bucket));
         staging
+    }
+
+    /// Those who look at what is on its way.
+    pub(super) fn inspectors(&self) -> &Inspectors {
+        &self.inspectors
     }
 
     /// Remembers a bucket for the sweeper: which ones the pass-through mapping has is not in the configuration.
