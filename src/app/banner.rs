@@ -225,7 +225,8 @@ rules:
 "#;
 
     fn config(text: &str) -> Config {
-        let env = [("ID", "id"), ("SECRET", "secret-value"), ("HASH", &"ab".repeat(32))];
+        let hash = crate::auth::app_token::generate().1;
+        let env = [("ID", "id"), ("SECRET", "secret-value"), ("HASH", &hash)];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let references = MapReferences { env, ..MapReferences::default() };
         load_text("test.yaml", text, &references).unwrap_or_else(|problems| panic!("{problems}\n{text}"))

@@ -11,21 +11,23 @@ mod notify;
 mod panics;
 pub mod reload;
 mod signals;
+mod watch;
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 
 use crate::audit::AuditSink;
-use crate::config::Config;
+use crate::config::{Config, SystemReferences};
 use crate::edge::{DrainReport, Edge, Inherited};
 use crate::flow::Budget;
 use crate::telemetry::Metrics;
 
 use generation::{Generation, Lasting};
 use live::{Live, Serve};
-use reload::Reloader;
+use reload::{Origin, Reloader};
 
 pub use banner::risks;
 pub use generation::route;
@@ -46,14 +48,15 @@ impl App {
     /// # Errors
     /// The first part that cannot be built, named as the configuration names it.
     pub fn build(config: Config) -> anyhow::Result<Self> {
-        Self::build_with(config, Inherited::none())
+        Self::build_with(config, None, Inherited::none())
     }
 
-    /// As [`App::build`], with sockets that the service manager has bound.
-    fn build_with(config: Config, inherited: Inherited) -> anyhow::Result<Self> {
+    /// As [`App::build`], with sockets that the service manager has bound, and for a configuration that can be loaded again if it has an
+    /// origin.
+    fn build_with(config: Config, origin: Option<Origin>, inherited: Inherited) -> anyhow::Result<Self> {
         let metrics = Metrics::new()?;
         let sink = audit::open_audit(&config.audit, &metrics)?;
-        Self::assemble(config, metrics, sink, inherited)
+        Self::assemble(config, origin, metrics, sink, inherited)
     }
 
     /// As [`App::build`], with audit records going to `sink`.
@@ -61,21 +64,36 @@ impl App {
     /// # Errors
     /// As [`App::build`].
     pub fn with_sink(config: Config, metrics: Metrics, sink: Arc<dyn AuditSink>) -> anyhow::Result<Self> {
-        Self::assemble(config, metrics, sink, Inherited::none())
+        Self::with_origin(config, None, metrics, sink)
+    }
+
+    /// As [`App::with_sink`], for a configuration that can be loaded again if it has an origin.
+    ///
+    /// # Errors
+    /// As [`App::build`].
+    pub fn with_origin(
+        config: Config,
+        origin: Option<Origin>,
+        metrics: Metrics,
+        sink: Arc<dyn AuditSink>,
+    ) -> anyhow::Result<Self> {
+        Self::assemble(config, origin, metrics, sink, Inherited::none())
     }
 
     fn assemble(
         config: Config,
+        origin: Option<Origin>,
         metrics: Metrics,
         sink: Arc<dyn AuditSink>,
         inherited: Inherited,
     ) -> anyhow::Result<Self> {
         let lasting = Lasting { metrics, sink, budget: Budget::new(config.edge.limits.buffer_bytes) };
         let edge_settings = config.edge.clone();
-        let first = Generation::build(config, &lasting)?;
+        let first = Generation::build(config, &lasting, None)?;
         let edge = Edge::bind(edge_settings, Arc::clone(&lasting.budget), inherited)?;
-        let reloader = Reloader::new(first.gateway.since);
-        Ok(Self { edge, live: Arc::new(Live::new(first)), lasting, reloader })
+        let live = Arc::new(Live::new(first));
+        let reloader = Reloader::new(Arc::clone(&live), lasting.clone(), edge.control(), origin);
+        Ok(Self { edge, live, lasting, reloader })
     }
 
     /// Where it listens.
@@ -96,18 +114,21 @@ impl App {
     /// As [`App::run`], without waiting any longer when `at_once` completes behind `shutdown`.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>, at_once: impl Future<Output = ()>) -> DrainReport {
         let Self { edge, live, lasting, reloader } = self;
-        let _upkeep = live.current().start(&lasting.metrics);
+        let _upkeep = reloader.start();
+        let _watch = Task(tokio::spawn(watch::follow(reloader.clone())));
         let (metrics, monitor) = (lasting.metrics, edge.monitor());
-        let longest = edge.longest_end() + STAGING_DRAIN + Duration::from_secs(5);
+        let control = edge.control();
         reloader.observe(Arc::new(notify::reload));
         let state = Arc::new(admin::State { live: Arc::clone(&live), metrics, monitor, reloader });
         let _beat = Task(tokio::spawn(beat()));
         let _told = Task(tokio::spawn(notify::keep_told(Arc::clone(&state) as _)));
-        let staging = Arc::clone(&live.current().gateway.staging);
-        let shutdown = shutdown.inspect(|()| notify::stopping(longest));
+        let shutdown =
+            shutdown.inspect(|()| notify::stopping(control.longest_end() + STAGING_DRAIN + Duration::from_secs(5)));
         let at_once = at_once.shared();
         notify::ready();
-        let report = edge.run(Serve(live), state, shutdown, at_once.clone()).await;
+        let report = edge.run(Serve(Arc::clone(&live)), state, shutdown, at_once.clone()).await;
+        // That of the last configuration has what all before it had on its way.
+        let staging = Arc::clone(&live.current().gateway.staging);
         // Objects without a client any more. One that is left is found at its hidden key when its client completes it again.
         tokio::select! {
             () = staging.drained() => {}
@@ -145,11 +166,13 @@ impl Drop for Task {
     }
 }
 
-/// Runs a gateway until a signal ends it. Gives the exit status of the process.
+/// Runs a gateway with the configuration of a file until a signal ends it. Gives the exit status of the process.
 ///
 /// # Errors
-/// As [`App::build`].
-pub fn serve(config: Config) -> anyhow::Result<u8> {
+/// Every problem of the configuration; as [`App::build`].
+pub fn serve(file: &Path) -> anyhow::Result<u8> {
+    let (config, origin) = Origin::read(file, Arc::new(SystemReferences))
+        .map_err(|problems| anyhow::anyhow!("the configuration has problems\n\n{problems}"))?;
     start_log(config.log);
     panics::install_hook();
     banner::tell(&config, descriptors::raise_limit());
@@ -157,8 +180,9 @@ pub fn serve(config: Config) -> anyhow::Result<u8> {
     let inherited = Inherited::take()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let status = runtime.block_on(async {
-        let app = App::build_with(config, inherited)?;
+        let app = App::build_with(config, Some(origin), inherited)?;
         let signals = signals::two_signals()?;
+        let _hangups = Task(tokio::spawn(signals::at_hangups(app.reloader())?));
         for address in &app.addresses().data {
             tracing::info!(%address, "listening");
         }

@@ -1,9 +1,25 @@
-//! The signals that end the gateway: the first one asks it to, a second one does not wait.
+//! The signals that end the gateway, the first by asking, a second without waiting; and the one that has it read its configuration again.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+
+use super::reload::{Cause, Reloader};
+
+/// Reloads at each SIGHUP.
+///
+/// # Errors
+/// If the signal cannot be watched.
+pub(super) fn at_hangups(reloader: Reloader) -> std::io::Result<impl Future<Output = ()>> {
+    let mut hangups = signal(SignalKind::hangup())?;
+    Ok(async move {
+        while hangups.recv().await.is_some() {
+            // What came of it is in the log already.
+            drop(reloader.reload(Cause::Signal).await);
+        }
+    })
+}
 
 /// Completes at SIGTERM or SIGINT.
 ///

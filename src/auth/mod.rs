@@ -104,13 +104,39 @@ impl Authenticators {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_times(settings: Settings, clock: Arc<dyn Clock>, times: CacheTimes) -> Result<Self, SetupError> {
+<<<<<<< HEAD
         let Settings { tokens, issuers, access_keys, listeners, certificates, signing, sessions } = settings;
         let vouched = !listeners.is_empty() || !certificates.is_empty();
         if tokens.is_empty() && issuers.is_empty() && access_keys.is_empty() && !vouched {
+=======
+        Self::build(settings, clock, times, None)
+    }
+
+    /// As [`Self::new`], with what another configuration has fetched or made and this one needs too: key sets of the same source, and the
+    /// keys of sessions that are not configured.
+    ///
+    /// # Errors
+    /// The [`SetupError`]s of tokens and issuers.
+    pub fn after(previous: &Self, settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
+        let next = Self::build(settings, clock, CacheTimes::default(), previous.sessions.as_deref())?;
+        next.adopt_keys(previous);
+        Ok(next)
+    }
+
+    fn build(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        times: CacheTimes,
+        sessions_before: Option<&Sessions>,
+    ) -> Result<Self, SetupError> {
+        let Settings { tokens, issuers, access_keys, listeners, signing, sessions } = settings;
+        if tokens.is_empty() && issuers.is_empty() && access_keys.is_empty() && listeners.is_empty() {
+>>>>>>> main
             return Err(SetupError::Nothing);
         }
         let (tokens, keys) = (AppTokens::new(tokens)?, AccessKeys::new(access_keys)?);
-        let (issuers, sessions) = (Arc::new(Issuers::new(issuers, times)?), sessions.map(Sessions::new).map(Arc::new));
+        let sessions = sessions.map(|settings| Arc::new(Sessions::new(settings).after(sessions_before)));
+        let issuers = Arc::new(Issuers::new(issuers, times)?);
         let keys = keys.with_issuers(Arc::clone(&issuers), sessions.clone());
         let (listeners, certificates) = (Listeners::new(listeners)?, Certificates::new(certificates)?);
         let signatures = SignatureCheck::new(signing);

@@ -42,7 +42,8 @@ enum Command {
     ///
     /// Reads the configuration, binds its listeners and serves until SIGTERM or SIGINT. Then /readyz is 503, after
     /// limits.timeouts.drain_delay no new connection is accepted, requests in flight may finish within limits.timeouts.drain, and the rest
-    /// is cut. A second signal does not wait.
+    /// is cut. A second signal does not wait. At SIGHUP, and when the file or one that it refers to changes, the configuration is loaded
+    /// again; one with problems changes nothing.
     ///
     /// The log goes to standard error: text on a terminal, JSON lines otherwise. Audit records, one JSON line a request, go to standard
     /// output or to audit.file.
@@ -178,10 +179,7 @@ impl Cli {
     /// What stopped it, in words for the person at the terminal.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
-            Command::Serve { config } => match load_file(&config, &SystemReferences) {
-                Ok(config) => app::serve(config).map(ExitCode::from),
-                Err(problems) => Err(anyhow::anyhow!("the configuration has problems\n\n{problems}")),
-            },
+            Command::Serve { config } => app::serve(&config).map(ExitCode::from),
             Command::Check { file } => match load_file(&file, &SystemReferences) {
                 Ok(config) => {
                     if let Err(error) = Inspectors::new(config.inspectors.clone(), &Metrics::new()?) {

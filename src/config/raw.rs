@@ -2,7 +2,7 @@
 //!
 //! Plain data. Everything may be left out here; `resolve` says what is required, what a key means when it is missing, and what
 //! does not fit together. Unknown keys are refused. Sizes and durations are texts with a unit (`10MiB`, `30s`), counts are whole
-//! numbers. Changes take effect at the next start.
+//! numbers. Changes take effect with a reload; `outline` names the keys that wait for a restart.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +15,7 @@ use super::raw_cors::RawCorsRule;
 use super::raw_identity::{RawCertificate, RawClientTls, RawListener};
 use super::raw_inspect::{RawInspect, RawInspectionLimits, RawInspector, RawStaging};
 use super::raw_output::{RawAudit, RawLog};
+use super::raw_reload::RawReload;
 use super::raw_signing::{RawAccessKey, RawSigning};
 use super::raw_sts::RawSts;
 
@@ -49,6 +50,8 @@ pub struct RawConfig {
     pub audit: RawAudit,
     /// What the log shows.
     pub log: RawLog,
+    /// When this file is read again. What a reload does: `docs/RELOAD.md`.
+    pub reload: RawReload,
 }
 
 /// Certificate and key of an HTTPS listener.

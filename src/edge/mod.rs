@@ -9,24 +9,25 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::arrival::{Arrival, UnreadableHead, Vouched};
+use crate::arrival::{Arrival, UnreadableHead};
 use crate::flow::Budget;
 
 mod admin;
 mod body;
 mod certificate;
 mod connection;
+mod control;
+mod door;
 mod drain;
 mod forwarded;
 pub mod framing;
@@ -44,6 +45,7 @@ mod unix;
 mod wire_guard;
 
 pub use admin::AdminState;
+pub use control::{Control, Prepared};
 pub use drain::DrainReport;
 pub use inherited::{Inherited, InheritedError};
 pub use monitor::Monitor;
@@ -53,9 +55,9 @@ pub use settings::{
 };
 pub use tls::TlsError;
 
-use drain::Stop;
-use listener::{Accepted, Listener, Listeners, Manner, Socket};
-use service::Service;
+use control::Tuning;
+use door::Door;
+use listener::{Listener, Manner, Socket};
 use tls::Tls;
 
 /// What answers requests.
@@ -102,7 +104,8 @@ pub enum BindError {
 /// All listening sockets, bound; nothing is accepted before [`Edge::run`].
 #[derive(Debug)]
 pub struct Edge {
-    settings: Settings,
+    control: Control,
+    tuning: watch::Receiver<Tuning>,
     budget: Arc<Budget>,
     listeners: Vec<Listener>,
     admin: TcpListener,
@@ -151,17 +154,16 @@ impl Edge {
             }
         }
         let addresses = Addresses { data, sockets, admin: admin_at };
-        Ok(Self { settings, budget, listeners, admin, addresses, monitor: Monitor::default() })
+        let (tuner, tuning) = watch::channel(Tuning::of(&settings));
+        let bound = settings.listeners.iter().zip(&listeners);
+        let bound = bound.map(|(settings, listener)| (settings.address.clone(), Arc::clone(&listener.manner)));
+        let control = Control { listeners: bound.collect(), tuning: Arc::new(tuner) };
+        Ok(Self { control, tuning, budget, listeners, admin, addresses, monitor: Monitor::default() })
     }
 
     /// Real addresses, which differ from the settings for port 0.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
-    }
-
-    /// How long the end may take at most.
-    pub fn longest_end(&self) -> Duration {
-        self.settings.drain_delay + self.settings.drain_timeout
     }
 
     /// Counters of this edge.
@@ -171,7 +173,12 @@ impl Edge {
 
     /// Replaces certificates while the edge runs.
     pub fn certificates(&self) -> Certificates {
-        Certificates(self.listeners.iter().filter_map(|listener| listener.manner.tls.clone()).collect())
+        Certificates(self.listeners.iter().filter_map(|listener| listener.manner.load().tls.clone()).collect())
+    }
+
+    /// Changes it while it runs.
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// Serves until `shutdown` completes, then ends as `drain` describes. `at_once` cuts what is left then; nobody asks it earlier.
@@ -183,71 +190,28 @@ impl Edge {
         shutdown: impl Future<Output = ()>,
         at_once: impl Future<Output = ()>,
     ) -> DrainReport {
-        let Self { settings, budget, listeners, admin, monitor, .. } = self;
+        // The control is kept to the end, so that there is somebody to tell of changes.
+        let Self { tuning, budget, listeners, admin, monitor, control: _control, .. } = self;
         let (signal, stop) = drain::stop_signal();
         // In a set, because a set cuts its tasks when it is dropped.
         let mut admin_task = JoinSet::new();
         admin_task.spawn(admin::serve(admin, admin_state, stop.clone()));
 
-        let slots = Arc::new(Semaphore::new(settings.limits.max_connections));
-        let service = Arc::new(Service { handler, limits: settings.limits, budget, stop: stop.clone() });
-        let listeners = Listeners::new(listeners);
-        let mut door = Door { listeners, slots, service, stop, monitor, connections: JoinSet::new() };
+        let mut door = Door::new(handler, listeners, budget, tuning, stop, monitor);
         door.let_in_until(shutdown).await;
         signal.leave();
         // Asked by three, of whom any may see it complete.
         let at_once = at_once.shared();
+        let drain_delay = door.tuning().drain_delay;
         door.let_in_until(async {
             tokio::select! {
-                () = sleep(settings.drain_delay) => {}
+                () = sleep(drain_delay) => {}
                 () = at_once.clone() => {}
             }
         })
         .await;
-        let connections = door.close();
-        drain::drain(connections, &signal, settings.drain_timeout, at_once).await
-    }
-}
-
-/// Lets connections in, and has them served.
-struct Door<H> {
-    listeners: Listeners,
-    slots: Arc<Semaphore>,
-    service: Arc<Service<H>>,
-    stop: Stop,
-    monitor: Monitor,
-    connections: JoinSet<()>,
-}
-
-impl<H: Handler> Door<H> {
-    /// Until `end` completes.
-    async fn let_in_until(&mut self, end: impl Future<Output = ()>) {
-        let mut end = pin!(end);
-        loop {
-            let (accepted, slot) = tokio::select! {
-                biased;
-                () = &mut end => return,
-                Some(next) = next_with_slot(&mut self.listeners, &self.slots) => next,
-            };
-            self.serve(accepted, slot);
-        }
-    }
-
-    /// Lets in who waits already, as far as there is room, and closes.
-    fn close(mut self) -> JoinSet<()> {
-        while let Some(Some((accepted, slot))) = next_with_slot(&mut self.listeners, &self.slots).now_or_never() {
-            self.serve(accepted, slot);
-        }
-        self.connections
-    }
-
-    fn serve(&mut self, accepted: Accepted, slot: OwnedSemaphorePermit) {
-        drain::reap(&mut self.connections);
-        let (service, stop, monitor) = (Arc::clone(&self.service), self.stop.clone(), self.monitor.clone());
-        self.connections.spawn(async move {
-            let _open = (slot, monitor.opened());
-            connection::serve(accepted, service, stop, monitor).await;
-        });
+        let drain_timeout = door.tuning().drain_timeout;
+        drain::drain(door.close(), &signal, drain_timeout, at_once).await
     }
 }
 
@@ -263,19 +227,8 @@ fn bind_listener(
     let socket = inherited.socket(&settings.address, limits).transpose();
     let socket = socket.unwrap_or_else(|| Socket::bind(&settings.address, limits));
     let socket = socket.map_err(|source| BindError::Address { address: address(), source })?;
-    let manner = Manner {
-        tls: tls.map(Arc::new),
-        identity: settings.identity.clone().map(|name| Arc::new(Vouched::Listener(name))),
-        proxies: settings.proxies.clone(),
-        forwarded: settings.forwarded.clone().map(Arc::new),
-    };
-    Ok(Listener { socket, manner: Arc::new(manner) })
-}
-
-/// Takes a slot, then a connection for it. `None` if there are no slots any more, which never happens.
-async fn next_with_slot(listeners: &mut Listeners, slots: &Arc<Semaphore>) -> Option<(Accepted, OwnedSemaphorePermit)> {
-    let slot = slots.clone().acquire_owned().await.ok()?;
-    Some((listener::next_connection(listeners).await, slot))
+    let manner = Manner::of(settings, tls.map(Arc::new));
+    Ok(Listener { socket, manner: Arc::new(ArcSwap::from_pointee(manner)) })
 }
 
 /// The certificates of all TLS listeners; cheap to clone.

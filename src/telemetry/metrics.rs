@@ -9,6 +9,7 @@ use prometheus::{
 
 use crate::telemetry::inspections::InspectionMetrics;
 use crate::telemetry::panics;
+use crate::telemetry::reloads::ReloadMetrics;
 
 /// Every metric of the gateway, registered once.
 #[derive(Debug, Clone)]
@@ -36,6 +37,7 @@ pub struct Metrics {
     limit_accounts: IntGauge,
     inspections: InspectionMetrics,
     panics: IntCounter,
+    reloads: ReloadMetrics,
 }
 
 /// What the edge has counted since the start.
@@ -145,6 +147,7 @@ impl Metrics {
             )?,
             inspections: InspectionMetrics::register(&registry)?,
             panics: panics::register(&registry)?,
+            reloads: ReloadMetrics::register(&registry)?,
             registry,
         };
         let registry = &metrics.registry;
@@ -207,6 +210,26 @@ impl Metrics {
         self.upstream_requests.with_label_values(&[name, "waiting"]).set(number(waiting));
         self.upstream_resting.with_label_values(&[name]).set(i64::from(resting));
         catch_up(&self.upstream_trips.with_label_values(&[name]), trips);
+    }
+
+    /// There is no store of this name any more, or it is counted anew.
+    pub fn forget_upstream(&self, name: &str) {
+        // An error means that it was never there.
+        for state in ["in_flight", "waiting"] {
+            drop(self.upstream_requests.remove_label_values(&[name, state]));
+        }
+        drop(self.upstream_resting.remove_label_values(&[name]));
+        drop(self.upstream_trips.remove_label_values(&[name]));
+    }
+
+    /// There is no issuer of this name any more.
+    pub fn forget_issuer(&self, name: &str) {
+        drop(self.jwks_age.remove_label_values(&[name]));
+    }
+
+    /// What is counted of reloads.
+    pub fn reloads(&self) -> &ReloadMetrics {
+        &self.reloads
     }
 
     /// What is counted of inspectors.

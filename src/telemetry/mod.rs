@@ -3,6 +3,8 @@
 pub mod inspections;
 pub mod metrics;
 pub mod panics;
+pub mod reloads;
 
 pub use inspections::InspectionMetrics;
 pub use metrics::{ConnectionCounts, Metrics};
+pub use reloads::ReloadMetrics;

@@ -164,3 +164,9 @@ async fn the_image_has_nothing_but_the_gateway_and_runs_it_read_only_without_rig
     let Some(out) = check("dockerfile.py", &[]).await else { return };
     assert!(out.contains("served as 65532, read-only, without a shell"), "{out}");
 }
+
+#[tokio::test]
+async fn the_words_of_the_readme_try_the_gateway_of_the_compose_file_before_its_store_and_scanner() {
+    let Some(out) = check("compose.py", &[]).await else { return };
+    assert!(out.contains("the stack: stored, read, a virus refused, another prefix refused"), "{out}");
+}

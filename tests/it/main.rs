@@ -39,6 +39,7 @@ mod inspection;
 mod inspection_memory;
 mod inspection_races;
 mod kubernetes;
+mod life;
 mod limits;
 mod listing;
 mod lists;

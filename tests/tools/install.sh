@@ -19,8 +19,9 @@ missing_packages() {
   have openssl || echo openssl
   have setpriv && have flock || echo util-linux
   have strace || echo strace
-  have systemd-analyze || echo systemd
+  { have systemd-analyze && have systemd-socket-activate; } || echo systemd
   have ip || echo iproute2
+  [ -x /usr/sbin/haproxy ] || echo haproxy
   have valgrind || echo valgrind
   # For `make bench` alone.
   [ -z "${COUNTERSIGN_BENCH:-}" ] || [ -x /usr/sbin/nginx ] || echo nginx-light

@@ -29,7 +29,7 @@ pub use desk::Desk;
 use super::path::Path;
 use super::raw::RawConfig;
 use super::raw_output::{RawFormat, RawLevel};
-use super::{AuditTarget, Config, LogFormat, LogLevel, LogSettings};
+use super::{AuditTarget, Config, LogFormat, LogLevel, LogSettings, ReloadSettings};
 use crate::s3::Buckets;
 use values::absolute;
 
@@ -99,6 +99,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         sweeping,
         audit,
         log: log(raw),
+        reload: ReloadSettings { watch: raw.reload.watch.unwrap_or(true) },
     })
 }
 

@@ -32,7 +32,7 @@ use exchange::{Target, exchange};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What it is configured with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Whether TLS is spoken.
     pub tls: bool,
