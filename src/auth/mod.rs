@@ -104,11 +104,6 @@ impl Authenticators {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_times(settings: Settings, clock: Arc<dyn Clock>, times: CacheTimes) -> Result<Self, SetupError> {
-<<<<<<< HEAD
-        let Settings { tokens, issuers, access_keys, listeners, certificates, signing, sessions } = settings;
-        let vouched = !listeners.is_empty() || !certificates.is_empty();
-        if tokens.is_empty() && issuers.is_empty() && access_keys.is_empty() && !vouched {
-=======
         Self::build(settings, clock, times, None)
     }
 
@@ -129,9 +124,9 @@ impl Authenticators {
         times: CacheTimes,
         sessions_before: Option<&Sessions>,
     ) -> Result<Self, SetupError> {
-        let Settings { tokens, issuers, access_keys, listeners, signing, sessions } = settings;
-        if tokens.is_empty() && issuers.is_empty() && access_keys.is_empty() && listeners.is_empty() {
->>>>>>> main
+        let Settings { tokens, issuers, access_keys, listeners, certificates, signing, sessions } = settings;
+        let vouched = !listeners.is_empty() || !certificates.is_empty();
+        if tokens.is_empty() && issuers.is_empty() && access_keys.is_empty() && !vouched {
             return Err(SetupError::Nothing);
         }
         let (tokens, keys) = (AppTokens::new(tokens)?, AccessKeys::new(access_keys)?);

@@ -117,7 +117,8 @@ fn certificates_of_clients_are_required_and_open_the_door_unless_the_file_says_m
     let certificates = "{ name: one, match: { dns: a.example.com } }, { name: many, match: { spiffe: { trust_domain: example.org, path: \"/ns/{namespace}/x\" } }, attributes: { team: red } }";
     let (text, refs) = with_certificates(certificates);
     let text = text.replace("who: { tokens: [ci] }", "who: { certificates: [many] }");
-    let text = text.replace("where: team-data/builds/", "where: \"team-data/{namespace}/{trust_domain}/{certificate}/\"");
+    let text =
+        text.replace("where: team-data/builds/", "where: \"team-data/{namespace}/{trust_domain}/{certificate}/\"");
     let config = load_text("test.yaml", &text, &refs).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(config.auth.certificates.len(), 2);
     assert_eq!(config.rules[0].who.clients, [Client::Certificate("many".to_owned())]);
