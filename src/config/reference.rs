@@ -64,6 +64,7 @@ const VALUES: &[(&str, &str)] = &[
     ("clients.issuers[].issuer", "https://idp.example.com/"),
     ("clients.issuers[].audience", "s3-gateway"),
     ("clients.issuers[].algorithms", "[RS256]"),
+    ("clients.issuers[].jwks_token_file", "/var/run/secrets/kubernetes.io/serviceaccount/token"),
     ("clients.issuers[].jwks_hosts", "[www.googleapis.com]"),
     ("clients.issuers[].ca_file", "/etc/countersign/ca.pem"),
     ("clients.issuers[].required_claims", "{ token_use: access }"),

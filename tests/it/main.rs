@@ -38,6 +38,7 @@ mod inspected_downloads;
 mod inspection;
 mod inspection_memory;
 mod inspection_races;
+mod kubernetes;
 mod life;
 mod limits;
 mod listing;
