@@ -10,6 +10,7 @@ mod complete;
 mod copy;
 mod ended;
 mod hidden;
+mod listed;
 mod look;
 mod places;
 mod publish;
@@ -40,6 +41,7 @@ use crate::sign::staged::kept_headers;
 pub use complete::complete;
 pub use copy::copy;
 pub use hidden::StoredPart;
+pub use listed::open_uploads;
 pub use places::Seat;
 pub(in crate::multipart) use publish::checksums_of;
 pub use put::{begin_put, finish_put};
@@ -88,6 +90,8 @@ pub struct Staging {
     /// The places for which a condition is being asked or relied on.
     conditional: Mutex<Turns>,
     ended: Mutex<Ended>,
+    /// What the uploads are for that were listed.
+    keys: Mutex<listed::Keys>,
     places: Arc<Places>,
 }
 
@@ -121,6 +125,7 @@ impl Staging {
             running: Mutex::default(),
             conditional: Mutex::default(),
             ended: Mutex::default(),
+            keys: Mutex::default(),
             places: Arc::default(),
         };
         buckets.into_iter().for_each(|bucket| staging.note(&bucket));
@@ -268,6 +273,17 @@ pub fn begin(carrier: &Carrier) -> Result<Option<StagedUpload>, Refusal> {
             carrier.staging.note(&carrier.bucket);
             Ok(Some(StagedUpload { id: new_id(), headers: kept(kept_headers(&carrier.admission)?)? }))
         }
+    }
+}
+
+/// Writes down what a hidden upload is for, so that it can be listed under its key.
+///
+/// # Errors
+/// [`Refusal`] if the store does not take it.
+pub async fn note_key(carrier: &Carrier) -> Result<(), Refusal> {
+    match carrier.hidden {
+        Some(_) => Hidden::of(carrier)?.note(&hidden::Record::default()).await,
+        None => Ok(()),
     }
 }
 
