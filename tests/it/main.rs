@@ -65,6 +65,7 @@ mod sigv4;
 mod slow_stores;
 mod soak;
 mod staged;
+mod staged_lists;
 mod store_lies;
 mod sts;
 mod tagging;
