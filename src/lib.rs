@@ -18,6 +18,8 @@ pub mod dial;
 
 pub mod bounded;
 
+pub mod post;
+
 // One request.
 pub mod arrival;
 

@@ -25,6 +25,7 @@ impl AdminState for State {
         let inspectors = generation.gateway.inspectors.states().filter_map(|state| state.not_ready);
         credentials
             .chain(inspectors)
+            .chain(generation.gateway.auditor.not_ready())
             .chain(keys.into_iter().map(|issuer| format!("the key set of issuer `{issuer}` could not be loaded")))
             .collect()
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::Context;
 use tokio::task::JoinSet;
 
+use super::tracer::tracer;
 use crate::audit::{AuditSink, Auditor};
 use crate::auth::Authenticators;
 use crate::base::{Clock, SystemClock};
@@ -73,7 +74,13 @@ impl Generation {
             inspectors,
             upstreams: Arc::new(Upstreams::new(config.upstreams, &lasting.budget).context("upstreams")?),
             body_limits: body_limits(&config.edge.limits),
-            auditor: Auditor::new(Arc::clone(&lasting.sink), lasting.metrics.clone(), Arc::clone(&clock)),
+            auditor: Auditor::new(
+                Arc::clone(&lasting.sink),
+                config.audit.wait,
+                lasting.metrics.clone(),
+                Arc::clone(&clock),
+            ),
+            tracer: config.tracing.map(|tracing| tracer(tracing, &lasting.metrics)).transpose()?,
             since: clock.now(),
         };
         Ok(Self { gateway, credentials, sweeping: config.sweeping })

@@ -5,8 +5,11 @@ mod audit;
 mod generation;
 mod live;
 mod log;
+#[cfg(feature = "otel")]
+mod otlp;
 pub mod reload;
 mod signals;
+mod tracer;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,11 +12,13 @@ mod node;
 mod path;
 mod problem;
 mod raw;
+mod raw_audit;
 mod raw_cors;
 mod raw_inspect;
 mod raw_output;
 mod raw_signing;
 mod raw_sts;
+mod raw_tracing;
 mod reference;
 mod resolve;
 mod schema;
@@ -25,17 +27,19 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
-
 pub use load::{MapReferences, References, SystemReferences, load_file, load_text};
 pub use problem::{Problem, Problems};
 pub use reference::reference;
 pub use schema::schema;
 
+use ipnet::IpNet;
+
+use crate::audit::AuditSettings;
 use crate::cors::CorsRules;
 use crate::inspect::{InspectionLimits, InspectorSettings};
 use crate::limits::LimitSettings;
 use crate::multipart::staged::sweep::SweepSettings;
+use crate::post::PostSettings;
 use crate::rules::RuleSettings;
 use crate::s3::Buckets;
 use crate::sts::StsSettings;
@@ -68,18 +72,42 @@ pub struct Config {
     /// How long hidden objects are kept.
     pub sweeping: SweepSettings,
     /// Where audit records go.
-    pub audit: AuditTarget,
+    pub audit: AuditSettings,
+    /// Traces of requests; `None` if they have none.
+    pub tracing: Option<TracingSettings>,
     /// What the log shows.
     pub log: LogSettings,
 }
 
-/// Where audit records go, as JSON lines.
+/// Traces of requests.
+#[derive(Debug, Clone)]
+pub struct TracingSettings {
+    /// Whose traces are continued.
+    pub accept: AcceptTraces,
+    /// Whether stores are told.
+    pub propagate: bool,
+    /// Where spans go.
+    pub otlp: Option<OtlpSettings>,
+}
+
+/// Whose traces are continued.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AuditTarget {
-    /// Standard output.
-    Stdout,
-    /// Appended to this file.
-    File(PathBuf),
+pub enum AcceptTraces {
+    /// Those of all clients.
+    Any,
+    /// Nobody's.
+    None,
+    /// Those of clients in these networks.
+    From(Vec<IpNet>),
+}
+
+/// Where spans go.
+#[derive(Debug, Clone)]
+pub struct OtlpSettings {
+    /// The collector.
+    pub post: PostSettings,
+    /// The part of new traces that is sent, above 0 and up to 1.
+    pub sample: f64,
 }
 
 /// What the log shows.

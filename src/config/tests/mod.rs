@@ -1,5 +1,6 @@
 //! Tests of the configuration as a whole: text in, settings or problems out.
 
+mod audit;
 mod broken;
 mod cors;
 mod downloads;
@@ -11,6 +12,7 @@ mod inspect_yara;
 mod inspection;
 mod rendering;
 mod schema;
+mod tracing;
 
 use super::{Config, MapReferences, Problems, load_text};
 
