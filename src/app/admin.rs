@@ -17,17 +17,7 @@ pub(super) struct State {
 
 impl AdminState for State {
     fn not_ready(&self) -> Vec<String> {
-        let generation = self.live.current();
-        let stores = generation.credentials.iter().filter(|store| store.current().is_none());
-        let credentials =
-            stores.map(|store| format!("credentials of upstream `{}` could not be loaded", store.upstream()));
-        let keys = generation.gateway.authenticators.missing_keys();
-        let inspectors = generation.gateway.inspectors.states().filter_map(|state| state.not_ready);
-        credentials
-            .chain(inspectors)
-            .chain(generation.gateway.auditor.not_ready())
-            .chain(keys.into_iter().map(|issuer| format!("the key set of issuer `{issuer}` could not be loaded")))
-            .collect()
+        self.live.current().readiness().blocking
     }
 
     fn notes(&self) -> Vec<String> {
@@ -38,7 +28,7 @@ impl AdminState for State {
         });
         let waiting = status.needs_restart;
         let waiting = (!waiting.is_empty()).then(|| format!("waits for a restart: {}", waiting.join(", ")));
-        failed.into_iter().chain(waiting).collect()
+        failed.into_iter().chain(waiting).chain(self.live.current().readiness().notes).collect()
     }
 
     fn metrics(&self) -> String {

@@ -66,7 +66,7 @@ impl Exporter {
         std::thread::Builder::new().name("otlp".to_owned()).spawn(move || {
             sender.run();
             // Nobody may wait for it any more.
-            drop(end.try_send(()));
+            let _unheard = end.try_send(());
         })?;
         Ok(Self { queue: Some(queue), ended: Mutex::new(ended), metrics: metrics.clone() })
     }
@@ -87,7 +87,7 @@ impl Drop for Exporter {
     fn drop(&mut self) {
         self.queue = None;
         if let Ok(ended) = self.ended.get_mut() {
-            drop(ended.recv_timeout(FAREWELL));
+            let _late = ended.recv_timeout(FAREWELL);
         }
     }
 }

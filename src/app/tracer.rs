@@ -10,16 +10,16 @@ use crate::telemetry::{Metrics, trace};
 ///
 /// # Errors
 /// If certificate authorities cannot be used, or the exporter cannot be started.
-pub(super) fn tracer(settings: TracingSettings, metrics: &Metrics) -> anyhow::Result<Tracer> {
-    let accepts: Accepts = match settings.accept {
+pub(super) fn tracer(settings: &TracingSettings, metrics: &Metrics) -> anyhow::Result<Tracer> {
+    let accepts: Accepts = match settings.accept.clone() {
         AcceptTraces::Any => Arc::new(|_| true),
         AcceptTraces::None => Arc::new(|_| false),
         AcceptTraces::From(networks) => {
             Arc::new(move |peer| networks.iter().any(|network| network.contains(&peer.to_canonical())))
         }
     };
-    let (sample, sink) = match settings.otlp {
-        Some(otlp) => (otlp.sample, Some(exporter(&otlp, metrics)?)),
+    let (sample, sink) = match &settings.otlp {
+        Some(otlp) => (otlp.sample, Some(exporter(otlp, metrics)?)),
         // Nobody is told, so no trace is marked as one that is.
         None => (0.0, None),
     };

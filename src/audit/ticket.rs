@@ -8,7 +8,7 @@ use http::Version;
 use http::header::{HOST, REFERER, USER_AGENT};
 use http::request::Parts;
 
-use crate::arrival::{Arrival, ConnectionFacts, UnreadableHead};
+use crate::arrival::{Arrival, ConnectionFacts, Reach, UnreadableHead};
 use crate::audit::batch::BatchRecord;
 use crate::audit::entry::Entry;
 use crate::audit::record::{Decision, InspectionNote, Outcome, Record, WebFacts};
@@ -40,7 +40,7 @@ impl Auditor {
 
     /// Opens the ticket of a request.
     pub fn open(&self, arrival: &Arrival) -> Ticket {
-        let mut ticket = self.ticket(&arrival.request_id, arrival.connection, arrival.received);
+        let mut ticket = self.ticket(&arrival.request_id, &arrival.connection, arrival.received);
         ticket.record.method = arrival.head.method.as_str().to_owned();
         if self.wants_web_facts {
             ticket.record.web = Some(Box::new(web_facts(&arrival.head)));
@@ -70,7 +70,7 @@ impl Auditor {
 
     /// Writes down that a head could not be read. Of its bytes nothing is kept: what is in them is not known.
     pub fn record_unreadable(&self, head: &UnreadableHead) {
-        let mut ticket = self.ticket(&head.request_id, head.connection, head.received);
+        let mut ticket = self.ticket(&head.request_id, &head.connection, head.received);
         let (status, code) = match head.too_large {
             true => (431, "RequestHeaderSectionTooLarge"),
             false => (400, "InvalidRequest"),
@@ -80,12 +80,12 @@ impl Auditor {
         ticket.finished();
     }
 
-    fn ticket(&self, request_id: &RequestId, connection: ConnectionFacts, received: Instant) -> Ticket {
+    fn ticket(&self, request_id: &RequestId, connection: &ConnectionFacts, received: Instant) -> Ticket {
         self.metrics.request_started();
         let record = Record {
             time: clock::rfc3339_millis(self.clock.now()),
             request_id: request_id.as_str().to_owned(),
-            client: address_text(connection.peer.ip().to_canonical()),
+            client: client_text(connection),
             tls: connection.tls,
             ..Record::default()
         };
@@ -125,6 +125,14 @@ fn web_facts(head: &Parts) -> WebFacts {
 fn cut(mut text: String, bytes: usize) -> String {
     text.truncate(text.floor_char_boundary(bytes));
     text
+}
+
+/// Where the client is, as records say it.
+fn client_text(connection: &ConnectionFacts) -> String {
+    match connection.reach {
+        Reach::Unix => "unix".to_owned(),
+        Reach::Loopback | Reach::Network => address_text(connection.peer.ip().to_canonical()),
+    }
 }
 
 /// As `to_string`, which goes through the formatter with padding, at a tenth of the instructions.

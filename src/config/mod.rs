@@ -9,16 +9,20 @@ mod forms;
 mod load;
 mod mask;
 mod node;
+mod outline;
 mod path;
 mod problem;
 mod raw;
 mod raw_audit;
 mod raw_cors;
+mod raw_identity;
 mod raw_inspect;
 mod raw_output;
+mod raw_reload;
 mod raw_signing;
 mod raw_sts;
 mod raw_tracing;
+mod reads;
 mod reference;
 mod resolve;
 mod schema;
@@ -27,8 +31,10 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 
-pub use load::{MapReferences, References, SystemReferences, load_file, load_text};
+pub use load::{Loaded, MapReferences, References, SystemReferences, load_file, load_recorded, load_text};
+pub use outline::Outline;
 pub use problem::{Problem, Problems};
+pub use reads::{Reads, Thing};
 pub use reference::reference;
 pub use schema::schema;
 
@@ -51,7 +57,7 @@ use crate::{auth, edge};
 pub struct Config {
     /// Listeners and connection limits.
     pub edge: edge::Settings,
-    /// App tokens and issuers.
+    /// Who can authenticate.
     pub auth: auth::Settings,
     /// Which requests for STS are answered; `None` if none is.
     pub sts: Option<StsSettings>,
@@ -77,6 +83,15 @@ pub struct Config {
     pub tracing: Option<TracingSettings>,
     /// What the log shows.
     pub log: LogSettings,
+    /// When the configuration is read again.
+    pub reload: ReloadSettings,
+}
+
+/// When the configuration is read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReloadSettings {
+    /// When a file changes.
+    pub watch: bool,
 }
 
 /// Traces of requests.

@@ -2,7 +2,7 @@
 //!
 //! Plain data. Everything may be left out here; `resolve` says what is required, what a key means when it is missing, and what
 //! does not fit together. Unknown keys are refused. Sizes and durations are texts with a unit (`10MiB`, `30s`), counts are whole
-//! numbers. Changes take effect at the next start.
+//! numbers. Changes take effect with a reload; `outline` names the keys that wait for a restart.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,8 +13,10 @@ use serde::Deserialize;
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
 use super::raw_audit::RawAudit;
 use super::raw_cors::RawCorsRule;
+use super::raw_identity::RawListener;
 use super::raw_inspect::{RawInspect, RawInspectionLimits, RawInspector, RawStaging};
 use super::raw_output::RawLog;
+use super::raw_reload::RawReload;
 use super::raw_signing::{RawAccessKey, RawSigning};
 use super::raw_sts::RawSts;
 use super::raw_tracing::RawTracing;
@@ -36,7 +38,7 @@ pub struct RawConfig {
     /// The buckets that clients see, by the name that clients use. Required, at least one. The name `"*"` puts the gateway before a whole
     /// store: every bucket name that is not listed here is the same name there.
     pub buckets: Option<BTreeMap<String, RawBucket>>,
-    /// Who can authenticate. Required: at least one token, access key or issuer.
+    /// Who can authenticate: at least one token, access key or issuer, unless a listener has an identity.
     pub clients: RawClients,
     /// Whether clients may change a JWT for access keys that last a while.
     pub sts: RawSts,
@@ -52,17 +54,8 @@ pub struct RawConfig {
     pub tracing: Option<RawTracing>,
     /// What the log shows.
     pub log: RawLog,
-}
-
-/// One address that serves clients.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawListener {
-    /// IP address and port, such as `127.0.0.1:8080`, `0.0.0.0:8443` or `[::]:8443`. Port 0 takes a free one. Required.
-    pub address: Option<String>,
-    /// Serve HTTPS here. Without it: clear-text HTTP/1.1, for loopback or behind something that terminates TLS, because app tokens
-    /// and JWTs can be read on the way.
-    pub tls: Option<RawTls>,
+    /// When this file is read again. What a reload does: `docs/RELOAD.md`.
+    pub reload: RawReload,
 }
 
 /// Certificate and key of an HTTPS listener.
@@ -347,7 +340,8 @@ pub enum RawEffect {
     Deny,
 }
 
-/// Conditions on the caller. Every key given must hold; within a list one match is enough. `tokens`, `keys` and `issuers` are one list.
+/// Conditions on the caller. Every key given must hold; within a list one match is enough. `tokens`, `keys`, `issuers`, `listeners` and
+/// `certificates` are one list.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawConditions {
@@ -357,6 +351,8 @@ pub struct RawConditions {
     pub keys: Option<OneOrMany>,
     /// Names of issuers: every principal of theirs.
     pub issuers: Option<OneOrMany>,
+    /// Names of identities of listeners.
+    pub listeners: Option<OneOrMany>,
     /// Values of the attribute `groups`; short for `attributes: { groups: … }`.
     pub groups: Option<OneOrMany>,
     /// Attribute name → accepted value or values.
@@ -478,7 +474,10 @@ pub struct RawTimeouts {
     pub head: Option<String>,
     /// Without one byte of a body, from a client or to it; default `60s`.
     pub body_idle: Option<String>,
-    /// How long requests may go on after SIGTERM; default `30s`.
+    /// How long connections are still let in after SIGTERM while `/readyz` says 503, for load balancers to notice; `0s` to `1h`; default
+    /// `0s`. In Kubernetes `5s`.
+    pub drain_delay: Option<String>,
+    /// How long requests may go on after that; default `30s`.
     pub drain: Option<String>,
     /// How long the rest of a refused upload is still read; default `5s`.
     pub linger: Option<String>,

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use super::outline::{Effect, effect};
 use super::schema::schema;
 
 /// Longest line.
@@ -15,10 +16,14 @@ const HEAD: &str = "\
 #
 # Prose stands behind `# `; a key that may be left out stands behind `#` without a blank. Take the `#` away to use it,
 # and those of the keys that it stands under. The value is the default, or an example where none can be written.
+#
+# A change takes effect with a reload (docs/RELOAD.md), for new requests; at the next start where it says so.
 ";
 
 /// Values by path that no description tells, and names that have to fit together. `[]` stands for an item, `*` for a name.
 const VALUES: &[(&str, &str)] = &[
+    ("listen[].identity.name", "app"),
+    ("listen[].identity.attributes", "{ team: red }"),
     ("listen[].tls.certificate", "/etc/countersign/tls/tls.crt"),
     ("listen[].tls.key", "/etc/countersign/tls/tls.key"),
     ("upstreams.*.endpoint", "https://s3.eu-central-1.amazonaws.com"),
@@ -58,6 +63,7 @@ const VALUES: &[(&str, &str)] = &[
     ("rules[].who.tokens", "[ci]"),
     ("rules[].who.keys", "[etl]"),
     ("rules[].who.issuers", "[corp]"),
+    ("rules[].who.listeners", "[app]"),
     ("rules[].who.groups", "[red, blue]"),
     ("rules[].who.attributes", "{ team: red }"),
     ("rules[].where", "team-data/builds/"),
@@ -109,12 +115,16 @@ const VALUES: &[(&str, &str)] = &[
     ("audit.sinks.*.http.ca_file", "/etc/countersign/ca.pem"),
 ];
 
+/// What is said of keys that a reload does not change.
+const AT_RESTART: &str = " Takes effect at the next start.";
+
 /// Names for the mappings that have names of the operator's choice as keys.
 const NAMES: &[(&str, &str)] =
     &[("upstreams", "store"), ("buckets", "team-data"), ("inspectors", "antivirus"), ("audit.sinks", "siem")];
 
 /// Optional keys without which the file would not load.
 const NEEDED: &[&str] = &[
+    "clients",
     "upstreams.*.credentials.access_key_id",
     "upstreams.*.credentials.secret_access_key",
     "buckets.*.bucket",
@@ -129,7 +139,8 @@ pub fn reference() -> String {
     let mut text = HEAD.to_owned();
     for (name, key) in properties(&schema) {
         text.push('\n');
-        walk.key(name, key, "", is_required(&schema, name), 0).iter().for_each(|line| line.write(&mut text));
+        let needed = is_required(&schema, name) || NEEDED.contains(&name.as_str());
+        walk.key(name, key, "", needed, 0).iter().for_each(|line| line.write(&mut text));
     }
     text
 }
@@ -181,7 +192,7 @@ impl<'a> Walk<'a> {
     fn key(&self, name: &str, schema: &'a Value, above: &str, written: bool, indent: usize) -> Vec<Line> {
         let path = if above.is_empty() { name.to_owned() } else { format!("{above}.{name}") };
         let kind = if written { Kind::Written } else { Kind::CommentedOut };
-        let mut lines = prose(description(schema), indent);
+        let mut lines = self.description(schema, &path, indent);
         let start = |rest: &str| Line { indent, text: format!("{name}:{rest}"), kind };
         match self.shape(schema, &path) {
             Shape::Plain(value) => {
@@ -204,6 +215,13 @@ impl<'a> Walk<'a> {
             }
         }
         lines
+    }
+
+    /// What is said of a key, and when a change takes effect if not with a reload.
+    fn description(&self, schema: &'a Value, path: &str, indent: usize) -> Vec<Line> {
+        let is_plain = matches!(self.shape(schema, path), Shape::Plain(_));
+        let waits = is_plain && effect(path) != Some(Effect::Reload);
+        prose(&format!("{}{}", description(schema), if waits { AT_RESTART } else { "" }), indent)
     }
 
     fn keys(&self, schema: &'a Value, path: &str, written: bool, indent: usize) -> Vec<Line> {

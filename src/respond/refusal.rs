@@ -188,6 +188,10 @@ impl From<AuthError> for Refusal {
                 )
             },
             AuthError::Several => auth(S3ErrorCode::InvalidArgument, "Only one auth mechanism is allowed."),
+            AuthError::BesideConnection => auth(
+                S3ErrorCode::InvalidArgument,
+                "This connection says who the caller is. Use the placeholder of the listener as access key id, or no credential.",
+            ),
             AuthError::Malformed => auth(S3ErrorCode::InvalidToken, "The credential could not be read."),
             AuthError::Unsupported(_) => auth(
                 S3ErrorCode::NotImplemented,
@@ -428,7 +432,7 @@ impl From<Fault> for Refusal {
                 refuse(S3ErrorCode::RequestTimeout, RefusalKind::Client)
             }
             Fault::Inspection(outcome) => outcome.as_ref().into(),
-            Fault::Superseded => refuse(S3ErrorCode::BadGateway, RefusalKind::Upstream),
+            Fault::Superseded | Fault::SourceGone => refuse(S3ErrorCode::BadGateway, RefusalKind::Upstream),
         }
     }
 }

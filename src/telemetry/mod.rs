@@ -3,6 +3,8 @@
 pub mod audits;
 pub mod inspections;
 pub mod metrics;
+pub mod panics;
+pub mod reloads;
 pub mod seldom;
 pub mod spans;
 pub mod trace;
@@ -10,5 +12,6 @@ pub mod trace;
 pub use audits::{AuditMetrics, SinkMetrics};
 pub use inspections::InspectionMetrics;
 pub use metrics::{ConnectionCounts, Metrics};
+pub use reloads::ReloadMetrics;
 pub use seldom::Seldom;
 pub use spans::SpanMetrics;

@@ -12,11 +12,12 @@ use super::super::raw_audit::{
 use super::desk::Desk;
 use super::pem;
 use super::post::{headers, web_address};
-use super::values::{ANY_TIMEOUT, absolute, check_name, count, duration, is_host, size};
+use super::values::{ANY_TIMEOUT, absolute, check_name, count, duration, size};
 use crate::audit::settings::{
     AuditSettings, DEFAULT_QUEUE, DEFAULT_WAIT, FileSettings, HttpSettings, LineFormat, OutletSettings, Rotation,
     SinkSettings, SyslogAddress, SyslogSettings, WhenFull,
 };
+use crate::base::authority::is_host;
 use crate::post::PostSettings;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);

@@ -21,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::world::{Admin, Event, World, limits, settings, soon};
 use crate::arrival::{Framing, Oversize};
-use crate::edge::{BindError, ConnectionLimits, Edge, TlsError, TlsSettings};
+use crate::edge::{BindError, ConnectionLimits, Edge, Inherited, TlsError, TlsSettings};
 use crate::flow::Budget;
 
 /// Long enough for a busy machine to do everything else in time.
@@ -42,14 +42,14 @@ impl Identity {
     /// Writes another certificate and key into the same files.
     fn renew(&self) -> CertificateDer<'static> {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let TlsSettings { certificate, key } = self.settings();
+        let TlsSettings { certificate, key, .. } = self.settings();
         std::fs::write(certificate, made.cert.pem()).unwrap();
         std::fs::write(key, made.signing_key.serialize_pem()).unwrap();
         made.cert.der().clone()
     }
 
     fn settings(&self) -> TlsSettings {
-        TlsSettings { certificate: self.path("cert.pem"), key: self.path("key.pem") }
+        TlsSettings { certificate: self.path("cert.pem"), key: self.path("key.pem"), client: None }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -205,18 +205,18 @@ async fn certificates_are_replaced_without_a_restart_and_kept_if_the_new_ones_ar
 #[tokio::test]
 async fn a_tls_error_names_the_file() {
     let (identity, other) = (Identity::new(), Identity::new());
-    let error = |tls| match Edge::bind(settings(limits(), Some(tls)), Budget::new(0)) {
+    let error = |tls| match Edge::bind(settings(limits(), Some(tls)), Budget::new(0), Inherited::none()) {
         Err(BindError::Tls { source, .. }) => source.to_string(),
         other => panic!("{other:?}"),
     };
-    let TlsSettings { certificate, key } = identity.settings();
-    let missing = TlsSettings { certificate: identity.path("missing.pem"), key: key.clone() };
+    let TlsSettings { certificate, key, .. } = identity.settings();
+    let missing = TlsSettings { certificate: identity.path("missing.pem"), key: key.clone(), client: None };
     assert!(error(missing).contains("missing.pem"));
-    let no_certificate = TlsSettings { certificate: key.clone(), key: key.clone() };
+    let no_certificate = TlsSettings { certificate: key.clone(), key: key.clone(), client: None };
     assert!(error(no_certificate).ends_with("key.pem has no certificate"));
-    let no_key = TlsSettings { certificate: certificate.clone(), key: certificate.clone() };
+    let no_key = TlsSettings { certificate: certificate.clone(), key: certificate.clone(), client: None };
     assert!(error(no_key).ends_with("cert.pem has no private key"));
-    let not_a_pair = TlsSettings { certificate, key: other.settings().key };
+    let not_a_pair = TlsSettings { certificate, key: other.settings().key, client: None };
     assert!(error(not_a_pair).contains("cert.pem with key"));
 }
 

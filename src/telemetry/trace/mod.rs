@@ -136,7 +136,7 @@ pub fn note(name: &'static str, took: Duration, attributes: impl FnOnce() -> Vec
         }
     };
     // Outside a request, or in one without a trace, there is nothing to note.
-    drop(CURRENT.try_with(note));
+    let _outside = CURRENT.try_with(note);
 }
 
 /// The time, if the current request is traced for somebody: what there is no use for is not measured.
