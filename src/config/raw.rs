@@ -11,13 +11,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
+use super::raw_audit::RawAudit;
 use super::raw_cors::RawCorsRule;
 use super::raw_identity::{RawCertificate, RawClientTls, RawListener};
 use super::raw_inspect::{RawInspect, RawInspectionLimits, RawInspector, RawStaging};
-use super::raw_output::{RawAudit, RawLog};
+use super::raw_output::RawLog;
 use super::raw_reload::RawReload;
 use super::raw_signing::{RawAccessKey, RawSigning};
 use super::raw_sts::RawSts;
+use super::raw_tracing::RawTracing;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -48,6 +50,8 @@ pub struct RawConfig {
     pub limits: RawLimits,
     /// Where the audit records go.
     pub audit: RawAudit,
+    /// Traces of requests. Default: they have none.
+    pub tracing: Option<RawTracing>,
     /// What the log shows.
     pub log: RawLog,
     /// When this file is read again. What a reload does: `docs/RELOAD.md`.

@@ -13,6 +13,7 @@ mod answers;
 mod application_life;
 mod attack_inspection;
 mod audit;
+mod audit_sinks;
 mod batch;
 mod binary;
 mod boto;
