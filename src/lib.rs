@@ -55,6 +55,8 @@ pub mod downloads;
 
 pub mod sts;
 
+pub mod explain;
+
 pub mod gateway;
 
 // Around it.
