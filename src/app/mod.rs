@@ -5,6 +5,7 @@ mod audit;
 mod generation;
 mod live;
 mod log;
+pub mod reload;
 mod signals;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::telemetry::Metrics;
 
 use generation::{Generation, Lasting};
 use live::{Live, Serve};
+use reload::Reloader;
 
 pub use generation::route;
 pub use log::start_log;
@@ -28,6 +30,7 @@ pub struct App {
     edge: Edge,
     live: Arc<Live>,
     lasting: Lasting,
+    reloader: Reloader,
 }
 
 impl App {
@@ -50,7 +53,8 @@ impl App {
         let edge_settings = config.edge.clone();
         let first = Generation::build(config, &lasting)?;
         let edge = Edge::bind(edge_settings, Arc::clone(&lasting.budget))?;
-        Ok(Self { edge, live: Arc::new(Live::new(first)), lasting })
+        let reloader = Reloader::new(first.gateway.since);
+        Ok(Self { edge, live: Arc::new(Live::new(first)), lasting, reloader })
     }
 
     /// Where it listens.
@@ -58,11 +62,17 @@ impl App {
         self.edge.addresses()
     }
 
+    /// Reloads its configuration.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+
     /// Serves until `shutdown` completes and the connections are drained.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { edge, live, lasting } = self;
+        let Self { edge, live, lasting, reloader } = self;
         let _upkeep = live.current().start(&lasting.metrics);
-        let state = admin::State { live: Arc::clone(&live), metrics: lasting.metrics, monitor: edge.monitor() };
+        let (metrics, monitor) = (lasting.metrics, edge.monitor());
+        let state = admin::State { live: Arc::clone(&live), metrics, monitor, reloader };
         let _beat = Task(tokio::spawn(beat()));
         let staging = Arc::clone(&live.current().gateway.staging);
         let report = edge.run(Serve(live), Arc::new(state), shutdown).await;

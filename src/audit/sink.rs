@@ -2,18 +2,36 @@
 
 use std::io::{BufWriter, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::audit::line;
+use bytes::Bytes;
+
+use crate::audit::entry::Entry;
 use crate::audit::record::Record;
 use crate::telemetry::Metrics;
 
 /// Takes records without ever holding up the data path.
 pub trait AuditSink: Send + Sync + 'static {
-    /// Takes one record.
-    fn accept(&self, record: Record);
+    /// Takes one record. One that wants its line of JSON asks the entry for it, which all sinks share.
+    fn accept(&self, entry: &Entry<'_>);
+}
+
+/// Gives every record to several sinks.
+pub struct Fanout(Vec<Arc<dyn AuditSink>>);
+
+impl Fanout {
+    /// A sink that gives each record to these, in their order.
+    pub fn new(sinks: Vec<Arc<dyn AuditSink>>) -> Self {
+        Self(sinks)
+    }
+}
+
+impl AuditSink for Fanout {
+    fn accept(&self, entry: &Entry<'_>) {
+        self.0.iter().for_each(|sink| sink.accept(entry));
+    }
 }
 
 /// Records that may wait for a slow disk or pipe. At about 600 bytes each under 5 MiB.
@@ -119,19 +137,18 @@ impl<W: Write> Lines<W> {
 }
 
 impl AuditSink for JsonLines {
-    fn accept(&self, record: Record) {
+    fn accept(&self, entry: &Entry<'_>) {
         let Some(queue) = &self.queue else { return };
-        // A record has about 500 bytes. It is written here, where its texts are still in the cache and are freed by who made them.
-        let mut bytes = Vec::with_capacity(768);
-        if let Err(error) = line::write(&record, &mut bytes) {
+        let request_id = &entry.record().request_id;
+        let Some(bytes) = entry.json() else {
             self.metrics.audit_dropped();
-            return tracing::error!(%error, request_id = %record.request_id, "audit record lost: it cannot be written");
-        }
-        match queue.try_send(Line { request_id: record.request_id, bytes }) {
+            return tracing::error!(%request_id, "audit record lost: it cannot be written");
+        };
+        match queue.try_send(Line { request_id: request_id.clone(), bytes }) {
             Ok(()) => {}
-            Err(TrySendError::Full(line) | TrySendError::Disconnected(line)) => {
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.metrics.audit_dropped();
-                tracing::error!(request_id = %line.request_id, "audit record lost: the sink cannot keep up");
+                tracing::error!(%request_id, "audit record lost: the sink cannot keep up");
             }
         }
     }
@@ -149,7 +166,7 @@ impl Drop for JsonLines {
 /// A record as it will be written.
 struct Line {
     request_id: String,
-    bytes: Vec<u8>,
+    bytes: Bytes,
 }
 
 /// Keeps records in memory, for tests.
@@ -164,15 +181,14 @@ impl InMemory {
 }
 
 impl AuditSink for InMemory {
-    fn accept(&self, record: Record) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+    fn accept(&self, entry: &Entry<'_>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry.record().clone());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::sync::Arc;
 
     use super::*;
     use crate::telemetry::ConnectionCounts;
@@ -225,7 +241,7 @@ mod tests {
         let mut sent = 0;
         let start = Instant::now();
         while disk.lines().is_empty() && start.elapsed() < Duration::from_millis(500) {
-            sink.accept(record(sent));
+            sink.accept(&Entry::new(&record(sent)));
             sent += 1;
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -235,14 +251,32 @@ mod tests {
     }
 
     #[test]
+    fn each_of_several_sinks_gets_the_record_and_the_same_line() {
+        struct Ring(Mutex<Vec<Bytes>>);
+        impl AuditSink for Ring {
+            fn accept(&self, entry: &Entry<'_>) {
+                self.0.lock().unwrap().extend(entry.json());
+            }
+        }
+        let rings = [(); 2].map(|()| Arc::new(Ring(Mutex::default())));
+        let records = Arc::new(InMemory::default());
+        let sinks = rings.iter().map(|ring| Arc::clone(ring) as Arc<dyn AuditSink>);
+        let all = Fanout::new(sinks.chain([Arc::clone(&records) as _]).collect());
+        all.accept(&Entry::new(&record(7)));
+        assert_eq!(records.records()[0].request_id, "7");
+        let lines = rings.map(|ring| ring.0.lock().unwrap().remove(0));
+        assert!(lines[0].starts_with(b"{\"time\":\"\",\"request_id\":\"7\""), "{:?}", lines[0]);
+        assert_eq!(lines[0].as_ptr(), lines[1].as_ptr(), "rendered once");
+    }
+
+    #[test]
     fn l10_a_line_of_which_half_was_written_is_continued() {
         let disk = Disk::with_room(10);
         let metrics = Metrics::new().unwrap();
         let mut lines = Lines::new(disk.clone(), metrics.clone());
         let line = |n: usize| {
-            let mut line = Line { request_id: n.to_string(), bytes: Vec::new() };
-            line::write(&record(n), &mut line.bytes).unwrap();
-            line
+            let record = record(n);
+            Line { request_id: n.to_string(), bytes: Entry::new(&record).json().unwrap() }
         };
         lines.write(&line(0));
         lines.flush();
@@ -261,7 +295,7 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         let sink = JsonLines::start(Disk::with_room(0), metrics.clone()).unwrap();
         for n in 0..1000 {
-            sink.accept(record(n));
+            sink.accept(&Entry::new(&record(n)));
         }
         drop(sink);
         assert_eq!(dropped(&metrics), "1000");

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::arrival::{Arrival, ConnectionFacts, UnreadableHead};
 use crate::audit::batch::BatchRecord;
+use crate::audit::entry::Entry;
 use crate::audit::record::{Decision, InspectionNote, Outcome, Record};
 use crate::audit::sink::AuditSink;
 use crate::base::{Clock, PrincipalId, RequestId, RuleId, clock};
@@ -258,7 +259,7 @@ impl Drop for Ticket {
         record.bytes_in = self.bytes_in.as_ref().map_or(0, |count| count());
         let operation = record.operation.unwrap_or("unknown");
         self.metrics.request_ended(operation, record.outcome.as_str(), duration, record.bytes_in, record.bytes_out);
-        self.sink.accept(record);
+        self.sink.accept(&Entry::new(&record));
     }
 }
 

@@ -35,6 +35,10 @@ const PACE: Pace = Pace { idle_timeout: Duration::from_secs(10), min_rate: 1024,
 pub trait AdminState: Send + Sync + 'static {
     /// Why requests should not be sent here now, one line each; empty when ready. Must be quick.
     fn not_ready(&self) -> Vec<String>;
+    /// What an operator should know although requests are served, one line each. Must be quick.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// All metrics in the Prometheus text format. Must be quick.
     fn metrics(&self) -> String;
 }
@@ -95,11 +99,16 @@ fn readiness(state: &dyn AdminState, stopping: bool) -> Response<Full<Bytes>> {
     if stopping {
         reasons.insert(0, "shutting down".to_owned());
     }
-    if reasons.is_empty() {
-        return text(StatusCode::OK, "ready\n");
-    }
+    let status = match reasons.is_empty() {
+        true => {
+            reasons.push("ready".to_owned());
+            StatusCode::OK
+        }
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    reasons.extend(state.notes().into_iter().map(|note| format!("note: {note}")));
     let lines: String = reasons.iter().flat_map(|reason| [reason.as_str(), "\n"]).collect();
-    text(StatusCode::SERVICE_UNAVAILABLE, lines)
+    text(status, lines)
 }
 
 fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
