@@ -60,6 +60,8 @@ pub mod explain;
 pub mod gateway;
 
 // Around it.
+pub mod console;
+
 pub mod edge;
 
 pub mod config;

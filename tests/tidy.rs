@@ -21,7 +21,7 @@ const RANKS: &[&[&str]] = &[
     &["upstream"],
     &["respond"],
     &["administration", "documents", "downloads", "explain", "listing", "multipart", "probe", "sts"],
-    &["gateway"],
+    &["gateway", "console"],
     &["edge"],
     &["config"],
     &["app"],

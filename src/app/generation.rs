@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::Context;
 use tokio::task::JoinSet;
 
+use super::shown::Shown;
 use crate::audit::{AuditSink, Auditor};
 use crate::auth::Authenticators;
 use crate::base::{Clock, SystemClock};
@@ -35,6 +36,7 @@ pub(super) struct Lasting {
 pub(super) struct Generation {
     pub(super) gateway: Gateway,
     pub(super) credentials: Vec<Arc<CredentialStore>>,
+    pub(super) shown: Shown,
     sweeping: SweepSettings,
 }
 
@@ -45,6 +47,7 @@ impl Generation {
     /// The first part that cannot be built, named as the configuration names it.
     pub(super) fn build(config: Config, lasting: &Lasting) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let shown = Shown::of(&config);
         let credentials: Vec<_> = config
             .upstreams
             .iter()
@@ -76,7 +79,7 @@ impl Generation {
             auditor: Auditor::new(Arc::clone(&lasting.sink), lasting.metrics.clone(), Arc::clone(&clock)),
             since: clock.now(),
         };
-        Ok(Self { gateway, credentials, sweeping: config.sweeping })
+        Ok(Self { gateway, credentials, shown, sweeping: config.sweeping })
     }
 
     /// Starts what keeps it fresh: health of inspectors, key sets, credentials, hidden objects. All end when the result is dropped.

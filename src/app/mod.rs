@@ -6,13 +6,15 @@ mod generation;
 mod live;
 mod log;
 pub mod reload;
+mod shown;
 mod signals;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::audit::AuditSink;
+use crate::audit::{AuditSink, Fanout};
 use crate::config::Config;
+use crate::console::{Console, Recent};
 use crate::edge::Edge;
 use crate::flow::Budget;
 use crate::telemetry::Metrics;
@@ -31,6 +33,7 @@ pub struct App {
     live: Arc<Live>,
     lasting: Lasting,
     reloader: Reloader,
+    recent: Arc<Recent>,
 }
 
 impl App {
@@ -49,12 +52,14 @@ impl App {
     /// # Errors
     /// As [`App::build`].
     pub fn with_sink(config: Config, metrics: Metrics, sink: Arc<dyn AuditSink>) -> anyhow::Result<Self> {
+        let recent = Arc::new(Recent::default());
+        let sink = Arc::new(Fanout::new(vec![sink, Arc::clone(&recent) as _]));
         let lasting = Lasting { metrics, sink, budget: Budget::new(config.edge.limits.buffer_bytes) };
         let edge_settings = config.edge.clone();
         let first = Generation::build(config, &lasting)?;
         let edge = Edge::bind(edge_settings, Arc::clone(&lasting.budget))?;
         let reloader = Reloader::new(first.gateway.since);
-        Ok(Self { edge, live: Arc::new(Live::new(first)), lasting, reloader })
+        Ok(Self { edge, live: Arc::new(Live::new(first)), lasting, reloader, recent })
     }
 
     /// Where it listens.
@@ -69,13 +74,20 @@ impl App {
 
     /// Serves until `shutdown` completes and the connections are drained.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { edge, live, lasting, reloader } = self;
+        let Self { edge, live, lasting, reloader, recent } = self;
         let _upkeep = live.current().start(&lasting.metrics);
-        let (metrics, monitor) = (lasting.metrics, edge.monitor());
-        let state = admin::State { live: Arc::clone(&live), metrics, monitor, reloader };
+        let state = Arc::new(admin::State {
+            live: Arc::clone(&live),
+            metrics: lasting.metrics,
+            monitor: edge.monitor(),
+            reloader,
+            console: Console::new(recent),
+            addresses: edge.addresses().clone(),
+        });
+        let _history = Task(tokio::spawn(Arc::clone(&state).keep_history()));
         let _beat = Task(tokio::spawn(beat()));
         let staging = Arc::clone(&live.current().gateway.staging);
-        let report = edge.run(Serve(live), Arc::new(state), shutdown).await;
+        let report = edge.run(Serve(live), state, shutdown).await;
         // Objects without a client any more. One that is left is found at its hidden key when its client completes it again.
         if tokio::time::timeout(STAGING_DRAIN, staging.drained()).await.is_err() {
             tracing::warn!("staged objects were still on their way");

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path as FilePath, PathBuf};
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 use super::de;
 use super::node::{Mark, Node, SyntaxError, Value};
 use super::path::Path;
 use super::problem::{Problem, Problems};
 use super::raw::RawConfig;
 use super::resolve::{self, Desk};
-use super::{Config, mask};
+use super::{Config, Source, mask};
 
 /// Where the things that a configuration refers to are read from.
 pub trait References {
@@ -122,12 +124,17 @@ pub fn load_text(name: &str, text: &str, references: &dyn References) -> Result<
         return Err(fail(problems));
     }
     let mut desk = Desk::new(&root, references, problems);
-    let config = resolve::resolve(&raw, &mut desk);
+    let config = resolve::resolve(&raw, &mut desk).map(|config| Config { source: shown(name, text), ..config });
     let problems = desk.into_problems();
     match config {
         Some(config) if problems.is_empty() => Ok(config),
         _ => Err(fail(problems)),
     }
+}
+
+fn shown(name: &str, text: &str) -> Source {
+    let digest = hex::encode(digest(&SHA256, text.as_bytes()));
+    Source { name: name.to_owned(), digest, text: mask::masked_lines(text).join("\n") }
 }
 
 fn problem(mark: Mark, message: impl Into<String>, help: &str) -> Problem {

@@ -12,6 +12,7 @@ mod node;
 mod path;
 mod problem;
 mod raw;
+mod raw_admin;
 mod raw_cors;
 mod raw_inspect;
 mod raw_output;
@@ -71,6 +72,19 @@ pub struct Config {
     pub audit: AuditTarget,
     /// What the log shows.
     pub log: LogSettings,
+    /// The file itself, as it may be shown.
+    pub source: Source,
+}
+
+/// A configuration file as it may be shown: no secret in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Source {
+    /// Its name, or what stands for it.
+    pub name: String,
+    /// SHA-256 of the file in hex.
+    pub digest: String,
+    /// Its lines, with `…` for whatever may be secret.
+    pub text: String,
 }
 
 /// Where audit records go, as JSON lines.

@@ -21,6 +21,12 @@ const HEAD: &str = "\
 const VALUES: &[(&str, &str)] = &[
     ("listen[].tls.certificate", "/etc/countersign/tls/tls.crt"),
     ("listen[].tls.key", "/etc/countersign/tls/tls.key"),
+    ("admin.tls.certificate", "/etc/countersign/tls/tls.crt"),
+    ("admin.tls.key", "/etc/countersign/tls/tls.key"),
+    ("admin.tls.client_ca", "/etc/countersign/ca.pem"),
+    ("admin.tokens[].name", "ops"),
+    ("admin.tokens[].hash", "env:COUNTERSIGN_ADMIN_TOKEN_HASH"),
+    ("admin.hosts", "countersign-admin.example.com"),
     ("upstreams.*.endpoint", "https://s3.eu-central-1.amazonaws.com"),
     ("upstreams.*.ca_file", "/etc/countersign/ca.pem"),
     ("upstreams.*.credentials.access_key_id", "env:COUNTERSIGN_STORE_ACCESS_KEY_ID"),

@@ -33,12 +33,13 @@ mod streams;
 mod tls;
 mod wire_guard;
 
-pub use admin::AdminState;
+pub use admin::{Access, AdminBody, AdminRequest, AdminState, AdminTlsSettings, AdminToken, MetricsAccess};
 pub use drain::DrainReport;
 pub use monitor::Monitor;
 pub use settings::{ConnectionLimits, ListenerSettings, Settings, TlsSettings};
 pub use tls::TlsError;
 
+use admin::AdminTls;
 use listener::{Accepted, Listeners};
 use service::Service;
 use tls::Tls;
@@ -88,6 +89,7 @@ pub struct Edge {
     budget: Arc<Budget>,
     listeners: Vec<(TcpListener, Option<Arc<Tls>>)>,
     admin: TcpListener,
+    admin_tls: Option<Arc<AdminTls>>,
     addresses: Addresses,
     monitor: Monitor,
 }
@@ -125,9 +127,20 @@ impl Edge {
             listeners.push((listener, tls));
             data.push(at);
         }
+        let admin_tls = settings.admin_tls.as_ref().map(AdminTls::load).transpose();
+        let admin_tls =
+            admin_tls.map_err(|source| BindError::Tls { address: settings.admin, source: Box::new(source) })?;
         let (admin, admin_at) = bind(settings.admin)?;
         let addresses = Addresses { data, admin: admin_at };
-        Ok(Self { settings, budget, listeners, admin, addresses, monitor: Monitor::default() })
+        Ok(Self {
+            settings,
+            budget,
+            listeners,
+            admin,
+            admin_tls: admin_tls.map(Arc::new),
+            addresses,
+            monitor: Monitor::default(),
+        })
     }
 
     /// Real addresses, which differ from the settings for port 0.
@@ -142,7 +155,8 @@ impl Edge {
 
     /// Replaces certificates while the edge runs.
     pub fn certificates(&self) -> Certificates {
-        Certificates(self.listeners.iter().filter_map(|(_, tls)| tls.clone()).collect())
+        let data = self.listeners.iter().filter_map(|(_, tls)| tls.clone()).collect();
+        Certificates { data, admin: self.admin_tls.clone() }
     }
 
     /// Serves until `shutdown` completes, then drains: no new connections, requests in flight may finish until
@@ -153,11 +167,11 @@ impl Edge {
         admin_state: Arc<dyn AdminState>,
         shutdown: impl Future<Output = ()>,
     ) -> DrainReport {
-        let Self { settings, budget, listeners, admin, monitor, .. } = self;
+        let Self { settings, budget, listeners, admin, admin_tls, monitor, .. } = self;
         let (stop, stopped) = drain::stop_signal();
         // In a set, because a set cuts its tasks when it is dropped.
         let mut admin_task = JoinSet::new();
-        admin_task.spawn(admin::serve(admin, admin_state, stopped.clone()));
+        admin_task.spawn(admin::serve(admin, admin_tls, admin_state, stopped.clone()));
 
         let slots = Arc::new(Semaphore::new(settings.limits.max_connections));
         let service = Arc::new(Service { handler, limits: settings.limits, budget });
@@ -191,7 +205,10 @@ async fn next_with_slot(listeners: &mut Listeners, slots: &Arc<Semaphore>) -> Op
 
 /// The certificates of all TLS listeners; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Certificates(Arc<[Arc<Tls>]>);
+pub struct Certificates {
+    data: Arc<[Arc<Tls>]>,
+    admin: Option<Arc<AdminTls>>,
+}
 
 impl Certificates {
     /// Reads all files again and uses them for later connections. Blocks for as long as reading takes.
@@ -199,8 +216,12 @@ impl Certificates {
     /// # Errors
     /// [`TlsError`] of the first listener whose files cannot be used; then nothing changes anywhere.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let configs: Vec<_> = self.0.iter().map(|tls| tls.read_again()).collect::<Result<_, _>>()?;
-        for (tls, config) in self.0.iter().zip(configs) {
+        let configs: Vec<_> = self.data.iter().map(|tls| tls.read_again()).collect::<Result<_, _>>()?;
+        let admin = self.admin.as_ref().map(|tls| tls.read_again()).transpose()?;
+        for (tls, config) in self.data.iter().zip(configs) {
+            tls.replace(config);
+        }
+        if let (Some(tls), Some(config)) = (&self.admin, admin) {
             tls.replace(config);
         }
         Ok(())

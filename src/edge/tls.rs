@@ -49,6 +49,14 @@ pub enum TlsError {
         /// What rustls says.
         source: rustls::Error,
     },
+    /// A certificate of an authority cannot be used to verify clients.
+    #[error("{path}: {source}", path = .path.display())]
+    Authorities {
+        /// File of the authorities.
+        path: PathBuf,
+        /// What rustls says.
+        source: rustls::Error,
+    },
     /// The crypto library has no random numbers, or not the cipher suites of the TLS versions.
     #[error("TLS cannot be set up: {0}")]
     Provider(rustls::Error),
@@ -119,7 +127,7 @@ fn server_config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
     Ok(config)
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
     let chain: Vec<_> =
         CertificateDer::pem_file_iter(path).map_err(unreadable)?.collect::<Result<_, _>>().map_err(unreadable)?;
@@ -129,7 +137,7 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+pub(super) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(path).map_err(|source| match source {
         pem::Error::NoItemsFound => TlsError::NoKey(path.to_owned()),
         source => TlsError::Unreadable { path: path.to_owned(), source },

@@ -7,22 +7,23 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::telemetry::admin::AdminMetrics;
 use crate::telemetry::inspections::InspectionMetrics;
 
 /// Every metric of the gateway, registered once.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
-    refusals: IntCounterVec,
+    pub(super) requests: IntCounterVec,
+    pub(super) refusals: IntCounterVec,
     bytes: IntCounterVec,
-    bytes_in: IntCounter,
-    bytes_out: IntCounter,
+    pub(super) bytes_in: IntCounter,
+    pub(super) bytes_out: IntCounter,
     duration: HistogramVec,
     upstream_first_byte: Histogram,
-    in_flight: IntGauge,
+    pub(super) in_flight: IntGauge,
     jwks_age: GaugeVec,
-    audit_dropped: IntCounter,
+    pub(super) audit_dropped: IntCounter,
     connections_open: IntGauge,
     connections: IntCounter,
     handshakes_failed: IntCounter,
@@ -34,6 +35,7 @@ pub struct Metrics {
     limited: IntCounter,
     limit_accounts: IntGauge,
     inspections: InspectionMetrics,
+    admin: AdminMetrics,
 }
 
 /// What the edge has counted since the start.
@@ -142,6 +144,7 @@ impl Metrics {
                 "Principals and addresses whose rates are remembered.",
             )?,
             inspections: InspectionMetrics::register(&registry)?,
+            admin: AdminMetrics::register(&registry)?,
             registry,
         };
         let registry = &metrics.registry;
@@ -204,6 +207,11 @@ impl Metrics {
         self.upstream_requests.with_label_values(&[name, "waiting"]).set(number(waiting));
         self.upstream_resting.with_label_values(&[name]).set(i64::from(resting));
         catch_up(&self.upstream_trips.with_label_values(&[name]), trips);
+    }
+
+    /// What is counted of the admin listener.
+    pub fn admin(&self) -> &AdminMetrics {
+        &self.admin
     }
 
     /// What is counted of inspectors.

@@ -1,10 +1,10 @@
 //! `listen`, `admin` and `limits`: where the gateway listens and what a connection may cost.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::super::path::Path;
 use super::super::raw::{RawConfig, RawLimits, RawListener};
+use super::admin::admin;
 use super::clients::{check_texts, text_path};
 use super::desk::Desk;
 use super::pem;
@@ -12,16 +12,20 @@ use super::values::{ANY_TIMEOUT, count, duration, size, socket_address};
 use crate::edge::{ConnectionLimits, ListenerSettings, Settings};
 use crate::s3::addressing::Domains;
 
-/// The admin address when none is written.
-const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
-
 /// The listeners with their limits.
 pub fn edge(desk: &mut Desk<'_>, raw: &RawConfig) -> Settings {
     let listeners = listeners(desk, raw);
     let admin = admin(desk, raw, &listeners);
     let path = Path::top().key("limits").key("timeouts").key("drain");
     let drain_timeout = duration(desk, &path, raw.limits.timeouts.drain.as_ref(), Duration::from_secs(30), ANY_TIMEOUT);
-    Settings { listeners, admin, limits: limits(desk, &raw.limits), drain_timeout }
+    Settings {
+        listeners,
+        admin: admin.address,
+        admin_tls: admin.tls,
+        admin_access: admin.access,
+        limits: limits(desk, &raw.limits),
+        drain_timeout,
+    }
 }
 
 /// The domains below which host names begin with a bucket.
@@ -92,20 +96,6 @@ fn listener(desk: &mut Desk<'_>, path: &Path, raw: &RawListener) -> Option<Liste
         None => None,
     };
     Some(ListenerSettings { address: address?, tls })
-}
-
-fn admin(desk: &mut Desk<'_>, raw: &RawConfig, listeners: &[ListenerSettings]) -> SocketAddr {
-    let path = Path::top().key("admin").key("address");
-    let Some(text) = &raw.admin.address else { return DEFAULT_ADMIN };
-    let Some(address) = socket_address(desk, &path, text) else { return DEFAULT_ADMIN };
-    if !address.ip().is_loopback() {
-        let help = "use 127.0.0.1 or [::1], and let a collector on the same machine or in the same pod read from there";
-        desk.report(&path, "the admin listener has no authentication and must not be reachable from outside", help);
-    }
-    if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
-        desk.report(&path, format!("{address} is listened on twice"), "give the admin listener a port of its own");
-    }
-    address
 }
 
 fn limits(desk: &mut Desk<'_>, raw: &RawLimits) -> ConnectionLimits {

@@ -4,6 +4,7 @@
 //! depends on it keeps quiet. Only if nothing was reported is there a [`Config`].
 
 mod access_keys;
+mod admin;
 mod clients;
 mod cors;
 mod credentials;
@@ -26,7 +27,7 @@ pub use desk::Desk;
 use super::path::Path;
 use super::raw::RawConfig;
 use super::raw_output::{RawFormat, RawLevel};
-use super::{AuditTarget, Config, LogFormat, LogLevel, LogSettings};
+use super::{AuditTarget, Config, LogFormat, LogLevel, LogSettings, Source};
 use crate::s3::Buckets;
 use values::absolute;
 
@@ -61,11 +62,13 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
     let inspection = inspect::limits(desk, &raw.limits.inspection);
     let sweeping = inspect::sweeping(desk, &raw.limits.staging);
     let audit = audit(desk, raw);
+    admin::check_tokens_of_clients(desk, &edge.admin_access, &auth.tokens);
     let complete = [
         (edge.listeners.len(), raw.listen.as_ref().map(Vec::len)),
         (upstreams.iter().flatten().count(), raw.upstreams.as_ref().map(|all| all.len())),
         (buckets.len() + usize::from(pass_through.is_some()), raw.buckets.as_ref().map(|all| all.len())),
         (auth.tokens.len(), Some(raw.clients.tokens.as_ref().map_or(0, Vec::len))),
+        (edge.admin_access.tokens.len(), Some(raw.admin.tokens.as_ref().map_or(0, Vec::len))),
         (auth.access_keys.len(), Some(raw.clients.access_keys.as_ref().map_or(0, Vec::len))),
         (auth.issuers.len(), Some(raw.clients.issuers.as_ref().map_or(0, Vec::len))),
         (auth.sessions.as_ref().map_or(0, |sessions| sessions.keys.len()), written_session_keys(raw)),
@@ -94,6 +97,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         sweeping,
         audit,
         log: log(raw),
+        source: Source::default(),
     })
 }
 
