@@ -6,6 +6,7 @@
 mod browsers;
 mod carry_out;
 mod inspection;
+mod pages;
 mod sts;
 
 use std::net::IpAddr;
@@ -38,7 +39,7 @@ use crate::rules::{BatchScope, Denied, Permit, RuleSet, Scope};
 use crate::s3::addressing::locate_path;
 use crate::s3::{self, Buckets, IdentifyError, Operation, S3Call, S3ErrorCode, identify};
 use crate::sign::Signer;
-use crate::sigv4::ChunkSigner;
+use crate::sigv4::ChunkCheck;
 use crate::sts::StsSettings;
 use crate::upstream::Upstreams;
 
@@ -87,7 +88,7 @@ struct Remains {
     /// Whether something of the body was read although nobody was permitted yet.
     polled: bool,
     /// Checks the chunks of the body, if the client signed them.
-    chunks: Option<ChunkSigner>,
+    chunks: Option<ChunkCheck>,
 }
 
 impl Remains {
@@ -111,7 +112,7 @@ impl Gateway {
             Remains { unread: Some(body), upload: None, passage: None, form: None, polled: false, chunks: None };
         let outcome = match Preflight::of(&head) {
             Some(asked) => self.preflight(asked, &head, framing, remains.unread.as_ref(), &mut ticket),
-            None => self.carry(&head, framing, connection, &mut remains, &mut ticket).await,
+            None => self.carry(&head, framing, &connection, &mut remains, &mut ticket).await,
         };
         self.finish(outcome, &head, &request_id, remains, ticket)
     }
@@ -120,11 +121,14 @@ impl Gateway {
         &self,
         head: &Parts,
         framing: Framing,
-        connection: ConnectionFacts,
+        connection: &ConnectionFacts,
         remains: &mut Remains,
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
         check_framing(framing)?;
+        if let Some(vouched) = &connection.vouched {
+            pages::refuse_pages(head, vouched, self.buckets.domains())?;
+        }
         if let Some(delimiter) = form_delimiter(head) {
             return Box::pin(self.post_form(delimiter, head, connection, remains, ticket)).await;
         }
@@ -169,10 +173,10 @@ impl Gateway {
     async fn authenticate(
         &self,
         head: &Parts,
-        connection: ConnectionFacts,
+        connection: &ConnectionFacts,
         ticket: &mut Ticket,
     ) -> Result<Authenticated, Refusal> {
-        let outcome = match Claim::parse(head) {
+        let outcome = match Claim::of(head, connection) {
             Ok(claim) => {
                 if let Some(id) = claim.access_key_id() {
                     ticket.note_access_key(id);
@@ -333,12 +337,16 @@ fn check_framing(framing: Framing) -> Result<(), Refusal> {
             let message = "The request is framed in a way that can be read twofold.";
             Err(Refusal::new(S3ErrorCode::InvalidRequest, RefusalKind::Client, message, rule))
         }
+        Framing::Unplaced(fault) => {
+            let message = "The proxy does not say in a readable way for whom it speaks.";
+            Err(Refusal::new(S3ErrorCode::InvalidRequest, RefusalKind::Client, message, fault))
+        }
         Framing::Oversized(oversize) => Err(oversize.into()),
     }
 }
 
 /// A key that the client sends along to encrypt its object is a secret: in clear text it is refused whatever the rules say (C07).
-fn check_clear_text(connection: ConnectionFacts, call: &S3Call) -> Result<(), Refusal> {
+fn check_clear_text(connection: &ConnectionFacts, call: &S3Call) -> Result<(), Refusal> {
     let has_key = call.headers.needs_allow.iter().any(|name| name.as_str().ends_with("-customer-key"));
     if connection.tls || !has_key {
         return Ok(());

@@ -98,8 +98,10 @@ impl Told for State {
         let generation = self.live.current();
         let since = self.console.started();
         let not_ready = self.not_ready();
-        let tls = &generation.shown.listeners_with_tls;
-        let listeners = self.addresses.data.iter().zip(tls);
+        let tcp = self.addresses.data.iter().zip(&generation.shown.with_tls);
+        let tcp = tcp.map(|(at, tls)| ListenerView { address: at.to_string(), tls: *tls });
+        let sockets = self.addresses.sockets.iter();
+        let sockets = sockets.map(|path| ListenerView { address: format!("unix:{}", path.display()), tls: false });
         Status {
             version: env!("CARGO_PKG_VERSION"),
             features: features(),
@@ -109,7 +111,7 @@ impl Told for State {
             not_ready,
             notes: self.notes(),
             draining: stopping,
-            listeners: listeners.map(|(at, tls)| ListenerView { address: at.to_string(), tls: *tls }).collect(),
+            listeners: tcp.chain(sockets).collect(),
             connections_open: self.monitor.open_connections(),
             requests_in_flight: self.metrics.totals().in_flight,
             reload: serde_json::to_value(self.reloader.status()).unwrap_or_default(),

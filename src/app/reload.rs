@@ -92,8 +92,7 @@ struct State {
 
 impl Reloader {
     pub(super) fn new(loaded: UtcInstant) -> Self {
-        let state =
-            State { generation: 1, loaded, digest: String::new(), needs_restart: Vec::new(), last_error: None };
+        let state = State { generation: 1, loaded, digest: String::new(), needs_restart: Vec::new(), last_error: None };
         Self(Arc::new(Inner { state: Mutex::new(state), observers: Mutex::default() }))
     }
 

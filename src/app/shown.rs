@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, Source};
 use crate::console::ConfigView;
-use crate::edge::Access;
+use crate::edge::{Access, ListenAddress, ListenerSettings};
 use crate::explain::Facts;
 use crate::upstream::UpstreamSettings;
 
@@ -16,8 +16,8 @@ pub(super) struct Shown {
     pub(super) facts: Facts,
     /// The stores, in the order of the configuration.
     pub(super) upstreams: Vec<Place>,
-    /// Of each data listener, whether it speaks TLS.
-    pub(super) listeners_with_tls: Vec<bool>,
+    /// Of each data listener on an IP address, whether it speaks TLS.
+    pub(super) with_tls: Vec<bool>,
     source: Source,
 }
 
@@ -33,7 +33,7 @@ impl Shown {
             access: Arc::clone(&config.edge.admin_access),
             facts: Facts { auth: config.auth.clone(), buckets: config.buckets.clone(), rules: config.rules.clone() },
             upstreams: config.upstreams.iter().map(place).collect(),
-            listeners_with_tls: config.edge.listeners.iter().map(|listener| listener.tls.is_some()).collect(),
+            with_tls: config.edge.listeners.iter().filter_map(tls_of_tcp).collect(),
             source: config.source.clone(),
         }
     }
@@ -42,15 +42,20 @@ impl Shown {
         let auth = &self.facts.auth;
         let tokens = auth.tokens.iter().map(|token| format!("token:{}", token.name));
         let keys = auth.access_keys.iter().map(|key| format!("key:{}", key.name));
+        let listeners = auth.listeners.iter().map(|listener| format!("listener:{}", listener.name));
         let issuers = auth.issuers.iter().map(|issuer| format!("issuer:{}:", issuer.name));
         ConfigView {
             file: self.source.name.clone(),
             digest: self.source.digest.clone(),
             text: self.source.text.clone(),
-            principals: tokens.chain(keys).chain(issuers).collect(),
+            principals: tokens.chain(keys).chain(listeners).chain(issuers).collect(),
             buckets: self.facts.buckets.iter().map(|bucket| bucket.name.clone()).collect(),
         }
     }
+}
+
+fn tls_of_tcp(listener: &ListenerSettings) -> Option<bool> {
+    matches!(listener.address, ListenAddress::Tcp(_)).then_some(listener.tls.is_some())
 }
 
 fn place(upstream: &UpstreamSettings) -> Place {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::arrival::{Arrival, ConnectionFacts, UnreadableHead};
+use crate::arrival::{Arrival, ConnectionFacts, Reach, UnreadableHead};
 use crate::audit::batch::BatchRecord;
 use crate::audit::entry::Entry;
 use crate::audit::record::{Decision, InspectionNote, Outcome, Record};
@@ -29,14 +29,14 @@ impl Auditor {
 
     /// Opens the ticket of a request.
     pub fn open(&self, arrival: &Arrival) -> Ticket {
-        let mut ticket = self.ticket(&arrival.request_id, arrival.connection, arrival.received);
+        let mut ticket = self.ticket(&arrival.request_id, &arrival.connection, arrival.received);
         ticket.record.method = arrival.head.method.as_str().to_owned();
         ticket
     }
 
     /// Writes down that a head could not be read. Of its bytes nothing is kept: what is in them is not known.
     pub fn record_unreadable(&self, head: &UnreadableHead) {
-        let mut ticket = self.ticket(&head.request_id, head.connection, head.received);
+        let mut ticket = self.ticket(&head.request_id, &head.connection, head.received);
         let (status, code) = match head.too_large {
             true => (431, "RequestHeaderSectionTooLarge"),
             false => (400, "InvalidRequest"),
@@ -46,12 +46,12 @@ impl Auditor {
         ticket.finished();
     }
 
-    fn ticket(&self, request_id: &RequestId, connection: ConnectionFacts, received: Instant) -> Ticket {
+    fn ticket(&self, request_id: &RequestId, connection: &ConnectionFacts, received: Instant) -> Ticket {
         self.metrics.request_started();
         let record = Record {
             time: clock::rfc3339_millis(self.clock.now()),
             request_id: request_id.as_str().to_owned(),
-            client: address_text(connection.peer.ip().to_canonical()),
+            client: client_text(connection),
             tls: connection.tls,
             ..Record::default()
         };
@@ -64,6 +64,14 @@ impl Auditor {
             sink: Arc::clone(&self.sink),
             metrics: Arc::clone(&self.metrics),
         }
+    }
+}
+
+/// Where the client is, as records say it.
+fn client_text(connection: &ConnectionFacts) -> String {
+    match connection.reach {
+        Reach::Unix => "unix".to_owned(),
+        Reach::Loopback | Reach::Network => address_text(connection.peer.ip().to_canonical()),
     }
 }
 

@@ -24,6 +24,9 @@ pub enum AuthError {
     /// More than one credential was presented; a cache or log could go by one and we by the other.
     #[error("more than one credential was presented")]
     Several,
+    /// A credential beside a connection that says by itself who the caller is.
+    #[error("the connection says who the caller is, and the request shows a credential that is no placeholder")]
+    BesideConnection,
     /// The `Authorization` header does not have the form of a credential.
     #[error("the authorization header is malformed")]
     Malformed,
@@ -147,6 +150,12 @@ pub enum InvalidReason {
         claim: String,
         /// What is wrong with it.
         fault: ClaimFault,
+    },
+    /// A connection came over a listener whose identity is not configured any more.
+    #[error("the listener has no identity `{name}` any more")]
+    NoListener {
+        /// Configured name of the identity.
+        name: String,
     },
     /// A session token does not stand for a session any more, or none could be made.
     #[error(transparent)]

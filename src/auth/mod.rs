@@ -13,6 +13,7 @@ pub mod jwks;
 pub mod jwt;
 mod key_fetch;
 mod key_set;
+mod listeners;
 pub mod post_policy;
 mod presigned;
 pub mod session_token;
@@ -34,8 +35,8 @@ pub use presigned::{PresignedRequest, REPRESENTATION};
 pub use session_token::{RingKey, SessionFault};
 pub use sessions::Session;
 pub use settings::{
-    AccessKeySettings, IssuerSettings, KeySource, SessionSettings, Settings, SigningSettings, TokenSettings,
-    UnsignedPayload,
+    AccessKeySettings, IssuerSettings, KeySource, ListenerIdentity, SessionSettings, Settings, SigningSettings,
+    TokenSettings, UnsignedPayload,
 };
 
 use std::fmt;
@@ -47,12 +48,13 @@ use futures_util::future::join_all;
 use http::request::Parts;
 use tokio::task::JoinSet;
 
-use crate::arrival::ConnectionFacts;
+use crate::arrival::{ConnectionFacts, Vouched};
 use crate::base::{Clock, Secret, UtcInstant};
-use crate::sigv4::{ChunkSigner, FormFault};
+use crate::sigv4::{ChunkCheck, FormFault};
 use access_keys::AccessKeys;
 use app_token::AppTokens;
 use jwt::Issuers;
+use listeners::Listeners;
 use sessions::Sessions;
 use sigv4::SignatureCheck;
 
@@ -61,6 +63,7 @@ pub struct Authenticators {
     tokens: AppTokens,
     keys: AccessKeys,
     signatures: SignatureCheck,
+    listeners: Listeners,
     issuers: Arc<Issuers>,
     sessions: Option<Arc<Sessions>>,
     clock: Arc<dyn Clock>,
@@ -72,7 +75,7 @@ pub struct Authenticated {
     /// Who asks.
     pub caller: Caller,
     /// Checks the chunks of the body: there if the request was signed in its header, with `x-amz-content-sha256` for signed chunks.
-    pub chunks: Option<ChunkSigner>,
+    pub chunks: Option<ChunkCheck>,
     /// The request that a presigned URL stands for; later stages read this instead.
     pub presigned: Option<PresignedRequest>,
 }
@@ -96,15 +99,15 @@ impl Authenticators {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_times(settings: Settings, clock: Arc<dyn Clock>, times: CacheTimes) -> Result<Self, SetupError> {
-        let Settings { tokens, issuers, access_keys, signing, sessions } = settings;
-        if tokens.is_empty() && issuers.is_empty() && access_keys.is_empty() {
+        let Settings { tokens, issuers, access_keys, listeners, signing, sessions } = settings;
+        if tokens.is_empty() && issuers.is_empty() && access_keys.is_empty() && listeners.is_empty() {
             return Err(SetupError::Nothing);
         }
         let (tokens, keys) = (AppTokens::new(tokens)?, AccessKeys::new(access_keys)?);
         let (issuers, sessions) = (Arc::new(Issuers::new(issuers, times)?), sessions.map(Sessions::new).map(Arc::new));
         let keys = keys.with_issuers(Arc::clone(&issuers), sessions.clone());
-        let signatures = SignatureCheck::new(signing);
-        Ok(Self { tokens, keys, signatures, issuers, sessions, clock })
+        let (signatures, listeners) = (SignatureCheck::new(signing), Listeners::new(listeners)?);
+        Ok(Self { tokens, keys, signatures, listeners, issuers, sessions, clock })
     }
 
     /// Checks the credential of a request that came in over `connection`.
@@ -117,7 +120,7 @@ impl Authenticators {
         &self,
         claim: Claim,
         head: &Parts,
-        connection: ConnectionFacts,
+        connection: &ConnectionFacts,
     ) -> Result<Authenticated, AuthError> {
         let now = self.clock.now();
         match claim {
@@ -127,6 +130,35 @@ impl Authenticators {
             }
             Claim::SigV4Header(signed) => self.signatures.header(&signed, head, connection, &self.keys, now),
             Claim::Presigned(query) => self.signatures.presigned(&query, head, connection, &self.keys, now),
+            Claim::Vouched { by, shown } => {
+                let caller = self.vouched(&by, shown.as_deref(), head, connection)?;
+                let chunks = self.signatures.placeholder_chunks(head)?;
+                let presigned = match shown.as_deref() {
+                    Some(Claim::Presigned(query)) => Some(self.signatures.placeholder_url(query, head, now)?),
+                    _ => None,
+                };
+                // A presigned URL covers no chunks; without a credential beside it the words for them mean nothing.
+                let chunks = chunks.filter(|_| matches!(shown.as_deref(), Some(Claim::SigV4Header(_))));
+                Ok(Authenticated { caller, chunks, presigned })
+            }
+        }
+    }
+
+    /// Whom the connection vouches for, if what the request shows besides is nothing but a placeholder.
+    fn vouched(
+        &self,
+        by: &Vouched,
+        shown: Option<&Claim>,
+        head: &Parts,
+        connection: &ConnectionFacts,
+    ) -> Result<Caller, AuthError> {
+        // It would be the token of a session, or a JWT.
+        if head.headers.contains_key("x-amz-security-token") {
+            return Err(AuthError::BesideConnection);
+        }
+        match by {
+            Vouched::Listener(name) => self.listeners.authenticate(name, shown, connection.peer.ip()),
+            Vouched::Certificate(_) => Err(AuthError::BesideConnection),
         }
     }
 
@@ -152,7 +184,7 @@ impl Authenticators {
         head: &Parts,
         body: &[u8],
         service: &'static str,
-        connection: ConnectionFacts,
+        connection: &ConnectionFacts,
     ) -> Result<Caller, AuthError> {
         let (address, now) = (connection.peer.ip(), self.clock.now());
         match claim {
@@ -162,6 +194,7 @@ impl Authenticators {
                 .whole(&signed, head, (service, body), &self.keys, now)
                 .map(|holder| holder.caller(address)),
             Claim::Presigned(_) => Err(SignatureError::Header(FormFault::Missing).into()),
+            Claim::Vouched { by, shown } => self.vouched(&by, shown.as_deref(), head, connection),
         }
     }
 

@@ -19,6 +19,8 @@ pub struct Settings {
     pub issuers: Vec<IssuerSettings>,
     /// Access keys of the gateway's own.
     pub access_keys: Vec<AccessKeySettings>,
+    /// Identities of listeners.
+    pub listeners: Vec<ListenerIdentity>,
     /// What a signed request must keep to.
     pub signing: SigningSettings,
     /// Sessions that STS gives out; `None` if it is not enabled.
@@ -52,6 +54,17 @@ pub struct AccessKeySettings {
     pub secret: Secret,
     /// The key is refused from this instant on.
     pub expires: Option<UtcInstant>,
+    /// Attributes of the principal, for rules and prefix templates.
+    pub attributes: Attributes,
+}
+
+/// Who everybody is that reaches a listener.
+#[derive(Debug, Clone)]
+pub struct ListenerIdentity {
+    /// Name of the identity in rules and audit records, and of the listener that has it.
+    pub name: String,
+    /// Access key id that SDKs may sign with there; their signatures are not looked at.
+    pub placeholder: String,
     /// Attributes of the principal, for rules and prefix templates.
     pub attributes: Attributes,
 }

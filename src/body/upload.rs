@@ -28,7 +28,7 @@ use crate::inspect::Inspection;
 use crate::limits::BodyTerms;
 use crate::s3::upload::UploadError;
 use crate::s3::{BodyFraming, ChecksumAlgorithm, UploadHead};
-use crate::sigv4::ChunkSigner;
+use crate::sigv4::ChunkCheck;
 
 /// Limits on how a client sends a body.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +47,7 @@ pub struct BodyLimits {
 #[derive(Debug)]
 pub struct BodyPlan<'a> {
     head: &'a UploadHead,
-    chunks: Option<ChunkSigner>,
+    chunks: Option<ChunkCheck>,
 }
 
 impl<'a> BodyPlan<'a> {
@@ -55,7 +55,7 @@ impl<'a> BodyPlan<'a> {
     ///
     /// # Errors
     /// [`UploadError`] if one is there without the other: nobody could tell whether the chunks are the caller's.
-    pub fn new(head: &'a UploadHead, chunks: Option<ChunkSigner>) -> Result<Self, UploadError> {
+    pub fn new(head: &'a UploadHead, chunks: Option<ChunkCheck>) -> Result<Self, UploadError> {
         match (head.has_signed_chunks(), &chunks) {
             (true, None) => Err(UploadError::SignedChunks),
             (false, Some(_)) => Err(UploadError::FramingContradiction),

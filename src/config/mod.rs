@@ -14,6 +14,7 @@ mod problem;
 mod raw;
 mod raw_admin;
 mod raw_cors;
+mod raw_identity;
 mod raw_inspect;
 mod raw_output;
 mod raw_signing;
@@ -48,7 +49,7 @@ use crate::{auth, edge};
 pub struct Config {
     /// Listeners and connection limits.
     pub edge: edge::Settings,
-    /// App tokens and issuers.
+    /// Who can authenticate.
     pub auth: auth::Settings,
     /// Which requests for STS are answered; `None` if none is.
     pub sts: Option<StsSettings>,

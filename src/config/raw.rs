@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
 use super::raw_admin::RawAdmin;
 use super::raw_cors::RawCorsRule;
+use super::raw_identity::RawListener;
 use super::raw_inspect::{RawInspect, RawInspectionLimits, RawInspector, RawStaging};
 use super::raw_output::{RawAudit, RawLog};
 use super::raw_signing::{RawAccessKey, RawSigning};
@@ -35,7 +36,7 @@ pub struct RawConfig {
     /// The buckets that clients see, by the name that clients use. Required, at least one. The name `"*"` puts the gateway before a whole
     /// store: every bucket name that is not listed here is the same name there.
     pub buckets: Option<BTreeMap<String, RawBucket>>,
-    /// Who can authenticate. Required: at least one token, access key or issuer.
+    /// Who can authenticate: at least one token, access key or issuer, unless a listener has an identity.
     pub clients: RawClients,
     /// Whether clients may change a JWT for access keys that last a while.
     pub sts: RawSts,
@@ -49,17 +50,6 @@ pub struct RawConfig {
     pub audit: RawAudit,
     /// What the log shows.
     pub log: RawLog,
-}
-
-/// One address that serves clients.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawListener {
-    /// IP address and port, such as `127.0.0.1:8080`, `0.0.0.0:8443` or `[::]:8443`. Port 0 takes a free one. Required.
-    pub address: Option<String>,
-    /// Serve HTTPS here. Without it: clear-text HTTP/1.1, for loopback or behind something that terminates TLS, because app tokens
-    /// and JWTs can be read on the way.
-    pub tls: Option<RawTls>,
 }
 
 /// Certificate and key of an HTTPS listener.
@@ -336,7 +326,8 @@ pub enum RawEffect {
     Deny,
 }
 
-/// Conditions on the caller. Every key given must hold; within a list one match is enough. `tokens`, `keys` and `issuers` are one list.
+/// Conditions on the caller. Every key given must hold; within a list one match is enough. `tokens`, `keys`, `issuers`, `listeners` and
+/// `certificates` are one list.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawConditions {
@@ -346,6 +337,8 @@ pub struct RawConditions {
     pub keys: Option<OneOrMany>,
     /// Names of issuers: every principal of theirs.
     pub issuers: Option<OneOrMany>,
+    /// Names of identities of listeners.
+    pub listeners: Option<OneOrMany>,
     /// Values of the attribute `groups`; short for `attributes: { groups: … }`.
     pub groups: Option<OneOrMany>,
     /// Attribute name → accepted value or values.

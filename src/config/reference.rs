@@ -19,6 +19,8 @@ const HEAD: &str = "\
 
 /// Values by path that no description tells, and names that have to fit together. `[]` stands for an item, `*` for a name.
 const VALUES: &[(&str, &str)] = &[
+    ("listen[].identity.name", "app"),
+    ("listen[].identity.attributes", "{ team: red }"),
     ("listen[].tls.certificate", "/etc/countersign/tls/tls.crt"),
     ("listen[].tls.key", "/etc/countersign/tls/tls.key"),
     ("admin.tls.certificate", "/etc/countersign/tls/tls.crt"),
@@ -64,6 +66,7 @@ const VALUES: &[(&str, &str)] = &[
     ("rules[].who.tokens", "[ci]"),
     ("rules[].who.keys", "[etl]"),
     ("rules[].who.issuers", "[corp]"),
+    ("rules[].who.listeners", "[app]"),
     ("rules[].who.groups", "[red, blue]"),
     ("rules[].who.attributes", "{ team: red }"),
     ("rules[].where", "team-data/builds/"),
@@ -106,6 +109,7 @@ const NAMES: &[(&str, &str)] = &[("upstreams", "store"), ("buckets", "team-data"
 
 /// Optional keys without which the file would not load.
 const NEEDED: &[&str] = &[
+    "clients",
     "upstreams.*.credentials.access_key_id",
     "upstreams.*.credentials.secret_access_key",
     "buckets.*.bucket",
@@ -120,7 +124,8 @@ pub fn reference() -> String {
     let mut text = HEAD.to_owned();
     for (name, key) in properties(&schema) {
         text.push('\n');
-        walk.key(name, key, "", is_required(&schema, name), 0).iter().for_each(|line| line.write(&mut text));
+        let needed = is_required(&schema, name) || NEEDED.contains(&name.as_str());
+        walk.key(name, key, "", needed, 0).iter().for_each(|line| line.write(&mut text));
     }
     text
 }

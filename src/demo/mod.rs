@@ -15,6 +15,7 @@ use crate::app::{self, App};
 use crate::auth::app_token;
 use crate::base::Secret;
 use crate::config::{AuditTarget, LogFormat, LogLevel, LogSettings, MapReferences, load_text};
+use crate::edge::ListenAddress;
 
 const CONFIG: &str = include_str!("../../config/demo.yaml");
 
@@ -69,7 +70,9 @@ async fn start(folder: &std::path::Path, port: u16, quiet: bool) -> anyhow::Resu
     };
     let mut config =
         load_text("config/demo.yaml", CONFIG, &references).map_err(|problems| anyhow::anyhow!("{problems}"))?;
-    config.edge.listeners[0].address.set_port(port);
+    if let ListenAddress::Tcp(address) = &mut config.edge.listeners[0].address {
+        address.set_port(port);
+    }
     if port == 0 {
         config.edge.admin.set_port(0);
     }

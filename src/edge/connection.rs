@@ -12,7 +12,6 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::Handler;
@@ -23,6 +22,7 @@ use super::monitor::Monitor;
 use super::rate_guard::{Pace, RateGuard};
 use super::service::Service;
 use super::settings::ConnectionLimits;
+use super::stream::Stream;
 use super::streams::{Judgement, Streams};
 use super::tls::{Protocol, Tls};
 use super::wire_guard::{Verdicts, WireGuard};
@@ -50,18 +50,17 @@ const H2_MAX_LOCAL_RESETS: usize = 128;
 
 /// Serves the connection until it ends. Dropping the future cuts it.
 pub(super) async fn serve<H: Handler>(accepted: Accepted, service: Arc<Service<H>>, stop: Stop, monitor: Monitor) {
-    let Accepted { stream, peer, tls } = accepted;
-    let facts = ConnectionFacts { peer, tls: tls.is_some() };
+    let Accepted { stream, facts, manner } = accepted;
     let stream = RateGuard::new(stream, Pace::of(&service.limits));
-    match tls {
+    match &manner.tls {
         None => serve_http1(stream, service, facts, stop, &monitor).await,
         // Boxed, here and below: a future has room for its largest branch, for as long as the connection lives.
-        Some(tls) => Box::pin(serve_tls(stream, &tls, service, facts, stop, &monitor)).await,
+        Some(tls) => Box::pin(serve_tls(stream, tls, service, facts, stop, &monitor)).await,
     }
 }
 
 async fn serve_tls<H: Handler>(
-    stream: RateGuard<TcpStream>,
+    stream: RateGuard<Stream>,
     tls: &Tls,
     service: Arc<Service<H>>,
     facts: ConnectionFacts,
@@ -111,9 +110,10 @@ async fn serve_http1<H, IO>(
     let io = TokioIo::new(WireGuard::new(stream, verdicts.clone(), &service.limits));
     let builder = http1_builder(&service.limits);
     // Not `with_upgrades`: no bytes are ever passed through.
+    let each = facts.clone();
     let mut connection = pin!(builder.serve_connection(
         io,
-        service_fn(move |request| service.clone().answer(request, facts, verdicts.next(), None)),
+        service_fn(move |request| service.clone().answer(request, each.clone(), verdicts.next(), None)),
     ));
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
@@ -122,18 +122,18 @@ async fn serve_http1<H, IO>(
             connection.await
         }
     };
-    if let Some(head) = outcome.as_ref().err().and_then(|error| unreadable(error, facts)) {
+    if let Some(head) = outcome.as_ref().err().and_then(|error| unreadable(error, &facts)) {
         handler.unreadable(head);
     }
-    note_end(outcome, facts, monitor);
+    note_end(outcome, &facts, monitor);
 }
 
 /// hyper answers such heads by itself (400 or 431, no body), and no request comes of them.
-fn unreadable(error: &hyper::Error, connection: ConnectionFacts) -> Option<UnreadableHead> {
+fn unreadable(error: &hyper::Error, connection: &ConnectionFacts) -> Option<UnreadableHead> {
     error.is_parse().then(|| UnreadableHead {
         request_id: RequestId::generate(),
         received: std::time::Instant::now(),
-        connection,
+        connection: connection.clone(),
         too_large: error.is_parse_too_large(),
         reason: error.to_string(),
     })
@@ -174,6 +174,7 @@ async fn serve_http2<H, IO>(
     let limits = service.limits.clone();
     let streams = Streams::new();
     let opened = streams.clone();
+    let each = facts.clone();
     let builder = http2_builder(&limits);
     let mut connection = pin!(builder.serve_connection(
         TokioIo::new(stream),
@@ -181,7 +182,7 @@ async fn serve_http2<H, IO>(
             let (head, body) = request.into_parts();
             let framing = framing::of_h2(&head);
             let request = http::Request::from_parts(head, body);
-            service.clone().answer(request, facts, framing, Some(opened.open()))
+            service.clone().answer(request, each.clone(), framing, Some(opened.open()))
         }),
     ));
     let mut end = pin!(end_of_patience(&streams, &limits));
@@ -207,7 +208,7 @@ async fn serve_http2<H, IO>(
             },
         }
     };
-    note_end(outcome, facts, monitor);
+    note_end(outcome, &facts, monitor);
 }
 
 /// Waits until the connection has been idle or stalled for too long, counted from now at the earliest.
@@ -242,7 +243,7 @@ fn http2_builder(limits: &ConnectionLimits) -> http2::Builder<TokioExecutor> {
     builder
 }
 
-fn note_end(outcome: hyper::Result<()>, facts: ConnectionFacts, monitor: &Monitor) {
+fn note_end(outcome: hyper::Result<()>, facts: &ConnectionFacts, monitor: &Monitor) {
     if let Err(error) = outcome {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         // Clients that leave in the middle are everyday; the requests concerned are in the audit.

@@ -8,6 +8,7 @@ use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::arrival::{Arrival, UnreadableHead};
+use crate::arrival::{Arrival, UnreadableHead, Vouched};
 use crate::flow::Budget;
 
 mod admin;
@@ -29,18 +30,23 @@ mod monitor;
 mod rate_guard;
 mod service;
 pub mod settings;
+mod stream;
 mod streams;
 mod tls;
+mod unix;
 mod wire_guard;
 
 pub use admin::{Access, AdminBody, AdminRequest, AdminState, AdminTlsSettings, AdminToken, MetricsAccess};
 pub use drain::DrainReport;
 pub use monitor::Monitor;
-pub use settings::{ConnectionLimits, ListenerSettings, Settings, TlsSettings};
+pub use settings::{
+    ClientTlsSettings, ConnectionLimits, ForwardedHeader, ForwardedSettings, ListenAddress, ListenerSettings, Settings,
+    TlsSettings, UnixSettings,
+};
 pub use tls::TlsError;
 
 use admin::AdminTls;
-use listener::{Accepted, Listeners};
+use listener::{Accepted, Listener, Listeners, Manner, Socket};
 use service::Service;
 use tls::Tls;
 
@@ -68,7 +74,7 @@ pub enum BindError {
     #[error("cannot listen on {address}: {source}")]
     Address {
         /// As configured.
-        address: SocketAddr,
+        address: ListenAddress,
         /// What the operating system says.
         source: io::Error,
     },
@@ -76,7 +82,7 @@ pub enum BindError {
     #[error("TLS of listener {address}: {source}")]
     Tls {
         /// As configured.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Which file, and what about it.
         source: Box<TlsError>,
     },
@@ -87,7 +93,7 @@ pub enum BindError {
 pub struct Edge {
     settings: Settings,
     budget: Arc<Budget>,
-    listeners: Vec<(TcpListener, Option<Arc<Tls>>)>,
+    listeners: Vec<Listener>,
     admin: TcpListener,
     admin_tls: Option<Arc<AdminTls>>,
     addresses: Addresses,
@@ -97,8 +103,10 @@ pub struct Edge {
 /// Where the edge really listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addresses {
-    /// Data listeners, in the order of the settings.
+    /// Data listeners on IP addresses, in the order of the settings.
     pub data: Vec<SocketAddr>,
+    /// Data listeners on Unix sockets, in the order of the settings.
+    pub sockets: Vec<PathBuf>,
     /// Admin listener.
     pub admin: SocketAddr,
 }
@@ -112,35 +120,29 @@ impl Edge {
         if settings.listeners.is_empty() {
             return Err(BindError::NoListener);
         }
-        let bind = |address: SocketAddr| {
-            let listener = listener::listen(address, &settings.limits);
-            let bound = listener.and_then(|listener| listener.local_addr().map(|at| (listener, at)));
-            bound.map_err(|source| BindError::Address { address, source })
-        };
         let mut listeners = Vec::new();
-        let mut data = Vec::new();
-        for ListenerSettings { address, tls } in &settings.listeners {
-            let tls = tls.as_ref().map(Tls::load).transpose();
-            let tls =
-                tls.map_err(|source| BindError::Tls { address: *address, source: Box::new(source) })?.map(Arc::new);
-            let (listener, at) = bind(*address)?;
-            listeners.push((listener, tls));
-            data.push(at);
+        for listener in &settings.listeners {
+            listeners.push(bind_listener(listener, &settings.limits)?);
         }
-        let admin_tls = settings.admin_tls.as_ref().map(AdminTls::load).transpose();
-        let admin_tls =
-            admin_tls.map_err(|source| BindError::Tls { address: settings.admin, source: Box::new(source) })?;
-        let (admin, admin_at) = bind(settings.admin)?;
-        let addresses = Addresses { data, admin: admin_at };
-        Ok(Self {
-            settings,
-            budget,
-            listeners,
-            admin,
-            admin_tls: admin_tls.map(Arc::new),
-            addresses,
-            monitor: Monitor::default(),
-        })
+        let admin_tls = settings.admin_tls.as_ref().map(AdminTls::load).transpose().map_err(|source| {
+            BindError::Tls { address: ListenAddress::Tcp(settings.admin), source: Box::new(source) }
+        })?;
+        let admin = listener::listen(settings.admin, &settings.limits);
+        let admin = admin.and_then(|admin| admin.local_addr().map(|at| (admin, at)));
+        let (admin, admin_at) =
+            admin.map_err(|source| BindError::Address { address: ListenAddress::Tcp(settings.admin), source })?;
+        let (mut data, mut sockets) = (Vec::new(), Vec::new());
+        for (Listener { socket, .. }, ListenerSettings { address, .. }) in listeners.iter().zip(&settings.listeners) {
+            match socket {
+                Socket::Tcp(listener) => data.push(
+                    listener.local_addr().map_err(|source| BindError::Address { address: address.clone(), source })?,
+                ),
+                Socket::Unix(socket) => sockets.extend(socket.path().map(PathBuf::from)),
+            }
+        }
+        let addresses = Addresses { data, sockets, admin: admin_at };
+        let (admin_tls, monitor) = (admin_tls.map(Arc::new), Monitor::default());
+        Ok(Self { settings, budget, listeners, admin, admin_tls, addresses, monitor })
     }
 
     /// Real addresses, which differ from the settings for port 0.
@@ -155,7 +157,7 @@ impl Edge {
 
     /// Replaces certificates while the edge runs.
     pub fn certificates(&self) -> Certificates {
-        let data = self.listeners.iter().filter_map(|(_, tls)| tls.clone()).collect();
+        let data = self.listeners.iter().filter_map(|listener| listener.manner.tls.clone()).collect();
         Certificates { data, admin: self.admin_tls.clone() }
     }
 
@@ -195,6 +197,22 @@ impl Edge {
         stop.request();
         drain::drain(connections, settings.drain_timeout).await
     }
+}
+
+/// Reads what a listener needs, and binds it.
+fn bind_listener(settings: &ListenerSettings, limits: &ConnectionLimits) -> Result<Listener, BindError> {
+    let address = || settings.address.clone();
+    let tls = settings.tls.as_ref().map(Tls::load).transpose();
+    let tls = tls.map_err(|source| BindError::Tls { address: address(), source: Box::new(source) })?;
+    let socket = Socket::bind(&settings.address, limits);
+    let socket = socket.map_err(|source| BindError::Address { address: address(), source })?;
+    let manner = Manner {
+        tls: tls.map(Arc::new),
+        identity: settings.identity.clone().map(|name| Arc::new(Vouched::Listener(name))),
+        proxies: settings.proxies.clone(),
+        forwarded: settings.forwarded.clone().map(Arc::new),
+    };
+    Ok(Listener { socket, manner: Arc::new(manner) })
 }
 
 /// Takes a slot, then a connection for it. `None` if there are no slots any more, which never happens.

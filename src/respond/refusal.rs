@@ -187,6 +187,10 @@ impl From<AuthError> for Refusal {
                 )
             },
             AuthError::Several => auth(S3ErrorCode::InvalidArgument, "Only one auth mechanism is allowed."),
+            AuthError::BesideConnection => auth(
+                S3ErrorCode::InvalidArgument,
+                "This connection says who the caller is. Use the placeholder of the listener as access key id, or no credential.",
+            ),
             AuthError::Malformed => auth(S3ErrorCode::InvalidToken, "The credential could not be read."),
             AuthError::Unsupported(_) => auth(
                 S3ErrorCode::NotImplemented,

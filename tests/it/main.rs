@@ -54,6 +54,7 @@ mod refusals_midway;
 mod scanners;
 mod secrets;
 mod shutdown;
+mod sidecar;
 mod sigv4;
 mod slow_stores;
 mod soak;

@@ -12,7 +12,7 @@ use super::desk::Desk;
 use super::pem;
 use super::values::{check_name, socket_address};
 use crate::auth::TokenSettings;
-use crate::edge::{Access, AdminTlsSettings, AdminToken, ListenerSettings, MetricsAccess};
+use crate::edge::{Access, AdminTlsSettings, AdminToken, ListenAddress, ListenerSettings, MetricsAccess};
 
 /// The admin address when none is written.
 const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
@@ -57,7 +57,7 @@ fn address(desk: &mut Desk<'_>, text: &str, is_protected: bool, listeners: &[Lis
             "use 127.0.0.1 or [::1], or add `admin.tokens` (`countersign token` makes one) or `admin.tls.client_ca`";
         desk.report(&path, "the admin listener has no authentication and must not be reachable from outside", help);
     }
-    if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
+    if address.port() != 0 && listeners.iter().any(|listener| listener.address == ListenAddress::Tcp(address)) {
         desk.report(&path, format!("{address} is listened on twice"), "give the admin listener a port of its own");
     }
     address

@@ -48,11 +48,14 @@ fn issuer_client(name: &str, raw: &RawIssuer) -> KnownClient {
     KnownClient { client: Client::Issuer(name.to_owned()), attributes, plain }
 }
 
+/// What stands before the colon in principals of another kind.
+const RESERVED_NAMES: &[&str] = &["token", "key", "listener", "certificate", "spiffe"];
+
 fn name(desk: &mut Desk<'_>, path: &Path, raw: &RawIssuer) -> Option<String> {
     let name = desk.required(path, "name", raw.name.as_ref(), "give the issuer a name for rules and audit records")?;
     let path = path.key("name");
     // The principal of a JWT is `issuer name:subject`, the one of an app token `token:name`, that of an access key `key:name`.
-    if name == "token" || name == "key" {
+    if RESERVED_NAMES.contains(&name.as_str()) {
         desk.report(
             &path,
             format!("an issuer cannot be called `{name}`"),
@@ -263,7 +266,7 @@ fn check_claims(desk: &mut Desk<'_>, path: &Path, raw: &RawIssuer) {
     }
     for (name, claim) in &raw.attributes {
         let path = path.key("attributes").key(name);
-        check_attribute_name(desk, &path, name, &["token", "key", "issuer", "sub"]);
+        check_attribute_name(desk, &path, name, &["token", "key", "issuer", "listener", "certificate", "sub"]);
         if claim.is_empty() {
             desk.report(&path, "the name of the claim is empty", "write the claim that the attribute comes from");
         }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::super::path::Path;
-use super::super::raw::{RawConfig, RawLimits, RawListener};
+use super::super::raw::{RawConfig, RawLimits};
+use super::super::raw_identity::RawListener;
 use super::admin::admin;
 use super::clients::{check_texts, text_path};
 use super::desk::Desk;
-use super::pem;
-use super::values::{ANY_TIMEOUT, count, duration, size, socket_address};
-use crate::edge::{ConnectionLimits, ListenerSettings, Settings};
+use super::values::{ANY_TIMEOUT, count, duration, size};
+use super::{identity, pem};
+use crate::edge::{ConnectionLimits, ListenAddress, ListenerSettings, Settings};
 use crate::s3::addressing::Domains;
 
 /// The listeners with their limits.
@@ -74,7 +75,8 @@ fn listeners(desk: &mut Desk<'_>, raw: &RawConfig) -> Vec<ListenerSettings> {
     for (position, raw) in raw.iter().enumerate() {
         let path = path.item(position);
         let Some(listener) = listener(desk, &path, raw) else { continue };
-        if listener.address.port() != 0 && listeners.iter().any(|other| other.address == listener.address) {
+        let any_port = matches!(&listener.address, ListenAddress::Tcp(address) if address.port() == 0);
+        if !any_port && listeners.iter().any(|other| other.address == listener.address) {
             desk.report(
                 &path.key("address"),
                 format!("{} is listened on twice", listener.address),
@@ -87,15 +89,14 @@ fn listeners(desk: &mut Desk<'_>, raw: &RawConfig) -> Vec<ListenerSettings> {
 }
 
 fn listener(desk: &mut Desk<'_>, path: &Path, raw: &RawListener) -> Option<ListenerSettings> {
-    let text =
-        desk.required(path, "address", raw.address.as_ref(), "write an IP address and a port, such as 127.0.0.1:8080");
-    let address = text.and_then(|text| socket_address(desk, &path.key("address"), text));
+    let address = identity::address(desk, path, raw);
+    let name = identity::name(desk, path, raw, address.as_ref());
     let tls = match &raw.tls {
         // Serving clear text because `tls` has a problem would show tokens to the network.
         Some(raw) => Some(pem::tls(desk, &path.key("tls"), raw)?),
         None => None,
     };
-    Some(ListenerSettings { address: address?, tls })
+    Some(ListenerSettings { identity: name, ..ListenerSettings::new(address?, tls) })
 }
 
 fn limits(desk: &mut Desk<'_>, raw: &RawLimits) -> ConnectionLimits {

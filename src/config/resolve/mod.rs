@@ -9,6 +9,7 @@ mod clients;
 mod cors;
 mod credentials;
 mod desk;
+mod identity;
 mod inspect;
 mod issuers;
 mod listen;
@@ -71,6 +72,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         (edge.admin_access.tokens.len(), Some(raw.admin.tokens.as_ref().map_or(0, Vec::len))),
         (auth.access_keys.len(), Some(raw.clients.access_keys.as_ref().map_or(0, Vec::len))),
         (auth.issuers.len(), Some(raw.clients.issuers.as_ref().map_or(0, Vec::len))),
+        (auth.listeners.len(), Some(raw.listen.iter().flatten().filter(|raw| raw.identity.is_some()).count())),
         (auth.sessions.as_ref().map_or(0, |sessions| sessions.keys.len()), written_session_keys(raw)),
         (inspectors.iter().flatten().count(), Some(raw.inspectors.as_ref().map_or(0, |all| all.len()))),
         (rules.len(), raw.rules.as_ref().map(Vec::len)),

@@ -39,7 +39,7 @@ pub fn pair(
     let chain = certificate.as_ref().and_then(|file| read_certificates(desk, &certificate_path, file));
     let private = key.as_ref().and_then(|file| read_key(desk, &key_path, file));
     check_pair(desk, &key_path, chain?, private?)?;
-    Some(edge::TlsSettings { certificate: certificate?, key: key? })
+    Some(edge::TlsSettings { certificate: certificate?, key: key?, client: None })
 }
 
 fn read_certificates(desk: &mut Desk<'_>, path: &Path, file: &FilePath) -> Option<Vec<CertificateDer<'static>>> {

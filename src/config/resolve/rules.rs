@@ -106,7 +106,7 @@ fn refuse_terms(desk: &mut Desk<'_>, path: &Path, raw: &RawRule) {
 }
 
 fn who(desk: &mut Desk<'_>, path: &Path, raw: &RawRule, world: &World<'_>) -> Option<Who> {
-    const HELP: &str = "name `tokens`, `keys`, `issuers`, `groups`, `attributes` or `networks`; every authenticated caller is `who: anyone`";
+    const HELP: &str = "name `tokens`, `keys`, `issuers`, `listeners`, `groups`, `attributes` or `networks`; every authenticated caller is `who: anyone`";
     let raw = desk.required(path, "who", raw.who.as_ref(), HELP)?;
     let path = path.key("who");
     let raw = match raw {
@@ -121,6 +121,7 @@ fn who(desk: &mut Desk<'_>, path: &Path, raw: &RawRule, world: &World<'_>) -> Op
         ("tokens", &raw.tokens),
         ("keys", &raw.keys),
         ("issuers", &raw.issuers),
+        ("listeners", &raw.listeners),
         ("groups", &raw.groups),
         ("networks", &raw.networks),
     ];
@@ -150,18 +151,24 @@ fn who(desk: &mut Desk<'_>, path: &Path, raw: &RawRule, world: &World<'_>) -> Op
 }
 
 fn named_clients(desk: &mut Desk<'_>, path: &Path, raw: &RawConditions, known: &KnownClients) -> Vec<Client> {
-    let tokens = raw.tokens.iter().flat_map(|list| positions(list, &path.key("tokens")));
-    let keys = raw.keys.iter().flat_map(|list| positions(list, &path.key("keys")));
-    let issuers = raw.issuers.iter().flat_map(|list| positions(list, &path.key("issuers")));
-    let tokens = tokens.map(|(path, name)| (path, Client::Token(name)));
-    let keys = keys.map(|(path, name)| (path, Client::Key(name)));
-    let issuers = issuers.map(|(path, name)| (path, Client::Issuer(name)));
-    let named: Vec<(Path, Client)> = tokens.chain(keys).chain(issuers).collect();
+    let kinds: [(&str, &Option<OneOrMany>, fn(String) -> Client); 4] = [
+        ("tokens", &raw.tokens, Client::Token),
+        ("keys", &raw.keys, Client::Key),
+        ("issuers", &raw.issuers, Client::Issuer),
+        ("listeners", &raw.listeners, Client::Listener),
+    ];
+    let mut named: Vec<(Path, Client)> = Vec::new();
+    for (key, list, client) in kinds {
+        let positions = list.iter().flat_map(|list| positions(list, &path.key(key)));
+        named.extend(positions.map(|(path, name)| (path, client(name))));
+    }
     for (path, client) in &named {
         let (noun, name) = match client {
             Client::Token(name) => ("token", name),
             Client::Key(name) => ("access key", name),
             Client::Issuer(name) => ("issuer", name),
+            Client::Listener(name) => ("listener", name),
+            Client::Certificate(name) => ("certificate", name),
         };
         if known.complete && !name.is_empty() && !known.clients.iter().any(|known| known.client == *client) {
             let names = || known.clients.iter().filter_map(|known| same_kind(&known.client, client));
@@ -181,7 +188,9 @@ fn same_kind<'a>(known: &'a Client, wanted: &Client) -> Option<&'a str> {
     match (known, wanted) {
         (Client::Token(name), Client::Token(_))
         | (Client::Key(name), Client::Key(_))
-        | (Client::Issuer(name), Client::Issuer(_)) => Some(name),
+        | (Client::Issuer(name), Client::Issuer(_))
+        | (Client::Listener(name), Client::Listener(_))
+        | (Client::Certificate(name), Client::Certificate(_)) => Some(name),
         _ => None,
     }
 }

@@ -7,6 +7,7 @@ mod downloads;
 mod examples;
 mod files;
 mod good;
+mod identity;
 mod inspect_http;
 mod inspect_yara;
 mod inspection;

@@ -29,14 +29,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::drain::{Stop, reap};
-use super::listener::{Listeners, next_connection};
+use super::listener::{Listener, Listeners, next_connection};
 use super::rate_guard::{Pace, RateGuard};
+use super::stream::Stream;
 use crate::bounded;
 
 pub use access::{Access, AdminTlsSettings, AdminToken, MetricsAccess};
@@ -91,7 +92,7 @@ pub trait AdminState: Send + Sync + 'static {
 
 /// Serves until the future is dropped.
 pub(super) async fn serve(listener: TcpListener, tls: Option<Arc<AdminTls>>, state: Arc<dyn AdminState>, stop: Stop) {
-    let mut listeners = Listeners::new(vec![(listener, None)]);
+    let mut listeners = Listeners::new(vec![Listener::tcp(listener, None)]);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let admin = Arc::new(Admin { state, stop, attempts: Attempts::default() });
     let mut connections = JoinSet::new();
@@ -100,14 +101,14 @@ pub(super) async fn serve(listener: TcpListener, tls: Option<Arc<AdminTls>>, sta
         reap(&mut connections);
         let (admin, tls) = (Arc::clone(&admin), tls.clone());
         connections.spawn(async move {
-            let peer = Peer { address: accepted.peer.ip(), certificate: None };
+            let peer = Peer { address: accepted.facts.peer.ip(), certificate: None };
             serve_connection(accepted.stream, tls, peer, admin).await;
             drop(slot);
         });
     }
 }
 
-async fn serve_connection(stream: TcpStream, tls: Option<Arc<AdminTls>>, mut peer: Peer, admin: Arc<Admin>) {
+async fn serve_connection(stream: Stream, tls: Option<Arc<AdminTls>>, mut peer: Peer, admin: Arc<Admin>) {
     let stream = RateGuard::new(stream, PACE);
     let Some(tls) = tls else { return serve_http(stream, peer, admin).await };
     match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {

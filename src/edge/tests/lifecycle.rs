@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use super::world::{Admin, Event, RawClient, World, limits, settings, soon};
-use crate::edge::{BindError, DrainReport, Edge};
+use crate::edge::{BindError, DrainReport, Edge, ListenAddress};
 use crate::flow::Budget;
 
 fn get(target: &str) -> String {
@@ -98,11 +98,11 @@ async fn admin_answers_get_and_head_and_404_elsewhere() {
 async fn binding_says_which_address_it_cannot_have() {
     let taken = World::start(limits()).await;
     let mut second = settings(limits(), None);
-    second.listeners[0].address = taken.address();
+    second.listeners[0].address = ListenAddress::Tcp(taken.address());
     let Err(BindError::Address { address, .. }) = Edge::bind(second, Budget::new(0)) else {
         panic!("the address is taken")
     };
-    assert_eq!(address, taken.address());
+    assert_eq!(address, ListenAddress::Tcp(taken.address()));
     let mut none = settings(limits(), None);
     none.listeners.clear();
     assert!(matches!(Edge::bind(none, Budget::new(0)), Err(BindError::NoListener)));

@@ -42,14 +42,14 @@ impl Identity {
     /// Writes another certificate and key into the same files.
     fn renew(&self) -> CertificateDer<'static> {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let TlsSettings { certificate, key } = self.settings();
+        let TlsSettings { certificate, key, .. } = self.settings();
         std::fs::write(certificate, made.cert.pem()).unwrap();
         std::fs::write(key, made.signing_key.serialize_pem()).unwrap();
         made.cert.der().clone()
     }
 
     fn settings(&self) -> TlsSettings {
-        TlsSettings { certificate: self.path("cert.pem"), key: self.path("key.pem") }
+        TlsSettings { certificate: self.path("cert.pem"), key: self.path("key.pem"), client: None }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -209,14 +209,14 @@ async fn a_tls_error_names_the_file() {
         Err(BindError::Tls { source, .. }) => source.to_string(),
         other => panic!("{other:?}"),
     };
-    let TlsSettings { certificate, key } = identity.settings();
-    let missing = TlsSettings { certificate: identity.path("missing.pem"), key: key.clone() };
+    let TlsSettings { certificate, key, .. } = identity.settings();
+    let missing = TlsSettings { certificate: identity.path("missing.pem"), key: key.clone(), client: None };
     assert!(error(missing).contains("missing.pem"));
-    let no_certificate = TlsSettings { certificate: key.clone(), key: key.clone() };
+    let no_certificate = TlsSettings { certificate: key.clone(), key: key.clone(), client: None };
     assert!(error(no_certificate).ends_with("key.pem has no certificate"));
-    let no_key = TlsSettings { certificate: certificate.clone(), key: certificate.clone() };
+    let no_key = TlsSettings { certificate: certificate.clone(), key: certificate.clone(), client: None };
     assert!(error(no_key).ends_with("cert.pem has no private key"));
-    let not_a_pair = TlsSettings { certificate, key: other.settings().key };
+    let not_a_pair = TlsSettings { certificate, key: other.settings().key, client: None };
     assert!(error(not_a_pair).contains("cert.pem with key"));
 }
 

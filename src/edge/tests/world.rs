@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use crate::arrival::{Arrival, Framing, UnreadableHead};
 use crate::edge::{
     Access, Addresses, AdminBody, AdminRequest, AdminState, Certificates, ConnectionLimits, DrainReport, Edge, Handler,
-    ListenerSettings, Monitor, Settings, TlsSettings,
+    ListenAddress, ListenerSettings, Monitor, Settings, TlsSettings,
 };
 use crate::flow::Budget;
 
@@ -296,7 +296,7 @@ impl World {
 pub(super) fn settings(limits: ConnectionLimits, tls: Option<TlsSettings>) -> Settings {
     let free_port = SocketAddr::from(([127, 0, 0, 1], 0));
     Settings {
-        listeners: vec![ListenerSettings { address: free_port, tls }],
+        listeners: vec![ListenerSettings::new(ListenAddress::Tcp(free_port), tls)],
         admin: free_port,
         admin_tls: None,
         admin_access: Arc::default(),
