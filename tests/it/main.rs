@@ -20,6 +20,7 @@ mod changed_requests;
 mod clients;
 mod commit_point;
 mod confused_deputy;
+mod console;
 mod copies;
 mod cors;
 mod demo;
