@@ -10,6 +10,8 @@ pub mod flow;
 
 pub mod breaker;
 
+pub mod upkeep;
+
 pub mod sigv4;
 
 pub mod telemetry;

@@ -7,6 +7,7 @@ use http::Response;
 
 use super::live::Live;
 use super::reload::{Cause, Reloader};
+use super::shown;
 use crate::base::clock::rfc3339_millis;
 use crate::base::{Clock, SystemClock};
 use crate::console::{Asked, ConfigView, Console, InspectorView, ListenerView, Status, Told, UpstreamView};
@@ -33,16 +34,7 @@ impl State {
 
 impl AdminState for State {
     fn not_ready(&self) -> Vec<String> {
-        let generation = self.live.current();
-        let stores = generation.credentials.iter().filter(|store| store.current().is_none());
-        let credentials =
-            stores.map(|store| format!("credentials of upstream `{}` could not be loaded", store.upstream()));
-        let keys = generation.gateway.authenticators.missing_keys();
-        let inspectors = generation.gateway.inspectors.states().filter_map(|state| state.not_ready);
-        credentials
-            .chain(inspectors)
-            .chain(keys.into_iter().map(|issuer| format!("the key set of issuer `{issuer}` could not be loaded")))
-            .collect()
+        self.live.current().readiness().blocking
     }
 
     fn notes(&self) -> Vec<String> {
@@ -53,7 +45,7 @@ impl AdminState for State {
         });
         let waiting = status.needs_restart;
         let waiting = (!waiting.is_empty()).then(|| format!("waits for a restart: {}", waiting.join(", ")));
-        failed.into_iter().chain(waiting).collect()
+        failed.into_iter().chain(waiting).chain(self.live.current().readiness().notes).collect()
     }
 
     fn metrics(&self) -> String {
@@ -80,7 +72,7 @@ impl AdminState for State {
     }
 
     fn access(&self) -> Arc<Access> {
-        Arc::clone(&self.live.current().shown.access)
+        Arc::clone(&self.live.current().config.edge.admin_access)
     }
 
     fn console(&self, request: AdminRequest) -> BoxFuture<'_, Response<AdminBody>> {
@@ -98,8 +90,8 @@ impl Told for State {
         let generation = self.live.current();
         let since = self.console.started();
         let not_ready = self.not_ready();
-        let tcp = self.addresses.data.iter().zip(&generation.shown.with_tls);
-        let tcp = tcp.map(|(at, tls)| ListenerView { address: at.to_string(), tls: *tls });
+        let tcp = self.addresses.data.iter().zip(shown::with_tls(&generation.config));
+        let tcp = tcp.map(|(at, tls)| ListenerView { address: at.to_string(), tls });
         let sockets = self.addresses.sockets.iter();
         let sockets = sockets.map(|path| ListenerView { address: format!("unix:{}", path.display()), tls: false });
         Status {
@@ -125,11 +117,11 @@ impl Told for State {
 
     fn upstreams(&self) -> Vec<UpstreamView> {
         let generation = self.live.current();
-        let places = generation.shown.upstreams.iter().zip(&generation.credentials);
+        let places = generation.config.upstreams.iter().zip(&generation.credentials);
         let states = generation.gateway.upstreams.states();
         let views = states.zip(places).map(|(state, (place, credentials))| UpstreamView {
             name: state.name.to_owned(),
-            endpoint: place.endpoint.clone(),
+            endpoint: shown::endpoint(place),
             region: place.region.clone(),
             has_credentials: credentials.current().is_some(),
             in_flight: state.in_flight,
@@ -154,12 +146,12 @@ impl Told for State {
     }
 
     fn config(&self) -> ConfigView {
-        self.live.current().shown.config()
+        shown::file(&self.live.current().config)
     }
 
     fn explain(&self, question: &Arguments) -> Result<Report, String> {
         let generation = self.live.current();
-        generation.shown.facts.answer(question).map_err(|error| format!("{error:#}"))
+        shown::facts(&generation.config).answer(question).map_err(|error| format!("{error:#}"))
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<serde_json::Value, String>> {

@@ -1,65 +1,43 @@
-//! What of a configuration the operator's page shows and asks.
+//! What the operator's page shows of a configuration.
 
-use std::sync::Arc;
-
-use crate::config::{Config, Source};
+use crate::config::Config;
 use crate::console::ConfigView;
-use crate::edge::{Access, ListenAddress, ListenerSettings};
+use crate::edge::{ListenAddress, ListenerSettings};
 use crate::explain::Facts;
 use crate::upstream::UpstreamSettings;
 
-/// What is kept of a configuration for the operator's page.
-pub(super) struct Shown {
-    /// Who may see it.
-    pub(super) access: Arc<Access>,
-    /// What decides about requests.
-    pub(super) facts: Facts,
-    /// The stores, in the order of the configuration.
-    pub(super) upstreams: Vec<Place>,
-    /// Of each data listener on an IP address, whether it speaks TLS.
-    pub(super) with_tls: Vec<bool>,
-    source: Source,
+/// What decides about requests.
+pub(super) fn facts(config: &Config) -> Facts {
+    Facts { auth: config.auth.clone(), buckets: config.buckets.clone(), rules: config.rules.clone() }
 }
 
-/// Where a store is.
-pub(super) struct Place {
-    pub(super) endpoint: String,
-    pub(super) region: String,
-}
-
-impl Shown {
-    pub(super) fn of(config: &Config) -> Self {
-        Self {
-            access: Arc::clone(&config.edge.admin_access),
-            facts: Facts { auth: config.auth.clone(), buckets: config.buckets.clone(), rules: config.rules.clone() },
-            upstreams: config.upstreams.iter().map(place).collect(),
-            with_tls: config.edge.listeners.iter().filter_map(tls_of_tcp).collect(),
-            source: config.source.clone(),
-        }
-    }
-
-    pub(super) fn config(&self) -> ConfigView {
-        let auth = &self.facts.auth;
-        let tokens = auth.tokens.iter().map(|token| format!("token:{}", token.name));
-        let keys = auth.access_keys.iter().map(|key| format!("key:{}", key.name));
-        let listeners = auth.listeners.iter().map(|listener| format!("listener:{}", listener.name));
-        let issuers = auth.issuers.iter().map(|issuer| format!("issuer:{}:", issuer.name));
-        ConfigView {
-            file: self.source.name.clone(),
-            digest: self.source.digest.clone(),
-            text: self.source.text.clone(),
-            principals: tokens.chain(keys).chain(listeners).chain(issuers).collect(),
-            buckets: self.facts.buckets.iter().map(|bucket| bucket.name.clone()).collect(),
-        }
+/// The file, and whom and what a question to the rules can be about.
+pub(super) fn file(config: &Config) -> ConfigView {
+    let auth = &config.auth;
+    let tokens = auth.tokens.iter().map(|token| format!("token:{}", token.name));
+    let keys = auth.access_keys.iter().map(|key| format!("key:{}", key.name));
+    let listeners = auth.listeners.iter().map(|listener| format!("listener:{}", listener.name));
+    let issuers = auth.issuers.iter().map(|issuer| format!("issuer:{}:", issuer.name));
+    ConfigView {
+        file: config.source.name.clone(),
+        digest: config.source.digest.clone(),
+        text: config.source.text.clone(),
+        principals: tokens.chain(keys).chain(listeners).chain(issuers).collect(),
+        buckets: config.buckets.iter().map(|bucket| bucket.name.clone()).collect(),
     }
 }
 
-fn tls_of_tcp(listener: &ListenerSettings) -> Option<bool> {
-    matches!(listener.address, ListenAddress::Tcp(_)).then_some(listener.tls.is_some())
+/// Of each data listener on an IP address, whether it speaks TLS.
+pub(super) fn with_tls(config: &Config) -> impl Iterator<Item = bool> {
+    let tcp = |listener: &ListenerSettings| {
+        matches!(listener.address, ListenAddress::Tcp(_)).then_some(listener.tls.is_some())
+    };
+    config.edge.listeners.iter().filter_map(tcp)
 }
 
-fn place(upstream: &UpstreamSettings) -> Place {
+/// The address of a store.
+pub(super) fn endpoint(upstream: &UpstreamSettings) -> String {
     let scheme = if upstream.tls { "https" } else { "http" };
     let host = if upstream.host.contains(':') { format!("[{}]", upstream.host) } else { upstream.host.clone() };
-    Place { endpoint: format!("{scheme}://{host}:{}", upstream.port), region: upstream.region.clone() }
+    format!("{scheme}://{host}:{}", upstream.port)
 }

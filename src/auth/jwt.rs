@@ -165,11 +165,12 @@ impl Issuers {
         self.0.values()
     }
 
-    /// Takes over the keys of issuers that are configured alike in `other`.
+    /// Takes over the keys of issuers that are configured alike in `other`. Those of files were read just now.
     pub(in crate::auth) fn adopt_keys(&self, other: &Self) {
         for issuer in self.iter() {
             let same = other.0.get(&issuer.settings.issuer).filter(|old| old.has_source_of(issuer));
-            if let Some(old) = same {
+            let is_fetched = !matches!(issuer.settings.keys, KeySource::File(_));
+            if let Some(old) = same.filter(|_| is_fetched) {
                 issuer.keys.adopt(&old.keys);
             }
         }

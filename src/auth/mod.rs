@@ -51,6 +51,7 @@ use tokio::task::JoinSet;
 use crate::arrival::{ConnectionFacts, Vouched};
 use crate::base::{Clock, Secret, UtcInstant};
 use crate::sigv4::{ChunkCheck, FormFault};
+use crate::upkeep::forever;
 use access_keys::AccessKeys;
 use app_token::AppTokens;
 use jwt::Issuers;
@@ -99,12 +100,33 @@ impl Authenticators {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_times(settings: Settings, clock: Arc<dyn Clock>, times: CacheTimes) -> Result<Self, SetupError> {
+        Self::build(settings, clock, times, None)
+    }
+
+    /// As [`Self::new`], with what another configuration has fetched or made and this one needs too: key sets of the same source, and the
+    /// keys of sessions that are not configured.
+    ///
+    /// # Errors
+    /// The [`SetupError`]s of tokens and issuers.
+    pub fn after(previous: &Self, settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
+        let next = Self::build(settings, clock, CacheTimes::default(), previous.sessions.as_deref())?;
+        next.adopt_keys(previous);
+        Ok(next)
+    }
+
+    fn build(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        times: CacheTimes,
+        sessions_before: Option<&Sessions>,
+    ) -> Result<Self, SetupError> {
         let Settings { tokens, issuers, access_keys, listeners, signing, sessions } = settings;
         if tokens.is_empty() && issuers.is_empty() && access_keys.is_empty() && listeners.is_empty() {
             return Err(SetupError::Nothing);
         }
         let (tokens, keys) = (AppTokens::new(tokens)?, AccessKeys::new(access_keys)?);
-        let (issuers, sessions) = (Arc::new(Issuers::new(issuers, times)?), sessions.map(Sessions::new).map(Arc::new));
+        let sessions = sessions.map(|settings| Arc::new(Sessions::new(settings).after(sessions_before)));
+        let issuers = Arc::new(Issuers::new(issuers, times)?);
         let keys = keys.with_issuers(Arc::clone(&issuers), sessions.clone());
         let (signatures, listeners) = (SignatureCheck::new(signing), Listeners::new(listeners)?);
         Ok(Self { tokens, keys, signatures, listeners, issuers, sessions, clock })
@@ -228,7 +250,10 @@ impl Authenticators {
         let mut tasks = JoinSet::new();
         for issuer in self.issuers.iter() {
             let issuer = Arc::clone(issuer);
-            tasks.spawn(async move { issuer.keep_fresh().await });
+            tasks.spawn(forever("key set", move || {
+                let issuer = Arc::clone(&issuer);
+                async move { issuer.keep_fresh().await }
+            }));
         }
         RefreshTasks(tasks)
     }

@@ -9,6 +9,7 @@ mod forms;
 mod load;
 mod mask;
 mod node;
+mod outline;
 mod path;
 mod problem;
 mod raw;
@@ -17,8 +18,10 @@ mod raw_cors;
 mod raw_identity;
 mod raw_inspect;
 mod raw_output;
+mod raw_reload;
 mod raw_signing;
 mod raw_sts;
+mod reads;
 mod reference;
 mod resolve;
 mod schema;
@@ -29,8 +32,10 @@ mod tests;
 
 use std::path::PathBuf;
 
-pub use load::{MapReferences, References, SystemReferences, load_file, load_text};
+pub use load::{Loaded, MapReferences, References, SystemReferences, load_file, load_recorded, load_text};
+pub use outline::Outline;
 pub use problem::{Problem, Problems};
+pub use reads::{Reads, Thing};
 pub use reference::reference;
 pub use schema::schema;
 
@@ -73,6 +78,8 @@ pub struct Config {
     pub audit: AuditTarget,
     /// What the log shows.
     pub log: LogSettings,
+    /// When the configuration is read again.
+    pub reload: ReloadSettings,
     /// The file itself, as it may be shown.
     pub source: Source,
 }
@@ -86,6 +93,13 @@ pub struct Source {
     pub digest: String,
     /// Its lines, with `…` for whatever may be secret.
     pub text: String,
+}
+
+/// When the configuration is read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReloadSettings {
+    /// When a file changes.
+    pub watch: bool,
 }
 
 /// Where audit records go, as JSON lines.

@@ -2,7 +2,7 @@
 //!
 //! Plain data. Everything may be left out here; `resolve` says what is required, what a key means when it is missing, and what
 //! does not fit together. Unknown keys are refused. Sizes and durations are texts with a unit (`10MiB`, `30s`), counts are whole
-//! numbers. Changes take effect at the next start.
+//! numbers. Changes take effect with a reload; `outline` names the keys that wait for a restart.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +16,7 @@ use super::raw_cors::RawCorsRule;
 use super::raw_identity::RawListener;
 use super::raw_inspect::{RawInspect, RawInspectionLimits, RawInspector, RawStaging};
 use super::raw_output::{RawAudit, RawLog};
+use super::raw_reload::RawReload;
 use super::raw_signing::{RawAccessKey, RawSigning};
 use super::raw_sts::RawSts;
 
@@ -50,6 +51,8 @@ pub struct RawConfig {
     pub audit: RawAudit,
     /// What the log shows.
     pub log: RawLog,
+    /// When this file is read again. What a reload does: `docs/RELOAD.md`.
+    pub reload: RawReload,
 }
 
 /// Certificate and key of an HTTPS listener.
@@ -460,7 +463,10 @@ pub struct RawTimeouts {
     pub head: Option<String>,
     /// Without one byte of a body, from a client or to it; default `60s`.
     pub body_idle: Option<String>,
-    /// How long requests may go on after SIGTERM; default `30s`.
+    /// How long connections are still let in after SIGTERM while `/readyz` says 503, for load balancers to notice; `0s` to `1h`; default
+    /// `0s`. In Kubernetes `5s`.
+    pub drain_delay: Option<String>,
+    /// How long requests may go on after that; default `30s`.
     pub drain: Option<String>,
     /// How long the rest of a refused upload is still read; default `5s`.
     pub linger: Option<String>,

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use super::outline::{Effect, effect};
 use super::schema::schema;
 
 /// Longest line.
@@ -15,6 +16,8 @@ const HEAD: &str = "\
 #
 # Prose stands behind `# `; a key that may be left out stands behind `#` without a blank. Take the `#` away to use it,
 # and those of the keys that it stands under. The value is the default, or an example where none can be written.
+#
+# A change takes effect with a reload (docs/RELOAD.md), for new requests; at the next start where it says so.
 ";
 
 /// Values by path that no description tells, and names that have to fit together. `[]` stands for an item, `*` for a name.
@@ -104,6 +107,9 @@ const VALUES: &[(&str, &str)] = &[
     ("audit.file", "\"-\""),
 ];
 
+/// What is said of keys that a reload does not change.
+const AT_RESTART: &str = " Takes effect at the next start.";
+
 /// Names for the mappings that have names of the operator's choice as keys.
 const NAMES: &[(&str, &str)] = &[("upstreams", "store"), ("buckets", "team-data"), ("inspectors", "antivirus")];
 
@@ -177,7 +183,7 @@ impl<'a> Walk<'a> {
     fn key(&self, name: &str, schema: &'a Value, above: &str, written: bool, indent: usize) -> Vec<Line> {
         let path = if above.is_empty() { name.to_owned() } else { format!("{above}.{name}") };
         let kind = if written { Kind::Written } else { Kind::CommentedOut };
-        let mut lines = prose(description(schema), indent);
+        let mut lines = self.description(schema, &path, indent);
         let start = |rest: &str| Line { indent, text: format!("{name}:{rest}"), kind };
         match self.shape(schema, &path) {
             Shape::Plain(value) => {
@@ -200,6 +206,13 @@ impl<'a> Walk<'a> {
             }
         }
         lines
+    }
+
+    /// What is said of a key, and when a change takes effect if not with a reload.
+    fn description(&self, schema: &'a Value, path: &str, indent: usize) -> Vec<Line> {
+        let is_plain = matches!(self.shape(schema, path), Shape::Plain(_));
+        let waits = is_plain && effect(path) != Some(Effect::Reload);
+        prose(&format!("{}{}", description(schema), if waits { AT_RESTART } else { "" }), indent)
     }
 
     fn keys(&self, schema: &'a Value, path: &str, written: bool, indent: usize) -> Vec<Line> {

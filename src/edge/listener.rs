@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-use super::settings::{ConnectionLimits, ForwardedSettings, ListenAddress};
+use super::settings::{ConnectionLimits, ForwardedSettings, ListenAddress, ListenerSettings};
 use super::stream::Stream;
 use super::tls::Tls;
 use super::unix::UnixSocket;
@@ -60,6 +61,17 @@ pub(super) struct Manner {
     pub(super) forwarded: Option<Arc<ForwardedSettings>>,
 }
 
+impl Manner {
+    pub(super) fn of(settings: &ListenerSettings, tls: Option<Arc<Tls>>) -> Self {
+        Self {
+            tls,
+            identity: settings.identity.clone().map(|name| Arc::new(Vouched::Listener(name))),
+            proxies: settings.proxies.clone(),
+            forwarded: settings.forwarded.clone().map(Arc::new),
+        }
+    }
+}
+
 /// A socket that listens.
 #[derive(Debug)]
 pub(super) enum Socket {
@@ -96,7 +108,8 @@ impl Socket {
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) socket: Socket,
-    pub(super) manner: Arc<Manner>,
+    /// Swapped by a reload.
+    pub(super) manner: Arc<ArcSwap<Manner>>,
 }
 
 /// Something that connections come from; a seam, because a test cannot make the kernel run out of descriptors.
@@ -110,7 +123,10 @@ pub(super) trait Accept {
 impl Listener {
     /// A listener that believes nobody and knows nobody.
     pub(super) fn tcp(listener: TcpListener, tls: Option<Arc<Tls>>) -> Self {
-        Self { socket: Socket::Tcp(listener), manner: Arc::new(Manner { tls, ..Manner::default() }) }
+        Self {
+            socket: Socket::Tcp(listener),
+            manner: Arc::new(ArcSwap::from_pointee(Manner { tls, ..Manner::default() })),
+        }
     }
 }
 
@@ -125,6 +141,16 @@ impl Listeners {
     pub(super) fn new(all: Vec<Listener>) -> Self {
         Self { all, next: 0 }
     }
+
+    /// Gives later connections the options that fit other limits.
+    pub(super) fn set_options(&self, limits: &ConnectionLimits) {
+        for listener in &self.all {
+            let Socket::Tcp(socket) = &listener.socket else { continue };
+            if let Err(error) = set_connection_options(&SockRef::from(socket), limits) {
+                tracing::warn!(%error, "the options of a listening socket cannot be changed");
+            }
+        }
+    }
 }
 
 impl Accept for Listeners {
@@ -137,10 +163,10 @@ impl Accept for Listeners {
             let Listener { socket, manner } = &self.all[index];
             if let Poll::Ready(outcome) = socket.poll_accept(cx) {
                 self.next = index + 1;
-                return Poll::Ready(outcome.map(|(stream, facts)| Accepted {
-                    stream,
-                    facts: ConnectionFacts { tls: manner.tls.is_some(), vouched: manner.identity.clone(), ..facts },
-                    manner: Arc::clone(manner),
+                return Poll::Ready(outcome.map(|(stream, facts)| {
+                    let manner = manner.load_full();
+                    let (tls, vouched) = (manner.tls.is_some(), manner.identity.clone());
+                    Accepted { stream, facts: ConnectionFacts { tls, vouched, ..facts }, manner }
                 }));
             }
         }
@@ -186,6 +212,12 @@ pub(super) fn listen(address: SocketAddr, limits: &ConnectionLimits) -> io::Resu
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Takes a listening socket that somebody else has bound. Must be called inside a tokio runtime.
+pub(super) fn adopt(bound: std::net::TcpListener, limits: &ConnectionLimits) -> io::Result<TcpListener> {
+    set_connection_options(&SockRef::from(&bound), limits)?;
+    TcpListener::from_std(bound)
 }
 
 fn set_connection_options(socket: &SockRef<'_>, limits: &ConnectionLimits) -> io::Result<()> {

@@ -18,6 +18,7 @@ use hyper::upgrade::OnUpgrade;
 
 use super::Handler;
 use super::body::EdgeBody;
+use super::drain::Stop;
 use super::settings::ConnectionLimits;
 use super::streams::OpenStream;
 use crate::arrival::{Arrival, ConnectionFacts, Framing, Oversize};
@@ -30,6 +31,7 @@ pub(super) struct Service<H> {
     pub(super) handler: H,
     pub(super) limits: ConnectionLimits,
     pub(super) budget: Arc<Budget>,
+    pub(super) stop: Stop,
 }
 
 impl<H: Handler> Service<H> {
@@ -63,6 +65,8 @@ impl<H: Handler> Service<H> {
                     own_response(&request_id)
                 }
             };
+            // A client that is told does not use the connection again, so it loses no request when the connection is closed.
+            facts.close |= self.stop.is_leaving();
             let response = facts.fit(response, &request_id);
             Ok(match stream {
                 Some(stream) => response.map(|body| body.on_stream(stream)),

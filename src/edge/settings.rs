@@ -23,7 +23,9 @@ pub struct Settings {
     pub admin_access: Arc<Access>,
     /// What a connection may cost.
     pub limits: ConnectionLimits,
-    /// How long requests in flight may go on after SIGTERM.
+    /// How long connections are still let in after SIGTERM, while `/readyz` says 503 already.
+    pub drain_delay: Duration,
+    /// How long requests in flight may go on after the listeners were closed.
     pub drain_timeout: Duration,
 }
 

@@ -74,7 +74,7 @@ pub(super) enum Protocol {
 /// The TLS side of one listener; its certificate can be replaced while it serves.
 #[derive(Debug)]
 pub(super) struct Tls {
-    settings: TlsSettings,
+    settings: ArcSwap<TlsSettings>,
     config: ArcSwap<ServerConfig>,
 }
 
@@ -82,12 +82,23 @@ impl Tls {
     /// Reads certificate and key.
     pub(super) fn load(settings: &TlsSettings) -> Result<Self, TlsError> {
         let config = ArcSwap::from_pointee(server_config(settings)?);
-        Ok(Self { settings: settings.clone(), config })
+        Ok(Self { settings: ArcSwap::from_pointee(settings.clone()), config })
     }
 
     /// Reads the files again; the configuration takes effect with [`Tls::replace`].
     pub(super) fn read_again(&self) -> Result<ServerConfig, TlsError> {
-        server_config(&self.settings)
+        server_config(&self.settings.load())
+    }
+
+    /// Reads the files of other settings; they take effect with [`Tls::change`].
+    pub(super) fn prepare(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
+        server_config(settings)
+    }
+
+    /// As [`Tls::replace`], with the settings that the configuration was made of.
+    pub(super) fn change(&self, settings: TlsSettings, config: ServerConfig) {
+        self.settings.store(Arc::new(settings));
+        self.replace(config);
     }
 
     /// Serves later connections with this configuration. The ticket keys change too, so nothing is resumed across it.

@@ -32,7 +32,6 @@ impl UnixSocket {
     }
 
     /// Takes a socket that somebody else has bound, whose file is not ours to remove.
-    #[expect(dead_code, reason = "for socket activation")]
     pub(super) fn handed_over(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self { listener: UnixListener::from_std(listener)?, file: None })

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::inspection::{check_served, inspect, is_inspected};
+use super::inspection::{inspect, is_inspected};
 use super::{Gateway, Remains, internal};
 use crate::administration::{forward, list_buckets};
 use crate::audit::Ticket;
-use crate::body::{BodyPlan, Destination, Fault, Throttle, UploadBody};
+use crate::body::{BodyPlan, Destination, Fault, Source, Throttle, UploadBody};
 use crate::documents::{Errand, attributes, tagging};
 use crate::inspect::Inspection;
 use crate::limits::{Admission, BodyTerms};
@@ -59,7 +59,6 @@ impl Gateway {
     ) -> Result<Reply, Refusal> {
         let admission = Arc::clone(&carrier.admission);
         let call = admission.permit().call();
-        check_served(&admission)?;
         match call.operation {
             Operation::UploadPart => {
                 let calls::PartPlan { terms, query, hidden } = calls::part(&carrier)?;
@@ -225,7 +224,7 @@ impl Gateway {
             Some(form) => form.narrow(terms),
             None => terms,
         };
-        let mut body = UploadBody::attach(plan, terms, source, self.body_limits);
+        let mut body = UploadBody::attach(plan, terms, Source::Client(source), self.body_limits);
         if let Some(form) = form {
             form.begin(&mut body);
         }

@@ -424,7 +424,7 @@ impl From<Fault> for Refusal {
                 refuse(S3ErrorCode::RequestTimeout, RefusalKind::Client)
             }
             Fault::Inspection(outcome) => outcome.as_ref().into(),
-            Fault::Superseded => refuse(S3ErrorCode::BadGateway, RefusalKind::Upstream),
+            Fault::Superseded | Fault::SourceGone => refuse(S3ErrorCode::BadGateway, RefusalKind::Upstream),
         }
     }
 }

@@ -15,7 +15,7 @@ pub const REFRESH_EVERY: Duration = Duration::from_secs(60);
 pub const RETRY_EVERY: Duration = Duration::from_secs(2);
 
 /// Where credentials come from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CredentialSource {
     /// Values known at start.
     Static {

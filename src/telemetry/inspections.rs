@@ -105,6 +105,20 @@ impl InspectionMetrics {
         }
     }
 
+    /// There is no inspector of this name any more. What was counted of it stays.
+    pub fn forget(&self, inspector: &str) {
+        for gauge in [&self.running, &self.waiting, &self.up, &self.breaker_open] {
+            // An error means that it was never there.
+            drop(gauge.remove_label_values(&[inspector]));
+        }
+        drop(self.signatures_age.remove_label_values(&[inspector]));
+    }
+
+    /// Verdicts are remembered anew, and how often one was is counted from zero.
+    pub fn forget_memory(&self) {
+        self.recalled.reset();
+    }
+
     /// An inspector came to a verdict, one of the fixed words, about so many bytes.
     pub fn count(&self, inspector: &str, verdict: &'static str, time: Duration, bytes: u64) {
         self.verdicts.with_label_values(&[inspector, verdict]).inc();

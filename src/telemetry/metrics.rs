@@ -9,6 +9,8 @@ use prometheus::{
 
 use crate::telemetry::admin::AdminMetrics;
 use crate::telemetry::inspections::InspectionMetrics;
+use crate::telemetry::panics;
+use crate::telemetry::reloads::ReloadMetrics;
 
 /// Every metric of the gateway, registered once.
 #[derive(Debug, Clone)]
@@ -36,6 +38,8 @@ pub struct Metrics {
     limit_accounts: IntGauge,
     inspections: InspectionMetrics,
     admin: AdminMetrics,
+    panics: IntCounter,
+    reloads: ReloadMetrics,
 }
 
 /// What the edge has counted since the start.
@@ -145,6 +149,8 @@ impl Metrics {
             )?,
             inspections: InspectionMetrics::register(&registry)?,
             admin: AdminMetrics::register(&registry)?,
+            panics: panics::register(&registry)?,
+            reloads: ReloadMetrics::register(&registry)?,
             registry,
         };
         let registry = &metrics.registry;
@@ -214,6 +220,26 @@ impl Metrics {
         &self.admin
     }
 
+    /// There is no store of this name any more, or it is counted anew.
+    pub fn forget_upstream(&self, name: &str) {
+        // An error means that it was never there.
+        for state in ["in_flight", "waiting"] {
+            drop(self.upstream_requests.remove_label_values(&[name, state]));
+        }
+        drop(self.upstream_resting.remove_label_values(&[name]));
+        drop(self.upstream_trips.remove_label_values(&[name]));
+    }
+
+    /// There is no issuer of this name any more.
+    pub fn forget_issuer(&self, name: &str) {
+        drop(self.jwks_age.remove_label_values(&[name]));
+    }
+
+    /// What is counted of reloads.
+    pub fn reloads(&self) -> &ReloadMetrics {
+        &self.reloads
+    }
+
     /// What is counted of inspectors.
     pub fn inspections(&self) -> &InspectionMetrics {
         &self.inspections
@@ -236,6 +262,7 @@ impl Metrics {
         catch_up(&self.handshakes_failed, connections.handshakes_failed);
         catch_up(&self.connections_stalled, connections.stalled);
         catch_up(&self.unreadable_heads, connections.unreadable);
+        panics::catch_up(&self.panics);
         for (issuer, age) in jwks_ages {
             let age = age.map_or(f64::INFINITY, |age| age.as_secs_f64());
             self.jwks_age.with_label_values(&[issuer.as_str()]).set(age);

@@ -29,7 +29,7 @@ const TICK: Duration = Duration::from_millis(500);
 
 /// Every upstream, by [`RouteId`].
 #[derive(Debug)]
-pub struct Upstreams(Vec<Upstream>);
+pub struct Upstreams(Vec<Arc<Upstream>>);
 
 impl Upstreams {
     /// Upstreams in the order of their identifiers; `budget` is what the bodies of all connections share.
@@ -39,9 +39,28 @@ impl Upstreams {
     pub fn new(settings: Vec<UpstreamSettings>, budget: &Arc<Budget>) -> Result<Self, DialError> {
         settings
             .into_iter()
-            .map(|settings| Upstream::new(settings, Arc::clone(budget)))
+            .map(|settings| Upstream::new(settings, Arc::clone(budget)).map(Arc::new))
             .collect::<Result<_, _>>()
             .map(Self)
+    }
+
+    /// The same stores as [`Self::new`] makes, but those that `previous` has and that would work alike, with their connections, queues and
+    /// breakers. `is_stale` tells of a file whether it holds something else than at that time.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn after(
+        settings: Vec<UpstreamSettings>,
+        budget: &Arc<Budget>,
+        previous: &Self,
+        is_stale: impl Fn(&std::path::Path) -> bool,
+    ) -> Result<Self, DialError> {
+        let upstream = |settings: UpstreamSettings| {
+            let trusts_alike = settings.ca_file.as_deref().is_none_or(|file| !is_stale(file));
+            let same = previous.0.iter().find(|old| trusts_alike && old.settings.connects_like(&settings));
+            same.map_or_else(|| Upstream::new(settings, Arc::clone(budget)).map(Arc::new), |old| Ok(Arc::clone(old)))
+        };
+        settings.into_iter().map(upstream).collect::<Result<_, _>>().map(Self)
     }
 
     /// The upstream of an identifier.
@@ -51,7 +70,7 @@ impl Upstreams {
 
     /// How each upstream is doing.
     pub fn states(&self) -> impl Iterator<Item = UpstreamState<'_>> {
-        self.0.iter().map(Upstream::state)
+        self.0.iter().map(|upstream| upstream.state())
     }
 
     /// Sends a request to its upstream.

@@ -28,6 +28,7 @@ async fn every_command_explains_itself() {
             &["probe-upstream", "--help"],
             &["--upstream <NAME>", "--bucket <BUCKET>", "countersign-probe/", "EXIT STATUS"],
         ),
+        (&["health", "--help"], &["--admin <URL>", "--live", "/readyz", "EXIT STATUS"]),
         #[cfg(feature = "demo")]
         (&["demo", "--help"], &["--tour", "--port <PORT>", "EXIT STATUS"]),
     ] {

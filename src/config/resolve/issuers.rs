@@ -13,8 +13,9 @@ use super::super::suggest::did_you_mean;
 use super::clients::{KnownClient, KnownClients, check_attribute_name, check_texts};
 use super::desk::Desk;
 use super::pem;
-use super::values::{WebAddress, absolute, check_name, duration, is_host};
+use super::values::{WebAddress, absolute, check_name, duration};
 use crate::auth::{IssuerSettings, KeySource};
+use crate::base::authority::is_host;
 use crate::rules::settings::Client;
 
 /// The issuers without those that have a problem.

@@ -17,14 +17,19 @@ use crate::s3::addressing::Domains;
 pub fn edge(desk: &mut Desk<'_>, raw: &RawConfig) -> Settings {
     let listeners = listeners(desk, raw);
     let admin = admin(desk, raw, &listeners);
-    let path = Path::top().key("limits").key("timeouts").key("drain");
-    let drain_timeout = duration(desk, &path, raw.limits.timeouts.drain.as_ref(), Duration::from_secs(30), ANY_TIMEOUT);
+    let path = Path::top().key("limits").key("timeouts");
+    let raw_times = &raw.limits.timeouts;
+    let drain_timeout =
+        duration(desk, &path.key("drain"), raw_times.drain.as_ref(), Duration::from_secs(30), ANY_TIMEOUT);
+    let delays = Duration::ZERO..=Duration::from_secs(3600);
+    let drain_delay = duration(desk, &path.key("drain_delay"), raw_times.drain_delay.as_ref(), Duration::ZERO, delays);
     Settings {
         listeners,
         admin: admin.address,
         admin_tls: admin.tls,
         admin_access: admin.access,
         limits: limits(desk, &raw.limits),
+        drain_delay,
         drain_timeout,
     }
 }

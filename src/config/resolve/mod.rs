@@ -28,7 +28,7 @@ pub use desk::Desk;
 use super::path::Path;
 use super::raw::RawConfig;
 use super::raw_output::{RawFormat, RawLevel};
-use super::{AuditTarget, Config, LogFormat, LogLevel, LogSettings, Source};
+use super::{AuditTarget, Config, LogFormat, LogLevel, LogSettings, ReloadSettings, Source};
 use crate::s3::Buckets;
 use values::absolute;
 
@@ -99,6 +99,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         sweeping,
         audit,
         log: log(raw),
+        reload: ReloadSettings { watch: raw.reload.watch.unwrap_or(true) },
         source: Source::default(),
     })
 }

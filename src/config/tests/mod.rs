@@ -11,6 +11,7 @@ mod identity;
 mod inspect_http;
 mod inspect_yara;
 mod inspection;
+mod lifecycle;
 mod rendering;
 mod schema;
 

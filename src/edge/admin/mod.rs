@@ -184,7 +184,7 @@ impl Admin {
                     path: head.uri.path().to_owned(),
                     body,
                     who,
-                    stopping: self.stop.is_requested(),
+                    stopping: self.stop.is_leaving(),
                 };
                 Ok(self.state.console(request).await)
             }
@@ -193,7 +193,7 @@ impl Admin {
 
     fn readiness(&self, with_reasons: bool) -> Response<AdminBody> {
         let mut reasons = self.state.not_ready();
-        if self.stop.is_requested() {
+        if self.stop.is_leaving() {
             reasons.insert(0, "shutting down".to_owned());
         }
         let (status, word) = match reasons.is_empty() {

@@ -22,7 +22,7 @@ use crate::edge::tls::{TlsError, read_chain, read_key};
 /// The TLS side of the admin listener; its files can be read again while it serves.
 #[derive(Debug)]
 pub(in crate::edge) struct AdminTls {
-    settings: AdminTlsSettings,
+    settings: ArcSwap<AdminTlsSettings>,
     config: ArcSwap<ServerConfig>,
 }
 
@@ -30,12 +30,23 @@ impl AdminTls {
     /// Reads certificates and key.
     pub(in crate::edge) fn load(settings: &AdminTlsSettings) -> Result<Self, TlsError> {
         let config = ArcSwap::from_pointee(server_config(settings)?);
-        Ok(Self { settings: settings.clone(), config })
+        Ok(Self { settings: ArcSwap::from_pointee(settings.clone()), config })
     }
 
     /// Reads the files again; the configuration takes effect with [`AdminTls::replace`].
     pub(in crate::edge) fn read_again(&self) -> Result<ServerConfig, TlsError> {
-        server_config(&self.settings)
+        server_config(&self.settings.load())
+    }
+
+    /// Reads the files of other settings; they take effect with [`AdminTls::change`].
+    pub(in crate::edge) fn prepare(settings: &AdminTlsSettings) -> Result<ServerConfig, TlsError> {
+        server_config(settings)
+    }
+
+    /// As [`AdminTls::replace`], with the settings that the configuration was made of.
+    pub(in crate::edge) fn change(&self, settings: AdminTlsSettings, config: ServerConfig) {
+        self.settings.store(Arc::new(settings));
+        self.replace(config);
     }
 
     /// Serves later connections with this configuration.

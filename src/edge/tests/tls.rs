@@ -21,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::world::{Admin, Event, World, limits, settings, soon};
 use crate::arrival::{Framing, Oversize};
-use crate::edge::{BindError, ConnectionLimits, Edge, TlsError, TlsSettings};
+use crate::edge::{BindError, ConnectionLimits, Edge, Inherited, TlsError, TlsSettings};
 use crate::flow::Budget;
 
 /// Long enough for a busy machine to do everything else in time.
@@ -205,7 +205,7 @@ async fn certificates_are_replaced_without_a_restart_and_kept_if_the_new_ones_ar
 #[tokio::test]
 async fn a_tls_error_names_the_file() {
     let (identity, other) = (Identity::new(), Identity::new());
-    let error = |tls| match Edge::bind(settings(limits(), Some(tls)), Budget::new(0)) {
+    let error = |tls| match Edge::bind(settings(limits(), Some(tls)), Budget::new(0), Inherited::none()) {
         Err(BindError::Tls { source, .. }) => source.to_string(),
         other => panic!("{other:?}"),
     };

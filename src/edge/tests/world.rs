@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use crate::arrival::{Arrival, Framing, UnreadableHead};
 use crate::edge::{
     Access, Addresses, AdminBody, AdminRequest, AdminState, Certificates, ConnectionLimits, DrainReport, Edge, Handler,
-    ListenAddress, ListenerSettings, Monitor, Settings, TlsSettings,
+    Inherited, ListenAddress, ListenerSettings, Monitor, Settings, TlsSettings,
 };
 use crate::flow::Budget;
 
@@ -222,6 +222,7 @@ pub(super) struct World {
     events: mpsc::UnboundedReceiver<Event>,
     go_on: Arc<Notify>,
     stop: Option<oneshot::Sender<()>>,
+    at_once: Option<oneshot::Sender<()>>,
     running: JoinHandle<DrainReport>,
 }
 
@@ -237,9 +238,15 @@ impl World {
     }
 
     pub(super) async fn start_with(settings: Settings, admin: Admin) -> Self {
-        let edge = Edge::bind(settings, Budget::new(16 << 20)).unwrap();
+        let edge = Edge::bind(settings, Budget::new(16 << 20), Inherited::none()).unwrap();
         let (events, received) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel::<()>();
+        let (at_once, hurried) = oneshot::channel::<()>();
+        let told = |told: oneshot::Receiver<()>| async {
+            if told.await.is_err() {
+                std::future::pending().await
+            }
+        };
         let probe = Probe { events, go_on: Arc::default() };
         Self {
             addresses: edge.addresses().clone(),
@@ -248,9 +255,8 @@ impl World {
             events: received,
             go_on: probe.go_on.clone(),
             stop: Some(stop),
-            running: tokio::spawn(edge.run(probe, Arc::new(admin), async {
-                stopped.await.ok();
-            })),
+            at_once: Some(at_once),
+            running: tokio::spawn(edge.run(probe, Arc::new(admin), told(stopped), told(hurried))),
         }
     }
 
@@ -287,6 +293,11 @@ impl World {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
+    /// As a second signal does.
+    pub(super) fn hurry(&mut self) {
+        self.at_once.take().unwrap().send(()).unwrap();
+    }
+
     /// Waits for the end after [`World::request_stop`].
     pub(super) async fn end(self) -> DrainReport {
         soon("end of the edge", self.running).await.unwrap()
@@ -301,6 +312,7 @@ pub(super) fn settings(limits: ConnectionLimits, tls: Option<TlsSettings>) -> Se
         admin_tls: None,
         admin_access: Arc::default(),
         limits,
+        drain_delay: Duration::ZERO,
         drain_timeout: Duration::from_secs(15),
     }
 }

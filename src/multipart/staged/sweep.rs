@@ -70,6 +70,7 @@ impl Swept {
 }
 
 /// Sweeps a minute after the start and then every hour, or as often as things are kept if that is shorter.
+#[derive(Clone)]
 pub struct Sweeper {
     /// Knows the buckets, and what is on its way.
     pub staging: Arc<Staging>,
