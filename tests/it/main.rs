@@ -22,6 +22,7 @@ mod client_certificates;
 mod clients;
 mod commit_point;
 mod confused_deputy;
+mod console;
 mod copied_parts;
 mod copies;
 mod cors;
