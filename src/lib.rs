@@ -20,6 +20,8 @@ pub mod dial;
 
 pub mod bounded;
 
+pub mod post;
+
 // One request.
 pub mod arrival;
 

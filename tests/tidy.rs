@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const RANKS: &[&[&str]] = &[
     &["base", "flow", "breaker", "upkeep"],
     &["sigv4", "telemetry", "dial", "bounded", "arrival"],
-    &["s3", "inspect"],
+    &["s3", "inspect", "post"],
     &["audit", "auth", "cors"],
     &["rules"],
     &["limits"],

@@ -8,9 +8,12 @@ mod generation;
 mod live;
 mod log;
 mod notify;
+#[cfg(feature = "otel")]
+mod otlp;
 mod panics;
 pub mod reload;
 mod signals;
+mod tracer;
 mod watch;
 
 use std::path::Path;

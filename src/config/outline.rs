@@ -35,6 +35,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("limits.buffers", Effect::Restart),
     // Writers have files open, and threads.
     ("audit", Effect::Restart),
+    ("tracing", Effect::Reload),
     ("log", Effect::Restart),
     ("reload", Effect::Reload),
 ];

@@ -11,13 +11,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
+use super::raw_audit::RawAudit;
 use super::raw_cors::RawCorsRule;
 use super::raw_identity::{RawCertificate, RawClientTls, RawListener};
 use super::raw_inspect::{RawInspect, RawInspectionLimits, RawInspector, RawStaging};
-use super::raw_output::{RawAudit, RawLog};
+use super::raw_output::RawLog;
 use super::raw_reload::RawReload;
 use super::raw_signing::{RawAccessKey, RawSigning};
 use super::raw_sts::RawSts;
+use super::raw_tracing::RawTracing;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -48,6 +50,8 @@ pub struct RawConfig {
     pub limits: RawLimits,
     /// Where the audit records go.
     pub audit: RawAudit,
+    /// Traces of requests. Default: they have none.
+    pub tracing: Option<RawTracing>,
     /// What the log shows.
     pub log: RawLog,
     /// When this file is read again. What a reload does: `docs/RELOAD.md`.
@@ -272,6 +276,9 @@ pub struct RawIssuer {
     /// Where its keys are: `discovery` (default: `{issuer}/.well-known/openid-configuration`), `{ url: https://… }` or `{ file: /path }`
     /// with a JWKS document.
     pub keys: Option<RawKeys>,
+    /// File with a token that is shown where `keys.url` is fetched, such as the one that Kubernetes gives to a pod: its API server answers
+    /// nobody else. Read again for each fetch, and sent to that URL alone. Absolute path. Needs `keys: { url: … }`.
+    pub jwks_token_file: Option<String>,
     /// Hosts besides the issuer's own that the discovery document may send us to for the keys; default none. Google needs
     /// `www.googleapis.com`.
     pub jwks_hosts: Option<Vec<String>>,
@@ -286,6 +293,7 @@ pub struct RawIssuer {
     /// Claim that names the principal in audit records; default `sub`.
     pub principal: Option<String>,
     /// Attributes for rules and for `{name}` in prefixes: attribute name → claim name. `sub` and `issuer` are always there.
+    /// A claim inside others is written as a JSON Pointer, which begins with `/`: `/kubernetes.io/namespace`.
     pub attributes: BTreeMap<String, String>,
     /// Tolerated clock difference, at most `60s`; default `30s`.
     pub leeway: Option<String>,

@@ -121,7 +121,7 @@ async fn serve_tls<H: Handler>(
             }
         },
     };
-    if let Some(certificate) = certificate.filter(|_| tls.identifies()) {
+    if let Some(certificate) = certificate {
         line.facts.vouched = Some(Arc::new(Vouched::Certificate(certificate)));
     }
     match protocol {

@@ -1,5 +1,6 @@
 //! Tests of the configuration as a whole: text in, settings or problems out.
 
+mod audit;
 mod broken;
 mod cors;
 mod downloads;
@@ -13,6 +14,7 @@ mod inspection;
 mod lifecycle;
 mod rendering;
 mod schema;
+mod tracing;
 
 use super::{Config, MapReferences, Problems, load_text};
 

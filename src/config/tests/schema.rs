@@ -200,6 +200,13 @@ const COMPANIONS: &[(&str, &[&str])] = &[
     ("/inspectors/antivirus/yara", &["/inspectors/antivirus/yara/files"]),
     ("/inspectors/antivirus/http", &["/inspectors/antivirus/http/url"]),
     ("/inspectors/antivirus", &["/inspectors/antivirus/patterns/sets"]),
+    ("/audit/wait", &["/audit/sinks/siem/http/url", "/audit/sinks/siem/when_full"]),
+    ("/audit/sinks/siem/stdout", &[]),
+    ("/audit/sinks/siem/file", &["/audit/sinks/siem/file/path", "/audit/sinks/siem/file/rotate/size"]),
+    ("/audit/sinks/siem/syslog", &["/audit/sinks/siem/syslog/address"]),
+    ("/audit/sinks/siem/http", &["/audit/sinks/siem/http/url"]),
+    ("/audit/sinks/siem", &["/audit/sinks/siem/http/url"]),
+    ("/tracing/otlp", &["/tracing/otlp/endpoint"]),
     ("/rules/0/inspect", &["/rules/0/inspect/with", "/inspectors/antivirus/patterns/sets"]),
 ];
 

@@ -66,7 +66,7 @@ pub(super) enum Event {
     Unreadable(bool),
 }
 
-/// Answers by path: `/panic`, `/refuse` (does not read), `/endless`, `/wait` (until told), `/switch`; else reads and echoes.
+/// Answers by path: `/panic`, `/panic-late` (in the body of the answer), `/refuse` (does not read), `/endless`, `/wait` (until told), `/switch`; else reads and echoes.
 #[derive(Debug, Clone)]
 pub(super) struct Probe {
     events: mpsc::UnboundedSender<Event>,
@@ -88,6 +88,7 @@ impl Handler for Probe {
         }
         match path.as_str() {
             "/panic" => panic!("as the test asked"),
+            "/panic-late" => Response::new(ProbeBody::Panics(Some(Bytes::from_static(b"so far")))),
             "/refuse" => answer(StatusCode::FORBIDDEN, "refused"),
             "/switch" => answer(StatusCode::SWITCHING_PROTOCOLS, ""),
             "/endless" => Response::new(ProbeBody::Endless { _teller: DropTeller::new(self) }),
@@ -128,6 +129,8 @@ fn answer(status: StatusCode, text: &'static str) -> Response<ProbeBody> {
 /// Body of the test handler.
 pub(super) enum ProbeBody {
     Text(Option<Bytes>),
+    /// One frame, then a panic.
+    Panics(Option<Bytes>),
     Endless {
         /// Tells when hyper gives up.
         _teller: DropTeller,
@@ -141,6 +144,7 @@ impl Body for ProbeBody {
     fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(match self.get_mut() {
             Self::Text(text) => text.take().map(|text| Ok(Frame::data(text))),
+            Self::Panics(first) => Some(Ok(Frame::data(first.take().expect("as the test asked")))),
             Self::Endless { .. } => Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 64 * 1024])))),
         })
     }
@@ -152,7 +156,7 @@ impl Body for ProbeBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Endless { .. } => SizeHint::default(),
+            Self::Panics(_) | Self::Endless { .. } => SizeHint::default(),
         }
     }
 }
