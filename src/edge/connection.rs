@@ -202,7 +202,7 @@ async fn serve_http2<H, IO>(
                     end.set(end_of_patience(&streams, &limits));
                 }
                 _ => {
-                    tracing::info!(peer = %facts.peer, ?judgement, "HTTP/2 connection cut");
+                    tracing::debug!(peer = %facts.peer, ?judgement, "HTTP/2 connection cut");
                     return monitor.stalled();
                 }
             },

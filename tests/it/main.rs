@@ -45,6 +45,7 @@ mod lists;
 mod memory;
 mod multipart;
 mod objects;
+mod observability;
 mod oidc;
 mod paginators;
 mod payload_forms;
