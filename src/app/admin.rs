@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::live::Live;
 use crate::edge::{AdminState, Monitor};
+use crate::sign::Unusable;
 use crate::telemetry::{ConnectionCounts, Metrics};
 
 /// What the admin listener tells.
@@ -16,9 +17,13 @@ pub(super) struct State {
 impl AdminState for State {
     fn not_ready(&self) -> Vec<String> {
         let generation = self.live.current();
-        let stores = generation.credentials.iter().filter(|store| store.current().is_none());
-        let credentials =
-            stores.map(|store| format!("credentials of upstream `{}` could not be loaded", store.upstream()));
+        let credentials = generation.credentials.iter().filter_map(|store| {
+            let problem = match store.trouble()? {
+                Unusable::Missing => "could not be loaded",
+                Unusable::Expired => "have expired and could not be renewed",
+            };
+            Some(format!("credentials of upstream `{}` {problem}", store.upstream()))
+        });
         let keys = generation.gateway.authenticators.missing_keys();
         let inspectors = generation.gateway.inspectors.states().filter_map(|state| state.not_ready);
         credentials
@@ -43,6 +48,11 @@ impl AdminState for State {
         for state in gateway.inspectors.states() {
             self.metrics.inspections().set_load(state.name, state.running, state.waiting);
             self.metrics.inspections().set_health(state.name, state.up, state.resting, state.signatures_age);
+        }
+        for store in &generation.credentials {
+            let (age, expiry) = store.times().unzip();
+            let expiry = expiry.flatten().map(|expiry| expiry.as_second());
+            self.metrics.credentials().set_times(store.upstream(), age, expiry);
         }
         let verdicts = &gateway.verdicts;
         self.metrics.inspections().set_memory(verdicts.verdicts(), verdicts.recalled());

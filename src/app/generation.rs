@@ -83,7 +83,7 @@ impl Generation {
     pub(super) fn start(&self, metrics: &Metrics) -> Upkeep {
         let mut tasks = JoinSet::new();
         for store in &self.credentials {
-            tasks.spawn(Arc::clone(store).keep_fresh());
+            tasks.spawn(Arc::clone(store).keep_fresh(metrics.credentials().clone()));
         }
         let sweeper = Sweeper {
             staging: Arc::clone(&self.gateway.staging),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// Secret text. Reading it is the named call [`Secret::expose`], which grep finds.
@@ -17,6 +18,13 @@ impl Secret {
     /// The text itself. Must not be formatted into logs, errors or metrics.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+/// For settings, which a reload compares with those before. What a client presents is compared in `auth`, in constant time too.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        bool::from(self.0.as_bytes().ct_eq(other.0.as_bytes()))
     }
 }
 

@@ -13,6 +13,7 @@ mod path;
 mod problem;
 mod raw;
 mod raw_cors;
+mod raw_credentials;
 mod raw_inspect;
 mod raw_output;
 mod raw_signing;

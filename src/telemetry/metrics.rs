@@ -7,6 +7,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::telemetry::credentials::CredentialMetrics;
 use crate::telemetry::inspections::InspectionMetrics;
 
 /// Every metric of the gateway, registered once.
@@ -34,6 +35,7 @@ pub struct Metrics {
     limited: IntCounter,
     limit_accounts: IntGauge,
     inspections: InspectionMetrics,
+    credentials: CredentialMetrics,
 }
 
 /// What the edge has counted since the start.
@@ -142,6 +144,7 @@ impl Metrics {
                 "Principals and addresses whose rates are remembered.",
             )?,
             inspections: InspectionMetrics::register(&registry)?,
+            credentials: CredentialMetrics::register(&registry)?,
             registry,
         };
         let registry = &metrics.registry;
@@ -211,6 +214,11 @@ impl Metrics {
         &self.inspections
     }
 
+    /// What is counted of the credentials of upstreams.
+    pub fn credentials(&self) -> &CredentialMetrics {
+        &self.credentials
+    }
+
     /// What the limits keep now, and what they have refused since the start.
     pub fn set_limits(&self, accounts: usize, refused: u64) {
         self.limit_accounts.set(i64::try_from(accounts).unwrap_or(i64::MAX));
@@ -258,6 +266,9 @@ mod tests {
         metrics.inspections().set_load("av", 2, 1);
         metrics.inspections().set_memory(9, 8);
         metrics.inspections().set_health("av", true, false, Some(Duration::from_secs(60)));
+        metrics.credentials().announce("rack");
+        metrics.credentials().count("rack", true);
+        metrics.credentials().set_times("rack", Some(Duration::from_secs(9)), Some(1_800_000_000));
         let text = metrics.render(
             ConnectionCounts { open: 2, accepted: 7, unreadable: 3, ..ConnectionCounts::default() },
             [("corp".to_owned(), Some(Duration::from_secs(5)))],
@@ -275,6 +286,10 @@ mod tests {
             "countersign_upstream_requests{state=\"waiting\",upstream=\"rack\"} 2",
             "countersign_upstream_resting{upstream=\"rack\"} 1",
             "countersign_upstream_trips_total{upstream=\"rack\"} 4",
+            "countersign_upstream_credentials_age_seconds{upstream=\"rack\"} 9",
+            "countersign_upstream_credentials_expiry_timestamp_seconds{upstream=\"rack\"} 1800000000",
+            "countersign_upstream_credentials_refreshes_total{result=\"ok\",upstream=\"rack\"} 1",
+            "countersign_upstream_credentials_refreshes_total{result=\"error\",upstream=\"rack\"} 0",
             "countersign_limited_total 5",
             "countersign_remembered_verdicts 9",
             "countersign_recalled_verdicts_total 8",

@@ -44,6 +44,7 @@ mod objects;
 mod oidc;
 mod paginators;
 mod payload_forms;
+mod platform_credentials;
 mod post_forms;
 mod probe;
 mod properties;

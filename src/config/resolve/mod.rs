@@ -12,6 +12,7 @@ mod inspect;
 mod issuers;
 mod listen;
 mod pem;
+mod platform;
 mod rates;
 mod rules;
 mod sts;

@@ -21,7 +21,9 @@ pub(super) fn file_references(path: &Path, text: &str) -> MapReferences {
             let value = match name {
                 _ if name.ends_with("_HASH") => format!("sha256:{}", hex::encode(digest(&SHA256, name.as_bytes()))),
                 _ if name.ends_with("_ENDPOINT") => "http://127.0.0.1:9000".to_owned(),
-                _ if name.ends_with("_SESSION_KEY") => "v4lue-of-a-session-key-of-32-characters".to_owned(),
+                _ if name.ends_with("_SESSION_KEY") || name.ends_with("_SEAL_KEY") => {
+                    "v4lue-of-a-session-key-of-32-characters".to_owned()
+                }
                 _ => "v4lue-of-a-credential".to_owned(),
             };
             (name.to_owned(), value)
