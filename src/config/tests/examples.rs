@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::config::{MapReferences, load_file};
+use crate::sign::credentials::HAS_PLATFORM;
 
 /// What the example files refer to.
 fn references(path: &Path) -> MapReferences {
@@ -63,7 +64,7 @@ pub(super) fn yaml_files() -> Vec<PathBuf> {
 fn every_file_under_config_loads() {
     let files = yaml_files();
     assert!(files.len() >= 7, "{files:?}");
-    for file in files {
+    for file in files.into_iter().filter(|file| HAS_PLATFORM || !file.ends_with("eks.yaml")) {
         if let Err(problems) = load_file(&file, &references(&file)) {
             panic!("{problems}");
         }
