@@ -52,6 +52,7 @@ mod observability;
 mod oidc;
 mod paginators;
 mod payload_forms;
+mod platform_credentials;
 mod post_forms;
 mod probe;
 mod properties;

@@ -13,6 +13,7 @@ mod inspect_http;
 mod inspect_yara;
 mod inspection;
 mod lifecycle;
+mod platform;
 mod rendering;
 mod schema;
 mod tracing;
