@@ -174,6 +174,8 @@ pub struct IssuerSettings {
     pub keys: KeySource,
     /// Hosts besides the issuer's own that the discovery document's `jwks_uri` may name.
     pub jwks_hosts: Vec<String>,
+    /// File with a token that is shown, as a bearer token, where the key set is fetched from a URL. Read again for each fetch.
+    pub jwks_token: Option<PathBuf>,
     /// PEM file of certificate authorities for fetching, instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// Whether `/readyz` waits for the keys of this issuer.
@@ -184,7 +186,7 @@ pub struct IssuerSettings {
     pub required_claims: BTreeMap<String, Vec<String>>,
     /// Claim that names the principal; `sub` by default.
     pub principal_claim: String,
-    /// Attribute name → claim name. `sub` is always an attribute.
+    /// Attribute name → claim: a name, or a path that begins with `/`. `sub` is always an attribute.
     pub attributes: BTreeMap<String, String>,
     /// Tolerated clock difference, at most 60 s.
     pub leeway: std::time::Duration,

@@ -121,7 +121,7 @@ async fn serve_tls<H: Handler>(
             }
         },
     };
-    if let Some(certificate) = certificate.filter(|_| tls.identifies()) {
+    if let Some(certificate) = certificate {
         line.facts.vouched = Some(Arc::new(Vouched::Certificate(certificate)));
     }
     match protocol {
@@ -232,7 +232,7 @@ where
                     end.set(end_of_patience(&streams, &limits));
                 }
                 _ => {
-                    tracing::info!(peer = %facts.peer, ?judgement, "HTTP/2 connection cut");
+                    tracing::debug!(peer = %facts.peer, ?judgement, "HTTP/2 connection cut");
                     return monitor.stalled();
                 }
             },

@@ -91,21 +91,25 @@ pub(super) enum Protocol {
 
 /// The TLS side of one listener; its certificate can be replaced while it serves.
 #[derive(Debug)]
-pub(super) struct Tls {
-    settings: ArcSwap<TlsSettings>,
-    config: ArcSwap<ServerConfig>,
+pub(super) struct Tls(ArcSwap<Serving>);
+
+/// What later connections are served with. Together, so that no certificate is taken for an identity under authorities of another time.
+#[derive(Debug)]
+struct Serving {
+    settings: TlsSettings,
+    config: Arc<ServerConfig>,
 }
 
 impl Tls {
     /// Reads certificate and key.
     pub(super) fn load(settings: &TlsSettings) -> Result<Self, TlsError> {
-        let config = ArcSwap::from_pointee(server_config(settings)?);
-        Ok(Self { settings: ArcSwap::from_pointee(settings.clone()), config })
+        let config = Arc::new(server_config(settings)?);
+        Ok(Self(ArcSwap::from_pointee(Serving { settings: settings.clone(), config })))
     }
 
     /// Reads the files again; the configuration takes effect with [`Tls::replace`].
     pub(super) fn read_again(&self) -> Result<ServerConfig, TlsError> {
-        server_config(&self.settings.load())
+        server_config(&self.0.load().settings)
     }
 
     /// Reads the files of other settings; they take effect with [`Tls::change`].
@@ -113,23 +117,18 @@ impl Tls {
         server_config(settings)
     }
 
-    /// As [`Tls::replace`], with the settings that the configuration was made of.
-    pub(super) fn change(&self, settings: TlsSettings, config: ServerConfig) {
-        self.settings.store(Arc::new(settings));
-        self.replace(config);
-    }
-
     /// Serves later connections with this configuration. The ticket keys change too, so nothing is resumed across it.
     pub(super) fn replace(&self, config: ServerConfig) {
-        self.config.store(Arc::new(config));
+        let settings = self.0.load().settings.clone();
+        self.change(settings, config);
     }
 
-    /// Whether a client certificate says who the caller is.
-    pub(super) fn identifies(&self) -> bool {
-        self.settings.load().client.as_ref().is_some_and(|client| client.identity)
+    /// As [`Tls::replace`], with the settings that the configuration was made of.
+    pub(super) fn change(&self, settings: TlsSettings, config: ServerConfig) {
+        self.0.store(Arc::new(Serving { settings, config: Arc::new(config) }));
     }
 
-    /// Does the handshake, without a time limit of its own. The certificate is there if the client has shown one.
+    /// Does the handshake, without a time limit of its own. The certificate is there if it says who the caller is.
     ///
     /// # Errors
     /// Those of the handshake, and a certificate that cannot be read or is over its time: in a resumed session nobody has checked it again.
@@ -140,7 +139,8 @@ impl Tls {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let acceptor = TlsAcceptor::from(self.config.load_full());
+        let serving = self.0.load_full();
+        let acceptor = TlsAcceptor::from(Arc::clone(&serving.config));
         let stream = acceptor.accept_with(stream, |tls| tls.set_buffer_limit(Some(SEND_BUFFER_BYTES))).await?;
         let protocol = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,
@@ -152,7 +152,8 @@ impl Tls {
             if SystemClock.now() > read.not_after { Err("the client certificate has expired") } else { Ok(read) }
         });
         let certificate = certificate.transpose().map_err(io::Error::other)?;
-        Ok((stream, protocol, certificate))
+        let identifies = serving.settings.client.as_ref().is_some_and(|client| client.identity);
+        Ok((stream, protocol, certificate.filter(|_| identifies)))
     }
 }
 
@@ -203,7 +204,7 @@ fn read_crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, 
     if lists.is_empty() { Err(TlsError::NoCrl(path.to_owned())) } else { Ok(lists) }
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
     let chain: Vec<_> =
         CertificateDer::pem_file_iter(path).map_err(unreadable)?.collect::<Result<_, _>>().map_err(unreadable)?;
@@ -213,7 +214,7 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+pub(super) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(path).map_err(|source| match source {
         pem::Error::NoItemsFound => TlsError::NoKey(path.to_owned()),
         source => TlsError::Unreadable { path: path.to_owned(), source },
