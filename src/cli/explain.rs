@@ -30,7 +30,8 @@ pub struct Arguments {
     /// The configuration file.
     #[arg(long, value_name = "FILE", env = "COUNTERSIGN_CONFIG")]
     pub config: PathBuf,
-    /// Who asks: `token:NAME` or `key:NAME`, with the attributes of the configuration, or `issuer:NAME:SUBJECT`.
+    /// Who asks: `token:NAME`, `key:NAME`, `listener:NAME` or `certificate:NAME`, with the attributes of the configuration, or
+    /// `issuer:NAME:SUBJECT`.
     #[arg(long = "as", value_name = "PRINCIPAL")]
     pub principal: String,
     /// What: an operation of S3 (`PutObject`), or an IAM action (`s3:PutObject`).
