@@ -6,8 +6,9 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::audit::settings::OutletSettings;
 use crate::auth::settings::UnsignedPayload;
-use crate::config::{AuditTarget, Config};
+use crate::config::Config;
 use crate::edge::{ListenAddress, ListenerSettings};
 use crate::inspect::{Action, InspectionTerms};
 use crate::rules::settings::{Effect, RuleSettings, Who};
@@ -89,10 +90,13 @@ fn lines(config: &Config) -> Vec<String> {
         [] => "no inspectors: nothing looks into objects".to_owned(),
         inspectors => format!("inspectors: {}", listed(inspectors.iter().map(|inspector| &inspector.name))),
     });
-    lines.push(match &config.audit {
-        AuditTarget::Stdout => "audit records go to standard output".to_owned(),
-        AuditTarget::File(path) => format!("audit records go to {}", path.display()),
+    let sinks = config.audit.sinks.iter().map(|sink| match &sink.outlet {
+        OutletSettings::Stdout => "standard output".to_owned(),
+        OutletSettings::File(file) => file.path.display().to_string(),
+        OutletSettings::Syslog(_) => format!("syslog ({})", sink.name),
+        OutletSettings::Http(http) => format!("{}:{} ({})", http.post.host, http.post.port, sink.name),
     });
+    lines.push(format!("audit records go to {}", listed(sinks)));
     lines
 }
 
@@ -193,7 +197,7 @@ fn rule_risks(rule: &RuleSettings, inspectors: bool, risks: &mut Vec<Risk>) {
 
 /// Audit records on a standard output that goes nowhere.
 fn lost_audit(config: &Config) -> Option<Risk> {
-    let lost = config.audit == AuditTarget::Stdout
+    let lost = config.audit.sinks.iter().all(|sink| matches!(sink.outlet, OutletSettings::Stdout))
         && std::fs::read_link("/proc/self/fd/1").is_ok_and(|target| target.as_os_str() == "/dev/null");
     lost.then(|| Risk::new("audit.file", "audit records go to standard output, and that is /dev/null"))
 }

@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::Context;
 use tokio::task::JoinSet;
 
+use super::tracer::tracer;
 use crate::audit::{AuditSink, Auditor};
 use crate::auth::Authenticators;
 use crate::base::{Clock, RouteId, SystemClock};
@@ -135,7 +136,13 @@ impl Generation {
             inspectors,
             upstreams: Arc::new(upstreams(&config, lasting, previous)?),
             body_limits: body_limits(&config.edge.limits),
-            auditor: Auditor::new(Arc::clone(&lasting.sink), lasting.metrics.clone(), Arc::clone(&clock)),
+            auditor: Auditor::new(
+                Arc::clone(&lasting.sink),
+                config.audit.wait,
+                lasting.metrics.clone(),
+                Arc::clone(&clock),
+            ),
+            tracer: config.tracing.as_ref().map(|tracing| tracer(tracing, &lasting.metrics)).transpose()?,
             since: clock.now(),
         };
         Ok(Self { gateway, credentials, config, newcomers: Mutex::default() })
@@ -175,6 +182,7 @@ impl Generation {
                 false => readiness.blocking.push(why),
             }
         }
+        readiness.blocking.extend(self.gateway.auditor.not_ready());
         readiness
     }
 

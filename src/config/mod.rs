@@ -13,6 +13,8 @@ mod outline;
 mod path;
 mod problem;
 mod raw;
+mod raw_admin;
+mod raw_audit;
 mod raw_cors;
 mod raw_identity;
 mod raw_inspect;
@@ -20,6 +22,7 @@ mod raw_output;
 mod raw_reload;
 mod raw_signing;
 mod raw_sts;
+mod raw_tracing;
 mod reads;
 mod reference;
 mod resolve;
@@ -29,8 +32,6 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
-
 pub use load::{Loaded, MapReferences, References, SystemReferences, load_file, load_recorded, load_text};
 pub use outline::Outline;
 pub use problem::{Problem, Problems};
@@ -38,10 +39,14 @@ pub use reads::{Reads, Thing};
 pub use reference::reference;
 pub use schema::schema;
 
+use ipnet::IpNet;
+
+use crate::audit::AuditSettings;
 use crate::cors::CorsRules;
 use crate::inspect::{InspectionLimits, InspectorSettings};
 use crate::limits::LimitSettings;
 use crate::multipart::staged::sweep::SweepSettings;
+use crate::post::PostSettings;
 use crate::rules::RuleSettings;
 use crate::s3::Buckets;
 use crate::sts::StsSettings;
@@ -74,11 +79,26 @@ pub struct Config {
     /// How long hidden objects are kept.
     pub sweeping: SweepSettings,
     /// Where audit records go.
-    pub audit: AuditTarget,
+    pub audit: AuditSettings,
+    /// Traces of requests; `None` if they have none.
+    pub tracing: Option<TracingSettings>,
     /// What the log shows.
     pub log: LogSettings,
     /// When the configuration is read again.
     pub reload: ReloadSettings,
+    /// The file itself, as it may be shown.
+    pub source: Source,
+}
+
+/// A configuration file as it may be shown: no secret in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Source {
+    /// Its name, or what stands for it.
+    pub name: String,
+    /// SHA-256 of the file in hex.
+    pub digest: String,
+    /// Its lines, with `…` for whatever may be secret.
+    pub text: String,
 }
 
 /// When the configuration is read again.
@@ -88,13 +108,35 @@ pub struct ReloadSettings {
     pub watch: bool,
 }
 
-/// Where audit records go, as JSON lines.
+/// Traces of requests.
+#[derive(Debug, Clone)]
+pub struct TracingSettings {
+    /// Whose traces are continued.
+    pub accept: AcceptTraces,
+    /// Whether stores are told.
+    pub propagate: bool,
+    /// Where spans go.
+    pub otlp: Option<OtlpSettings>,
+}
+
+/// Whose traces are continued.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AuditTarget {
-    /// Standard output.
-    Stdout,
-    /// Appended to this file.
-    File(PathBuf),
+pub enum AcceptTraces {
+    /// Those of all clients.
+    Any,
+    /// Nobody's.
+    None,
+    /// Those of clients in these networks.
+    From(Vec<IpNet>),
+}
+
+/// Where spans go.
+#[derive(Debug, Clone)]
+pub struct OtlpSettings {
+    /// The collector.
+    pub post: PostSettings,
+    /// The part of new traces that is sent, above 0 and up to 1.
+    pub sample: f64,
 }
 
 /// What the log shows.

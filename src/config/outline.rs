@@ -23,7 +23,8 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("listen", Effect::Restart),
     ("listen[].tls", Effect::Reload),
     ("domains", Effect::Reload),
-    ("admin", Effect::Restart),
+    ("admin", Effect::Reload),
+    ("admin.address", Effect::Restart),
     ("upstreams", Effect::Reload),
     ("buckets", Effect::Reload),
     ("clients", Effect::Reload),
@@ -35,6 +36,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("limits.buffers", Effect::Restart),
     // Writers have files open, and threads.
     ("audit", Effect::Restart),
+    ("tracing", Effect::Reload),
     ("log", Effect::Restart),
     ("reload", Effect::Reload),
 ];

@@ -11,13 +11,16 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
+use super::raw_admin::RawAdmin;
+use super::raw_audit::RawAudit;
 use super::raw_cors::RawCorsRule;
 use super::raw_identity::{RawCertificate, RawClientTls, RawListener};
 use super::raw_inspect::{RawInspect, RawInspectionLimits, RawInspector, RawStaging};
-use super::raw_output::{RawAudit, RawLog};
+use super::raw_output::RawLog;
 use super::raw_reload::RawReload;
 use super::raw_signing::{RawAccessKey, RawSigning};
 use super::raw_sts::RawSts;
+use super::raw_tracing::RawTracing;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -29,7 +32,7 @@ pub struct RawConfig {
     /// the key. Names in lower case without port; none may lie inside another. Default none: the bucket is the first segment of the
     /// path, as it is for every other host. Not together with `clients.signing.host`.
     pub domains: Option<OneOrMany>,
-    /// The address of `/healthz`, `/readyz` and `/metrics`.
+    /// Health, metrics and the operator's page.
     pub admin: RawAdmin,
     /// The S3 stores behind the gateway, by a name of your choice. Required, at least one.
     pub upstreams: Option<BTreeMap<String, RawUpstream>>,
@@ -48,6 +51,8 @@ pub struct RawConfig {
     pub limits: RawLimits,
     /// Where the audit records go.
     pub audit: RawAudit,
+    /// Traces of requests. Default: they have none.
+    pub tracing: Option<RawTracing>,
     /// What the log shows.
     pub log: RawLog,
     /// When this file is read again. What a reload does: `docs/RELOAD.md`.
@@ -64,14 +69,6 @@ pub struct RawTls {
     pub key: Option<String>,
     /// Ask clients for a certificate. Default: they are not asked.
     pub client: Option<RawClientTls>,
-}
-
-/// The admin listener.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawAdmin {
-    /// IP address and port; default `127.0.0.1:9090`. It has no authentication, so only loopback addresses are accepted.
-    pub address: Option<String>,
 }
 
 /// One S3 store.

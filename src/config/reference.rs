@@ -38,6 +38,12 @@ const VALUES: &[(&str, &str)] = &[
     ("clients.certificates[].match.spiffe.path", "\"/ns/{namespace}/sa/{service_account}\""),
     ("clients.certificates[].attributes", "{ team: red }"),
     ("rules[].who.certificates", "[shop]"),
+    ("admin.tls.certificate", "/etc/countersign/tls/tls.crt"),
+    ("admin.tls.key", "/etc/countersign/tls/tls.key"),
+    ("admin.tls.client_ca", "/etc/countersign/ca.pem"),
+    ("admin.tokens[].name", "ops"),
+    ("admin.tokens[].hash", "env:COUNTERSIGN_ADMIN_TOKEN_HASH"),
+    ("admin.hosts", "countersign-admin.example.com"),
     ("upstreams.*.endpoint", "https://s3.eu-central-1.amazonaws.com"),
     ("upstreams.*.ca_file", "/etc/countersign/ca.pem"),
     ("upstreams.*.credentials.access_key_id", "env:COUNTERSIGN_STORE_ACCESS_KEY_ID"),
@@ -111,14 +117,29 @@ const VALUES: &[(&str, &str)] = &[
     ("inspectors.*.http.max_size", "1GiB"),
     ("rules[].headers.require", "{ x-amz-meta-owner: null, content-language: en }"),
     ("rules[].headers.set", "{ cache-control: no-store }"),
+    ("tracing.accept", "any"),
+    ("tracing.otlp.endpoint", "https://otel.example.com/v1/traces"),
+    ("tracing.otlp.headers", "{ authorization: env:COUNTERSIGN_OTLP_TOKEN }"),
+    ("tracing.otlp.ca_file", "/etc/countersign/ca.pem"),
     ("audit.file", "\"-\""),
+    ("audit.sinks.*.stdout", "true"),
+    ("audit.sinks.*.file.path", "/var/log/countersign/audit.jsonl"),
+    ("audit.sinks.*.file.rotate.size", "100MiB"),
+    ("audit.sinks.*.file.rotate.every", "24h"),
+    ("audit.sinks.*.syslog.address", "tls://logs.example.com:6514"),
+    ("audit.sinks.*.syslog.facility", "local0"),
+    ("audit.sinks.*.syslog.ca_file", "/etc/countersign/ca.pem"),
+    ("audit.sinks.*.http.url", "https://logs.example.com/ingest"),
+    ("audit.sinks.*.http.headers", "{ authorization: env:COUNTERSIGN_LOGS_TOKEN }"),
+    ("audit.sinks.*.http.ca_file", "/etc/countersign/ca.pem"),
 ];
 
 /// What is said of keys that a reload does not change.
 const AT_RESTART: &str = " Takes effect at the next start.";
 
 /// Names for the mappings that have names of the operator's choice as keys.
-const NAMES: &[(&str, &str)] = &[("upstreams", "store"), ("buckets", "team-data"), ("inspectors", "antivirus")];
+const NAMES: &[(&str, &str)] =
+    &[("upstreams", "store"), ("buckets", "team-data"), ("inspectors", "antivirus"), ("audit.sinks", "siem")];
 
 /// Optional keys without which the file would not load.
 const NEEDED: &[&str] = &[

@@ -8,6 +8,7 @@ use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER,
 use http::{HeaderMap, HeaderValue};
 
 use crate::arrival::Oversize;
+use crate::audit::NoRoom;
 use crate::auth::AuthError;
 use crate::base::RequestId;
 use crate::body::Fault;
@@ -338,6 +339,13 @@ impl From<Busy> for Refusal {
     fn from(error: Busy) -> Self {
         let message = "Too many objects are inspected at a time. Try again, more slowly.";
         Self::new(S3ErrorCode::SlowDown, RefusalKind::Limited, message, error)
+    }
+}
+
+impl From<NoRoom> for Refusal {
+    fn from(error: NoRoom) -> Self {
+        let message = "The gateway cannot take requests at the moment. Try again.";
+        Self::new(S3ErrorCode::ServiceUnavailable, RefusalKind::Limited, message, error)
     }
 }
 

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
+
+use crate::telemetry::trace;
 
 /// What is counted of inspectors.
 #[derive(Debug, Clone)]
@@ -30,6 +34,11 @@ const SECONDS: &[f64] =
 const VERDICTS: [&str; 4] = ["clean", "matched", "not_scannable", "error"];
 
 impl InspectionMetrics {
+    /// The counters of verdicts, by inspector and verdict.
+    pub(super) fn verdicts(&self) -> Vec<MetricFamily> {
+        self.verdicts.collect()
+    }
+
     /// Registers them.
     ///
     /// # Errors
@@ -117,6 +126,13 @@ impl InspectionMetrics {
         self.verdicts.with_label_values(&[inspector, verdict]).inc();
         self.seconds.with_label_values(&[inspector]).observe(time.as_secs_f64());
         self.bytes.with_label_values(&[inspector]).inc_by(bytes);
+        trace::note("inspect", time, || {
+            vec![
+                ("countersign.inspector", inspector.into()),
+                ("countersign.verdict", verdict.into()),
+                ("countersign.inspected_bytes", bytes.into()),
+            ]
+        });
     }
 
     /// So many things were left at hidden keys, and were removed.

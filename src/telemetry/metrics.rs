@@ -7,24 +7,26 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::telemetry::admin::AdminMetrics;
+use crate::telemetry::audits::AuditMetrics;
 use crate::telemetry::inspections::InspectionMetrics;
 use crate::telemetry::panics;
 use crate::telemetry::reloads::ReloadMetrics;
+use crate::telemetry::spans::SpanMetrics;
 
 /// Every metric of the gateway, registered once.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
-    refusals: IntCounterVec,
+    pub(super) requests: IntCounterVec,
+    pub(super) refusals: IntCounterVec,
     bytes: IntCounterVec,
-    bytes_in: IntCounter,
-    bytes_out: IntCounter,
+    pub(super) bytes_in: IntCounter,
+    pub(super) bytes_out: IntCounter,
     duration: HistogramVec,
     upstream_first_byte: Histogram,
-    in_flight: IntGauge,
+    pub(super) in_flight: IntGauge,
     jwks_age: GaugeVec,
-    audit_dropped: IntCounter,
     connections_open: IntGauge,
     connections: IntCounter,
     handshakes_failed: IntCounter,
@@ -36,6 +38,9 @@ pub struct Metrics {
     limited: IntCounter,
     limit_accounts: IntGauge,
     inspections: InspectionMetrics,
+    admin: AdminMetrics,
+    audits: AuditMetrics,
+    spans: SpanMetrics,
     panics: IntCounter,
     reloads: ReloadMetrics,
 }
@@ -106,10 +111,6 @@ impl Metrics {
                 Opts::new("countersign_jwks_age_seconds", "Time since the key set of an issuer was last fetched."),
                 &["issuer"],
             )?,
-            audit_dropped: IntCounter::new(
-                "countersign_audit_records_dropped_total",
-                "Audit records lost because the sink could not keep up or failed.",
-            )?,
             connections_open: IntGauge::new("countersign_connections_open", "Client connections that are open.")?,
             connections: IntCounter::new("countersign_connections_total", "Client connections accepted.")?,
             handshakes_failed: IntCounter::new(
@@ -146,6 +147,9 @@ impl Metrics {
                 "Principals and addresses whose rates are remembered.",
             )?,
             inspections: InspectionMetrics::register(&registry)?,
+            admin: AdminMetrics::register(&registry)?,
+            audits: AuditMetrics::register(&registry)?,
+            spans: SpanMetrics::register(&registry)?,
             panics: panics::register(&registry)?,
             reloads: ReloadMetrics::register(&registry)?,
             registry,
@@ -158,7 +162,6 @@ impl Metrics {
         registry.register(Box::new(metrics.upstream_first_byte.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.jwks_age.clone()))?;
-        registry.register(Box::new(metrics.audit_dropped.clone()))?;
         registry.register(Box::new(metrics.connections_open.clone()))?;
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.handshakes_failed.clone()))?;
@@ -198,9 +201,14 @@ impl Metrics {
         self.upstream_first_byte.observe(first_byte.as_secs_f64());
     }
 
-    /// An audit record was lost.
-    pub fn audit_dropped(&self) {
-        self.audit_dropped.inc();
+    /// What is counted of spans.
+    pub fn spans(&self) -> &SpanMetrics {
+        &self.spans
+    }
+
+    /// What is counted of audit sinks.
+    pub fn audits(&self) -> &AuditMetrics {
+        &self.audits
     }
 
     /// How a store is doing now; `trips` is counted since the start.
@@ -210,6 +218,11 @@ impl Metrics {
         self.upstream_requests.with_label_values(&[name, "waiting"]).set(number(waiting));
         self.upstream_resting.with_label_values(&[name]).set(i64::from(resting));
         catch_up(&self.upstream_trips.with_label_values(&[name]), trips);
+    }
+
+    /// What is counted of the admin listener.
+    pub fn admin(&self) -> &AdminMetrics {
+        &self.admin
     }
 
     /// There is no store of this name any more, or it is counted anew.

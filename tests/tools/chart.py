@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/helm/countersign"
 BINARY = os.environ.get("COUNTERSIGN", ROOT / "target/debug/countersign")
 # The newest whose schemas there are; and the oldest that the chart is for.
-VERSIONS = ["1.37", "1.27"]
+VERSIONS = ["1.37", "1.29"]
 # Objects of other projects, of which no schema is at hand: the keys that they may have here.
 CUSTOM = {
     "ServiceMonitor": {"selector", "endpoints"},

@@ -1,5 +1,7 @@
 //! Tests of the configuration as a whole: text in, settings or problems out.
 
+mod admin;
+mod audit;
 mod broken;
 mod cors;
 mod downloads;
@@ -13,6 +15,7 @@ mod inspection;
 mod lifecycle;
 mod rendering;
 mod schema;
+mod tracing;
 
 use super::{Config, MapReferences, Problems, load_text};
 
