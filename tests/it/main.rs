@@ -48,6 +48,7 @@ mod lists;
 mod memory;
 mod multipart;
 mod objects;
+mod observability;
 mod oidc;
 mod paginators;
 mod payload_forms;
