@@ -29,7 +29,8 @@ pub use report::Report;
 #[derive(Debug, clap::Args, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Arguments {
-    /// Who asks: `token:NAME` or `key:NAME`, with the attributes of the configuration, or `issuer:NAME:SUBJECT`.
+    /// Who asks: `token:NAME`, `key:NAME`, `listener:NAME` or `certificate:NAME`, with the attributes of the configuration, or
+    /// `issuer:NAME:SUBJECT`.
     #[arg(long = "as", value_name = "PRINCIPAL")]
     #[serde(rename = "as")]
     pub principal: String,

@@ -36,6 +36,10 @@ pub(super) fn file_references(path: &Path, text: &str) -> MapReferences {
         (PathBuf::from("/etc/countersign/tls/tls.key"), certificate.signing_key.serialize_pem()),
         (PathBuf::from("/etc/countersign/ca.pem"), certificate.cert.pem()),
         (
+            PathBuf::from("/etc/countersign/revoked.pem"),
+            "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n".to_owned(),
+        ),
+        (
             PathBuf::from("/etc/countersign/credentials"),
             "[countersign]\naws_access_key_id = v4lue\naws_secret_access_key = v4lue\n".to_owned(),
         ),
