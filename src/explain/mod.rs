@@ -27,6 +27,8 @@ pub use report::Report;
 
 /// A question as it is asked: on the command line, or as JSON under the same names.
 #[derive(Debug, clap::Args, Deserialize)]
+// `cli/explain` takes it in, and clap would name the groups of both after their equal names.
+#[group(skip)]
 #[serde(deny_unknown_fields)]
 pub struct Arguments {
     /// Who asks: `token:NAME`, `key:NAME`, `listener:NAME` or `certificate:NAME`, with the attributes of the configuration, or
