@@ -28,6 +28,7 @@ pub use report::Report;
 /// A question as it is asked: on the command line, or as JSON under the same names.
 #[derive(Debug, clap::Args, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[group(skip)]
 pub struct Arguments {
     /// Who asks: `token:NAME` or `key:NAME`, with the attributes of the configuration, or `issuer:NAME:SUBJECT`.
     #[arg(long = "as", value_name = "PRINCIPAL")]
