@@ -108,7 +108,8 @@ impl Generation {
     pub(super) fn build(config: Config, lasting: &Lasting, previous: Option<Previous<'_>>) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let before = previous.map(|previous| &previous.generation.gateway);
-        let credentials: Vec<_> = config.upstreams.iter().map(|upstream| credential_store(upstream, previous)).collect();
+        let credentials: Vec<_> =
+            config.upstreams.iter().map(|upstream| credential_store(upstream, previous)).collect();
         if config.auth.sessions.as_ref().is_some_and(|sessions| sessions.keys.is_empty()) {
             tracing::warn!("sts.keys is empty: sessions end with this process, and no other replica accepts them");
         }
@@ -200,8 +201,7 @@ impl Generation {
             (Part::Upstream(name.to_owned()), format!("credentials of upstream `{name}` could not be loaded"))
         });
         let states = self.gateway.inspectors.states();
-        let inspectors =
-            states.filter_map(|state| Some((Part::Inspector(state.name.to_owned()), state.not_ready?)));
+        let inspectors = states.filter_map(|state| Some((Part::Inspector(state.name.to_owned()), state.not_ready?)));
         let issuers = self.gateway.authenticators.missing_keys().into_iter().map(|issuer| {
             let why = format!("the key set of issuer `{issuer}` could not be loaded");
             (Part::Issuer(issuer), why)

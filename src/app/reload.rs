@@ -350,7 +350,12 @@ impl Inner {
         metrics.reloads().count(Outcome::Loaded);
         metrics.reloads().serves(number, loaded.as_second());
         let report = self.report(changed);
-        tracing::info!(?cause, generation = number, changed = report.changed.join(", "), "another configuration serves");
+        tracing::info!(
+            ?cause,
+            generation = number,
+            changed = report.changed.join(", "),
+            "another configuration serves"
+        );
         if !report.needs_restart.is_empty() {
             tracing::warn!(keys = report.needs_restart.join(", "), "these keys wait for a restart");
         }

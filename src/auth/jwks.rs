@@ -65,7 +65,14 @@ impl KeyCache {
     /// An empty cache; `issuer` is the name for logs.
     pub(in crate::auth) fn new(issuer: &str, times: CacheTimes) -> Self {
         let (fetches, _) = watch::channel(0);
-        Self { issuer: issuer.to_owned(), times, held: ArcSwapOption::empty(), fetched_last: Mutex::default(), wished: Notify::new(), fetches }
+        Self {
+            issuer: issuer.to_owned(),
+            times,
+            held: ArcSwapOption::empty(),
+            fetched_last: Mutex::default(),
+            wished: Notify::new(),
+            fetches,
+        }
     }
 
     /// The keys to check a token with; `None` if there are none or they are too old.

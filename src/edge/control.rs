@@ -50,9 +50,11 @@ impl Control {
     /// [`BindError::Tls`] for the first listener whose files cannot be used.
     pub fn prepare(&self, settings: &Settings, read_files: bool) -> Result<Prepared, BindError> {
         let mut prepared = Vec::new();
-        for (ListenerSettings { address, tls, .. }, (bound, serving)) in settings.listeners.iter().zip(&*self.listeners)
-        {
-            let (Some(tls), Some(serving), true) = (tls, serving, read_files && address == bound) else { continue };
+        let mut bound: Vec<_> = self.listeners.iter().collect();
+        for ListenerSettings { address, tls, .. } in settings.listeners.iter().filter(|_| read_files) {
+            // Others may have been written before it. Two can have the same address only if both take free ports.
+            let Some(position) = bound.iter().position(|(other, _)| other == address) else { continue };
+            let (Some(tls), (_, Some(serving))) = (tls, bound.remove(position)) else { continue };
             let config = Tls::prepare(tls);
             let config = config.map_err(|source| BindError::Tls { address: *address, source: Box::new(source) })?;
             prepared.push((Arc::clone(serving), tls.clone(), config));
@@ -66,5 +68,36 @@ impl Control {
             tls.change(settings, config);
         }
         self.tuning.send_replace(prepared.tuning);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::super::Slots;
+
+    #[test]
+    fn places_can_be_more_or_fewer_while_some_are_held() {
+        let mut slots = Slots::new(3);
+        let mut held: Vec<_> = (0..3).filter_map(|_| slots.take().now_or_never().flatten()).collect();
+        assert_eq!(held.len(), 3);
+        slots.resize(1);
+        held.pop();
+        held.pop();
+        assert!(slots.take().now_or_never().is_none(), "one is held, and one may be");
+        held.pop();
+        held.extend(slots.take().now_or_never().flatten());
+        assert!(held.len() == 1 && slots.take().now_or_never().is_none());
+        // More again before the surplus came back, and some on top.
+        slots.resize(4);
+        held.extend((0..3).filter_map(|_| slots.take().now_or_never().flatten()));
+        assert!(held.len() == 4 && slots.take().now_or_never().is_none());
+        slots.resize(2);
+        slots.resize(3);
+        held.pop();
+        assert!(slots.take().now_or_never().is_none());
+        held.pop();
+        assert!(slots.take().now_or_never().is_some());
     }
 }

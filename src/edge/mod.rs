@@ -132,7 +132,8 @@ impl Edge {
         let (admin, admin_at) = bind(settings.admin)?;
         let addresses = Addresses { data, admin: admin_at };
         let (tuner, tuning) = watch::channel(Tuning::of(&settings));
-        let bound = settings.listeners.iter().zip(&listeners).map(|(settings, (_, tls))| (settings.address, tls.clone()));
+        let bound =
+            settings.listeners.iter().zip(&listeners).map(|(settings, (_, tls))| (settings.address, tls.clone()));
         let control = Control { listeners: bound.collect(), tuning: Arc::new(tuner) };
         Ok(Self { control, tuning, budget, listeners, admin, addresses, monitor: Monitor::default() })
     }

@@ -136,8 +136,7 @@ impl Staging {
         self.places = Arc::clone(&previous.places);
         let learnt = previous.other_digests.lock().unwrap_or_else(PoisonError::into_inner);
         self.other_digests = Mutex::new(learnt.iter().filter_map(|route| moved(*route)).collect());
-        let seen: Vec<_> =
-            previous.buckets.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let seen: Vec<_> = previous.buckets.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         for bucket in &seen {
             if let Some(route) = moved(bucket.route) {
                 self.note(&Arc::new(Bucket { route, ..Bucket::clone(bucket) }));
