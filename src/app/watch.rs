@@ -24,21 +24,26 @@ const POLL: Duration = Duration::from_secs(30);
 
 /// Reloads when something changes, until the task ends.
 pub(super) async fn follow(reloader: Reloader) {
-    let mut folders = Folders::new();
-    let tell = Arc::clone(&folders.changed);
+    let changed = Arc::<Notify>::default();
+    let tell = Arc::clone(&changed);
     // Another file may be referred to now, whoever asked for the reload.
     reloader.observe(Arc::new(move |moment| {
         if moment == Moment::Ended {
             tell.notify_one();
         }
     }));
+    let mut folders = None;
     loop {
-        if reloader.watches() {
-            folders.watch(&reloader.paths());
-        }
-        let event = tokio::time::timeout(POLL, folders.changed.notified()).await.is_ok();
-        if event {
-            folders.wait_for_quiet().await;
+        let (asked, tell) = (reloader.clone(), Arc::clone(&changed));
+        let watching = tokio::task::spawn_blocking(move || {
+            // Nothing is watched for those who do not want it.
+            let mut folders = asked.watches().then(|| folders.unwrap_or_else(|| Folders::new(tell)));
+            folders.iter_mut().for_each(|folders| folders.watch(&asked.paths()));
+            folders
+        });
+        folders = watching.await.unwrap_or_default();
+        if tokio::time::timeout(POLL, changed.notified()).await.is_ok() {
+            wait_for_quiet(&changed).await;
         }
         let asked = reloader.clone();
         let outdated = tokio::task::spawn_blocking(move || asked.watches() && asked.is_outdated()).await;
@@ -55,26 +60,24 @@ struct FolderId(u64, u64);
 
 /// The folders that are watched.
 struct Folders {
-    changed: Arc<Notify>,
     watcher: Option<RecommendedWatcher>,
     watched: BTreeMap<PathBuf, FolderId>,
 }
 
 impl Folders {
-    fn new() -> Self {
-        let changed = Arc::<Notify>::default();
-        let tell = Arc::clone(&changed);
+    /// None yet; `changed` is told of everything that happens in them.
+    fn new(changed: Arc<Notify>) -> Self {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Our own reading is an event too.
             if !matches!(event, Ok(notify::Event { kind: EventKind::Access(_), .. })) {
-                tell.notify_one();
+                changed.notify_one();
             }
         });
         if let Err(error) = &watcher {
             let every = POLL.as_secs();
             tracing::warn!(%error, "files cannot be watched; they are looked at every {every} s");
         }
-        Self { changed, watcher: watcher.ok(), watched: BTreeMap::new() }
+        Self { watcher: watcher.ok(), watched: BTreeMap::new() }
     }
 
     /// Watches the folders of these files, and no others.
@@ -103,13 +106,13 @@ impl Folders {
             }
         }
     }
+}
 
-    async fn wait_for_quiet(&self) {
-        let latest = Instant::now() + LONGEST_UNREST;
-        while timeout_at(latest.min(Instant::now() + QUIET), self.changed.notified()).await.is_ok() {
-            if Instant::now() >= latest {
-                return;
-            }
+async fn wait_for_quiet(changed: &Notify) {
+    let latest = Instant::now() + LONGEST_UNREST;
+    while timeout_at(latest.min(Instant::now() + QUIET), changed.notified()).await.is_ok() {
+        if Instant::now() >= latest {
+            return;
         }
     }
 }
@@ -144,13 +147,13 @@ mod tests {
     use super::*;
 
     /// Whether an event comes soon.
-    async fn hears(folders: &Folders) -> bool {
-        tokio::time::timeout(Duration::from_secs(10), folders.changed.notified()).await.is_ok()
+    async fn hears(changed: &Notify) -> bool {
+        tokio::time::timeout(Duration::from_secs(10), changed.notified()).await.is_ok()
     }
 
     /// Takes what has come so far.
-    async fn rest(folders: &Folders) {
-        while tokio::time::timeout(Duration::from_millis(100), folders.changed.notified()).await.is_ok() {}
+    async fn rest(changed: &Notify) {
+        while tokio::time::timeout(Duration::from_millis(100), changed.notified()).await.is_ok() {}
     }
 
     #[tokio::test]
@@ -163,28 +166,29 @@ mod tests {
         std::fs::write(&behind, "1").unwrap();
         std::os::unix::fs::symlink(&behind, &file).unwrap();
         let paths: BTreeSet<_> = [file.clone()].into();
-        let mut folders = Folders::new();
+        let changed = Arc::<Notify>::default();
+        let mut folders = Folders::new(Arc::clone(&changed));
         folders.watch(&paths);
 
         std::fs::write(&behind, "2").unwrap();
-        assert!(hears(&folders).await, "behind a link");
-        rest(&folders).await;
+        assert!(hears(&changed).await, "behind a link");
+        rest(&changed).await;
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "2");
-        assert!(tokio::time::timeout(Duration::from_millis(300), folders.changed.notified()).await.is_err(), "read");
+        assert!(tokio::time::timeout(Duration::from_millis(300), changed.notified()).await.is_err(), "read");
 
         std::fs::write(folder.join("new"), "3").unwrap();
         std::fs::rename(folder.join("new"), &file).unwrap();
-        assert!(hears(&folders).await, "as editors do");
+        assert!(hears(&changed).await, "as editors do");
         folders.watch(&paths);
-        rest(&folders).await;
+        rest(&changed).await;
         assert!(!folders.watched.contains_key(&elsewhere), "nothing refers there any more");
 
         std::fs::remove_dir_all(&folder).unwrap();
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(&file, "5").unwrap();
         folders.watch(&paths);
-        rest(&folders).await;
+        rest(&changed).await;
         std::fs::write(&file, "6").unwrap();
-        assert!(hears(&folders).await, "in a folder that was made anew");
+        assert!(hears(&changed).await, "in a folder that was made anew");
     }
 }

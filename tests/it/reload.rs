@@ -10,9 +10,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::staged::{complete, create, upload};
 use super::support::certs::{Authority, Identity, write};
 use super::support::process::Served;
-use super::support::{Answer, Recorder, Reloadable, Setup, eventually};
+use super::support::{Answer, Recorder, Reloadable, Setup, Store, StoreKind, eventually};
 
 /// Nobody may write any more.
 const NO_WRITES: (&str, &str) = ("where: bkt/a/, what: [read, write, delete]", "where: bkt/a/, what: [read]");
@@ -334,6 +335,29 @@ async fn l08_a_reload_gives_nobody_a_rate_or_a_place_anew() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("the place does not come back to those who are counted now");
+}
+
+#[tokio::test]
+async fn an_upload_in_parts_goes_on_under_the_next_configuration_wherever_its_store_stands_there() {
+    let Some(store) = Store::get(StoreKind::SeaweedFs).await else { return };
+    let rules = "
+  - { name: r, who: { tokens: [a] }, where: bkt, what: [read, write], inspect: { with: [av] } }";
+    let inspectors = "inspectors: { av: { patterns: { sets: [eicar] } } }";
+    let world = store.setup().top(inspectors).rules(rules).start_reloadable().await;
+    let a = &world.gateway.a;
+    let id = create(a, "d/x", &[]).await;
+    let list = upload(a, "d/x", &id, &[b"a single part".to_vec()]).await;
+    // Its name comes first, so the number of the other one is another.
+    let credentials = "{ access_key_id: env:ACCESS, secret_access_key: env:SECRET }";
+    let first =
+        format!("  a-store: {{ endpoint: \"http://192.0.2.1\", region: r, credentials: {credentials} }}\n  store:");
+    world.change("  store:", &first).await.unwrap();
+    let done = complete(a, "d/x", &id, &list, &[]).await;
+    assert_eq!(done.status, 200, "{}", done.text());
+    assert_eq!(a.get("/bkt/d/x").await.text(), "a single part");
+    world.change("what: [read, write]", "what: [read, write, list]").await.unwrap();
+    let again = complete(a, "d/x", &id, &list, &[]).await;
+    assert_eq!(again.status, 200, "its answer may have been lost: {}", again.text());
 }
 
 fn issuer(keys: &str) -> String {

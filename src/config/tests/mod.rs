@@ -9,6 +9,7 @@ mod good;
 mod inspect_http;
 mod inspect_yara;
 mod inspection;
+mod reload;
 mod rendering;
 mod schema;
 
