@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
@@ -37,8 +37,11 @@ pub(super) async fn follow(reloader: Reloader) {
         let (asked, tell) = (reloader.clone(), Arc::clone(&changed));
         let watching = tokio::task::spawn_blocking(move || {
             // Nothing is watched for those who do not want it.
-            let mut folders = asked.watches().then(|| folders.unwrap_or_else(|| Folders::new(tell)));
-            folders.iter_mut().for_each(|folders| folders.watch(&asked.paths()));
+            let mut folders = asked.watches().then(|| folders.unwrap_or_else(|| Folders::new(Arc::clone(&tell))));
+            if folders.as_mut().is_some_and(|folders| folders.watch(&asked.paths())) {
+                // Something may have changed since it was read and before it was watched.
+                tell.notify_one();
+            }
             folders
         });
         folders = watching.await.unwrap_or_default();
@@ -54,9 +57,9 @@ pub(super) async fn follow(reloader: Reloader) {
     }
 }
 
-/// Which folder it is that has this name: one that was made anew is not watched by the old watch.
+/// Which folder it is that has this name: one that was made anew is not watched by the old watch. Its number may be the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FolderId(u64, u64);
+struct FolderId(u64, u64, Option<SystemTime>);
 
 /// The folders that are watched.
 struct Folders {
@@ -80,9 +83,9 @@ impl Folders {
         Self { watcher: watcher.ok(), watched: BTreeMap::new() }
     }
 
-    /// Watches the folders of these files, and no others.
-    fn watch(&mut self, paths: &BTreeSet<PathBuf>) {
-        let Some(watcher) = &mut self.watcher else { return };
+    /// Watches the folders of these files, and no others. Tells whether one of them is new.
+    fn watch(&mut self, paths: &BTreeSet<PathBuf>) -> bool {
+        let Some(watcher) = &mut self.watcher else { return false };
         let wanted = folders_of(paths);
         let is_current = |folder: &PathBuf, id: &FolderId| wanted.get(folder) == Some(id);
         let gone: Vec<_> = self
@@ -96,15 +99,20 @@ impl Folders {
             drop(watcher.unwatch(&folder));
             self.watched.remove(&folder);
         }
+        let mut is_new = false;
         for (folder, id) in wanted {
             if self.watched.contains_key(&folder) {
                 continue;
             }
             match watcher.watch(&folder, RecursiveMode::NonRecursive) {
-                Ok(()) => drop(self.watched.insert(folder, id)),
+                Ok(()) => {
+                    self.watched.insert(folder, id);
+                    is_new = true;
+                }
                 Err(error) => tracing::debug!(%error, folder = %folder.display(), "a folder cannot be watched"),
             }
         }
+        is_new
     }
 }
 
@@ -139,7 +147,7 @@ fn folders_of(paths: &BTreeSet<PathBuf>) -> BTreeMap<PathBuf, FolderId> {
 fn id_of(folder: &Path) -> Option<FolderId> {
     use std::os::unix::fs::MetadataExt as _;
     let metadata = std::fs::metadata(folder).ok().filter(std::fs::Metadata::is_dir)?;
-    Some(FolderId(metadata.dev(), metadata.ino()))
+    Some(FolderId(metadata.dev(), metadata.ino(), metadata.created().ok()))
 }
 
 #[cfg(test)]
@@ -186,8 +194,9 @@ mod tests {
         std::fs::remove_dir_all(&folder).unwrap();
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(&file, "5").unwrap();
-        folders.watch(&paths);
+        // Until then the end of the old folder would end the new watch.
         rest(&changed).await;
+        assert!(folders.watch(&paths) && !folders.watch(&paths));
         std::fs::write(&file, "6").unwrap();
         assert!(hears(&changed).await, "in a folder that was made anew");
     }
