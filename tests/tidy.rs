@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 /// Modules by rank. A module may name modules of a lower rank and itself; equal rank means strangers.
 const RANKS: &[&[&str]] = &[
-    &["base", "flow", "breaker"],
+    &["base", "flow", "breaker", "upkeep"],
     &["sigv4", "telemetry", "dial", "bounded", "arrival"],
-    &["s3", "inspect"],
+    &["s3", "inspect", "post"],
     &["audit", "auth", "cors"],
     &["rules"],
     &["limits"],

@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::Context;
 use tokio::task::JoinSet;
 
+use super::tracer::tracer;
 use crate::audit::{AuditSink, Auditor};
 use crate::auth::Authenticators;
 use crate::base::{Clock, RouteId, SystemClock};
@@ -27,6 +28,7 @@ use crate::multipart::staged::sweep::{self, Sweeper};
 use crate::rules::RuleSet;
 use crate::sign::{CredentialStore, Route, Signer};
 use crate::telemetry::Metrics;
+use crate::upkeep::forever;
 use crate::upstream::{Addressing, ChecksumMode, PayloadMode, UpstreamSettings, Upstreams};
 
 /// What outlives every configuration.
@@ -110,9 +112,6 @@ impl Generation {
         let before = previous.map(|previous| &previous.generation.gateway);
         let credentials: Vec<_> =
             config.upstreams.iter().map(|upstream| credential_store(upstream, previous)).collect();
-        if config.auth.sessions.as_ref().is_some_and(|sessions| sessions.keys.is_empty()) {
-            tracing::warn!("sts.keys is empty: sessions end with this process, and no other replica accepts them");
-        }
         let routes =
             config.upstreams.iter().zip(&credentials).map(|(upstream, store)| route(upstream, store)).collect();
         let inspectors = Arc::new(inspectors(&config, lasting, previous)?);
@@ -137,7 +136,13 @@ impl Generation {
             inspectors,
             upstreams: Arc::new(upstreams(&config, lasting, previous)?),
             body_limits: body_limits(&config.edge.limits),
-            auditor: Auditor::new(Arc::clone(&lasting.sink), lasting.metrics.clone(), Arc::clone(&clock)),
+            auditor: Auditor::new(
+                Arc::clone(&lasting.sink),
+                config.audit.wait,
+                lasting.metrics.clone(),
+                Arc::clone(&clock),
+            ),
+            tracer: config.tracing.as_ref().map(|tracing| tracer(tracing, &lasting.metrics)).transpose()?,
             since: clock.now(),
         };
         Ok(Self { gateway, credentials, config, newcomers: Mutex::default() })
@@ -147,7 +152,8 @@ impl Generation {
     pub(super) fn start(&self, metrics: &Metrics) -> Upkeep {
         let mut tasks = JoinSet::new();
         for store in &self.credentials {
-            tasks.spawn(Arc::clone(store).keep_fresh());
+            let store = Arc::clone(store);
+            tasks.spawn(forever("credentials", move || Arc::clone(&store).keep_fresh()));
         }
         let sweeper = Sweeper {
             staging: Arc::clone(&self.gateway.staging),
@@ -156,7 +162,7 @@ impl Generation {
             settings: self.config.sweeping,
             metrics: metrics.clone(),
         };
-        tasks.spawn(sweeper.run());
+        tasks.spawn(forever("sweeper", move || sweeper.clone().run()));
         Upkeep {
             _checkups: Box::new(self.gateway.inspectors.start()),
             _key_sets: Box::new(self.gateway.authenticators.start()),
@@ -176,6 +182,7 @@ impl Generation {
                 false => readiness.blocking.push(why),
             }
         }
+        readiness.blocking.extend(self.gateway.auditor.not_ready());
         readiness
     }
 

@@ -2,20 +2,29 @@
 
 mod admin;
 mod audit;
+mod banner;
+mod descriptors;
 mod generation;
 mod live;
 mod log;
+mod notify;
+#[cfg(feature = "otel")]
+mod otlp;
+mod panics;
 pub mod reload;
 mod signals;
+mod tracer;
 mod watch;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use futures_util::FutureExt;
 
 use crate::audit::AuditSink;
 use crate::config::{Config, SystemReferences};
-use crate::edge::Edge;
+use crate::edge::{DrainReport, Edge, Inherited};
 use crate::flow::Budget;
 use crate::telemetry::Metrics;
 
@@ -23,9 +32,10 @@ use generation::{Generation, Lasting};
 use live::{Live, Serve};
 use reload::{Origin, Reloader};
 
+pub use banner::risks;
 pub use generation::route;
 pub use log::start_log;
-pub use signals::termination;
+pub use signals::{Ending, termination};
 
 /// A gateway whose addresses are bound and whose parts are ready, not serving yet.
 pub struct App {
@@ -41,19 +51,15 @@ impl App {
     /// # Errors
     /// The first part that cannot be built, named as the configuration names it.
     pub fn build(config: Config) -> anyhow::Result<Self> {
-        let metrics = Metrics::new()?;
-        let sink = audit::open_audit(&config.audit, &metrics)?;
-        Self::with_sink(config, metrics, sink)
+        Self::build_with(config, None, Inherited::none())
     }
 
-    /// As [`App::build`], for a configuration that can be loaded again.
-    ///
-    /// # Errors
-    /// As [`App::build`].
-    pub fn build_reloadable(config: Config, origin: Origin) -> anyhow::Result<Self> {
+    /// As [`App::build`], with sockets that the service manager has bound, and for a configuration that can be loaded again if it has an
+    /// origin.
+    fn build_with(config: Config, origin: Option<Origin>, inherited: Inherited) -> anyhow::Result<Self> {
         let metrics = Metrics::new()?;
         let sink = audit::open_audit(&config.audit, &metrics)?;
-        Self::with_origin(config, Some(origin), metrics, sink)
+        Self::assemble(config, origin, metrics, sink, inherited)
     }
 
     /// As [`App::build`], with audit records going to `sink`.
@@ -74,10 +80,20 @@ impl App {
         metrics: Metrics,
         sink: Arc<dyn AuditSink>,
     ) -> anyhow::Result<Self> {
+        Self::assemble(config, origin, metrics, sink, Inherited::none())
+    }
+
+    fn assemble(
+        config: Config,
+        origin: Option<Origin>,
+        metrics: Metrics,
+        sink: Arc<dyn AuditSink>,
+        inherited: Inherited,
+    ) -> anyhow::Result<Self> {
         let lasting = Lasting { metrics, sink, budget: Budget::new(config.edge.limits.buffer_bytes) };
         let edge_settings = config.edge.clone();
         let first = Generation::build(config, &lasting, None)?;
-        let edge = Edge::bind(edge_settings, Arc::clone(&lasting.budget))?;
+        let edge = Edge::bind(edge_settings, Arc::clone(&lasting.budget), inherited)?;
         let live = Arc::new(Live::new(first));
         let reloader = Reloader::new(Arc::clone(&live), lasting.clone(), edge.control(), origin);
         Ok(Self { edge, live, lasting, reloader })
@@ -95,19 +111,35 @@ impl App {
 
     /// Serves until `shutdown` completes and the connections are drained.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        self.run_until(shutdown, std::future::pending()).await;
+    }
+
+    /// As [`App::run`], without waiting any longer when `at_once` completes behind `shutdown`.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>, at_once: impl Future<Output = ()>) -> DrainReport {
         let Self { edge, live, lasting, reloader } = self;
         let _upkeep = reloader.start();
         let _watch = Task(tokio::spawn(watch::follow(reloader.clone())));
         let (metrics, monitor) = (lasting.metrics, edge.monitor());
-        let state = admin::State { live: Arc::clone(&live), metrics, monitor, reloader };
+        let control = edge.control();
+        reloader.observe(Arc::new(notify::reload));
+        let state = Arc::new(admin::State { live: Arc::clone(&live), metrics, monitor, reloader });
         let _beat = Task(tokio::spawn(beat()));
-        let report = edge.run(Serve(Arc::clone(&live)), Arc::new(state), shutdown).await;
+        let _told = Task(tokio::spawn(notify::keep_told(Arc::clone(&state) as _)));
+        let shutdown =
+            shutdown.inspect(|()| notify::stopping(control.longest_end() + STAGING_DRAIN + Duration::from_secs(5)));
+        let at_once = at_once.shared();
+        notify::ready();
+        let report = edge.run(Serve(Arc::clone(&live)), state, shutdown, at_once.clone()).await;
+        // That of the last configuration has what all before it had on its way.
         let staging = Arc::clone(&live.current().gateway.staging);
         // Objects without a client any more. One that is left is found at its hidden key when its client completes it again.
-        if tokio::time::timeout(STAGING_DRAIN, staging.drained()).await.is_err() {
-            tracing::warn!("staged objects were still on their way");
+        tokio::select! {
+            () = staging.drained() => {}
+            () = tokio::time::sleep(STAGING_DRAIN) => tracing::warn!("staged objects were still on their way"),
+            () = at_once, if !report.at_once => tracing::warn!("not waiting for staged objects on their way"),
         }
         tracing::info!(?report, "stopped");
+        report
     }
 }
 
@@ -137,28 +169,41 @@ impl Drop for Task {
     }
 }
 
-/// Runs a gateway with the configuration of a file until a signal ends it.
+/// Runs a gateway with the configuration of a file until a signal ends it. Gives the exit status of the process.
 ///
 /// # Errors
 /// Every problem of the configuration; as [`App::build`].
-pub fn serve(file: &Path) -> anyhow::Result<()> {
+pub fn serve(file: &Path) -> anyhow::Result<u8> {
     let (config, origin) = Origin::read(file, Arc::new(SystemReferences))
         .map_err(|problems| anyhow::anyhow!("the configuration has problems\n\n{problems}"))?;
     start_log(config.log);
+    panics::install_hook();
+    banner::tell(&config, descriptors::raise_limit());
+    // Before there are threads: it changes the environment.
+    let inherited = Inherited::take()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let app = App::build_reloadable(config, origin)?;
-        let shutdown = termination()?;
+    let status = runtime.block_on(async {
+        let app = App::build_with(config, Some(origin), inherited)?;
+        let signals = signals::two_signals()?;
         let _hangups = Task(tokio::spawn(signals::at_hangups(app.reloader())?));
         for address in &app.addresses().data {
             tracing::info!(%address, "listening");
         }
         tracing::info!(address = %app.addresses().admin, "admin listener");
+        // Whoever waits for the second signal keeps what it was.
+        let hurried_by = Arc::new(OnceLock::new());
+        let second = Arc::clone(&hurried_by);
+        let at_once = async move {
+            match signals.second.await {
+                Ok(signal) => drop(second.set(signal)),
+                Err(_) => std::future::pending().await,
+            }
+        };
         // On a worker, where the sockets are watched: the thread that blocks here would have to be woken for each connection.
-        tokio::spawn(app.run(shutdown)).await?;
-        anyhow::Ok(())
+        tokio::spawn(app.run_until(signals.first.map(drop), at_once)).await?;
+        anyhow::Ok(hurried_by.get().map_or(0, |signal: &Ending| signal.exit_status()))
     })?;
     // Name resolution may still hold a blocking thread.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    Ok(())
+    Ok(status)
 }

@@ -22,6 +22,9 @@ const EFFECTS: &[(&str, Effect)] = &[
     // Sockets are bound once.
     ("listen", Effect::Restart),
     ("listen[].tls", Effect::Reload),
+    ("listen[].identity", Effect::Reload),
+    ("listen[].proxy_protocol", Effect::Reload),
+    ("listen[].forwarded", Effect::Reload),
     ("domains", Effect::Reload),
     ("admin", Effect::Restart),
     ("upstreams", Effect::Reload),
@@ -35,6 +38,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("limits.buffers", Effect::Restart),
     // Writers have files open, and threads.
     ("audit", Effect::Restart),
+    ("tracing", Effect::Reload),
     ("log", Effect::Restart),
     ("reload", Effect::Reload),
 ];

@@ -11,12 +11,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
+use super::raw_audit::RawAudit;
 use super::raw_cors::RawCorsRule;
+use super::raw_identity::{RawCertificate, RawClientTls, RawListener};
 use super::raw_inspect::{RawInspect, RawInspectionLimits, RawInspector, RawStaging};
-use super::raw_output::{RawAudit, RawLog};
+use super::raw_output::RawLog;
 use super::raw_reload::RawReload;
 use super::raw_signing::{RawAccessKey, RawSigning};
 use super::raw_sts::RawSts;
+use super::raw_tracing::RawTracing;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -35,7 +38,7 @@ pub struct RawConfig {
     /// The buckets that clients see, by the name that clients use. Required, at least one. The name `"*"` puts the gateway before a whole
     /// store: every bucket name that is not listed here is the same name there.
     pub buckets: Option<BTreeMap<String, RawBucket>>,
-    /// Who can authenticate. Required: at least one token, access key or issuer.
+    /// Who can authenticate: at least one token, access key or issuer, unless a listener has an identity.
     pub clients: RawClients,
     /// Whether clients may change a JWT for access keys that last a while.
     pub sts: RawSts,
@@ -47,21 +50,12 @@ pub struct RawConfig {
     pub limits: RawLimits,
     /// Where the audit records go.
     pub audit: RawAudit,
+    /// Traces of requests. Default: they have none.
+    pub tracing: Option<RawTracing>,
     /// What the log shows.
     pub log: RawLog,
     /// When this file is read again. What a reload does: `docs/RELOAD.md`.
     pub reload: RawReload,
-}
-
-/// One address that serves clients.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawListener {
-    /// IP address and port, such as `127.0.0.1:8080`, `0.0.0.0:8443` or `[::]:8443`. Port 0 takes a free one. Required.
-    pub address: Option<String>,
-    /// Serve HTTPS here. Without it: clear-text HTTP/1.1, for loopback or behind something that terminates TLS, because app tokens
-    /// and JWTs can be read on the way.
-    pub tls: Option<RawTls>,
 }
 
 /// Certificate and key of an HTTPS listener.
@@ -72,6 +66,8 @@ pub struct RawTls {
     pub certificate: Option<String>,
     /// PEM file with the private key. Absolute path; must not be readable by every user of the machine. Required.
     pub key: Option<String>,
+    /// Ask clients for a certificate. Default: they are not asked.
+    pub client: Option<RawClientTls>,
 }
 
 /// The admin listener.
@@ -236,6 +232,8 @@ pub struct RawClients {
     pub tokens: Option<Vec<RawToken>>,
     /// Access keys: for S3 clients that sign with SigV4, in the header or as presigned URLs. `countersign access-key NAME` makes one.
     pub access_keys: Option<Vec<RawAccessKey>>,
+    /// Client certificates, by name. Needs a listener with `tls.client.identity`.
+    pub certificates: Option<Vec<RawCertificate>>,
     /// Issuers of JWTs: identity providers, CI systems, Kubernetes.
     pub issuers: Option<Vec<RawIssuer>>,
     /// What signed requests must keep to. Every key has a default.
@@ -278,6 +276,9 @@ pub struct RawIssuer {
     /// Where its keys are: `discovery` (default: `{issuer}/.well-known/openid-configuration`), `{ url: https://… }` or `{ file: /path }`
     /// with a JWKS document.
     pub keys: Option<RawKeys>,
+    /// File with a token that is shown where `keys.url` is fetched, such as the one that Kubernetes gives to a pod: its API server answers
+    /// nobody else. Read again for each fetch, and sent to that URL alone. Absolute path. Needs `keys: { url: … }`.
+    pub jwks_token_file: Option<String>,
     /// Hosts besides the issuer's own that the discovery document may send us to for the keys; default none. Google needs
     /// `www.googleapis.com`.
     pub jwks_hosts: Option<Vec<String>>,
@@ -292,6 +293,7 @@ pub struct RawIssuer {
     /// Claim that names the principal in audit records; default `sub`.
     pub principal: Option<String>,
     /// Attributes for rules and for `{name}` in prefixes: attribute name → claim name. `sub` and `issuer` are always there.
+    /// A claim inside others is written as a JSON Pointer, which begins with `/`: `/kubernetes.io/namespace`.
     pub attributes: BTreeMap<String, String>,
     /// Tolerated clock difference, at most `60s`; default `30s`.
     pub leeway: Option<String>,
@@ -346,7 +348,8 @@ pub enum RawEffect {
     Deny,
 }
 
-/// Conditions on the caller. Every key given must hold; within a list one match is enough. `tokens`, `keys` and `issuers` are one list.
+/// Conditions on the caller. Every key given must hold; within a list one match is enough. `tokens`, `keys`, `issuers`, `listeners` and
+/// `certificates` are one list.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawConditions {
@@ -356,6 +359,10 @@ pub struct RawConditions {
     pub keys: Option<OneOrMany>,
     /// Names of issuers: every principal of theirs.
     pub issuers: Option<OneOrMany>,
+    /// Names of identities of listeners.
+    pub listeners: Option<OneOrMany>,
+    /// Names of client certificates.
+    pub certificates: Option<OneOrMany>,
     /// Values of the attribute `groups`; short for `attributes: { groups: … }`.
     pub groups: Option<OneOrMany>,
     /// Attribute name → accepted value or values.
@@ -477,7 +484,10 @@ pub struct RawTimeouts {
     pub head: Option<String>,
     /// Without one byte of a body, from a client or to it; default `60s`.
     pub body_idle: Option<String>,
-    /// How long requests may go on after SIGTERM; default `30s`.
+    /// How long connections are still let in after SIGTERM while `/readyz` says 503, for load balancers to notice; `0s` to `1h`; default
+    /// `0s`. In Kubernetes `5s`.
+    pub drain_delay: Option<String>,
+    /// How long requests may go on after that; default `30s`.
     pub drain: Option<String>,
     /// How long the rest of a refused upload is still read; default `5s`.
     pub linger: Option<String>,

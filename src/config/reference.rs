@@ -22,8 +22,22 @@ const HEAD: &str = "\
 
 /// Values by path that no description tells, and names that have to fit together. `[]` stands for an item, `*` for a name.
 const VALUES: &[(&str, &str)] = &[
+    ("listen[].identity.name", "app"),
+    ("listen[].identity.attributes", "{ team: red }"),
     ("listen[].tls.certificate", "/etc/countersign/tls/tls.crt"),
     ("listen[].tls.key", "/etc/countersign/tls/tls.key"),
+    ("listen[].tls.client.ca", "/etc/countersign/ca.pem"),
+    ("listen[].tls.client.crls", "/etc/countersign/revoked.pem"),
+    ("listen[].proxy_protocol.from", "10.0.0.0/24"),
+    ("listen[].forwarded.from", "10.0.0.0/24"),
+    ("clients.certificates[].name", "shop"),
+    ("clients.certificates[].match.subject", "\"CN=etl,O=Example\""),
+    ("clients.certificates[].match.dns", "etl.example.com"),
+    ("clients.certificates[].match.uri", "\"urn:example:etl\""),
+    ("clients.certificates[].match.spiffe.trust_domain", "example.org"),
+    ("clients.certificates[].match.spiffe.path", "\"/ns/{namespace}/sa/{service_account}\""),
+    ("clients.certificates[].attributes", "{ team: red }"),
+    ("rules[].who.certificates", "[shop]"),
     ("upstreams.*.endpoint", "https://s3.eu-central-1.amazonaws.com"),
     ("upstreams.*.ca_file", "/etc/countersign/ca.pem"),
     ("upstreams.*.credentials.access_key_id", "env:COUNTERSIGN_STORE_ACCESS_KEY_ID"),
@@ -50,6 +64,7 @@ const VALUES: &[(&str, &str)] = &[
     ("clients.issuers[].issuer", "https://idp.example.com/"),
     ("clients.issuers[].audience", "s3-gateway"),
     ("clients.issuers[].algorithms", "[RS256]"),
+    ("clients.issuers[].jwks_token_file", "/var/run/secrets/kubernetes.io/serviceaccount/token"),
     ("clients.issuers[].jwks_hosts", "[www.googleapis.com]"),
     ("clients.issuers[].ca_file", "/etc/countersign/ca.pem"),
     ("clients.issuers[].required_claims", "{ token_use: access }"),
@@ -61,6 +76,7 @@ const VALUES: &[(&str, &str)] = &[
     ("rules[].who.tokens", "[ci]"),
     ("rules[].who.keys", "[etl]"),
     ("rules[].who.issuers", "[corp]"),
+    ("rules[].who.listeners", "[app]"),
     ("rules[].who.groups", "[red, blue]"),
     ("rules[].who.attributes", "{ team: red }"),
     ("rules[].where", "team-data/builds/"),
@@ -95,17 +111,33 @@ const VALUES: &[(&str, &str)] = &[
     ("inspectors.*.http.max_size", "1GiB"),
     ("rules[].headers.require", "{ x-amz-meta-owner: null, content-language: en }"),
     ("rules[].headers.set", "{ cache-control: no-store }"),
+    ("tracing.accept", "any"),
+    ("tracing.otlp.endpoint", "https://otel.example.com/v1/traces"),
+    ("tracing.otlp.headers", "{ authorization: env:COUNTERSIGN_OTLP_TOKEN }"),
+    ("tracing.otlp.ca_file", "/etc/countersign/ca.pem"),
     ("audit.file", "\"-\""),
+    ("audit.sinks.*.stdout", "true"),
+    ("audit.sinks.*.file.path", "/var/log/countersign/audit.jsonl"),
+    ("audit.sinks.*.file.rotate.size", "100MiB"),
+    ("audit.sinks.*.file.rotate.every", "24h"),
+    ("audit.sinks.*.syslog.address", "tls://logs.example.com:6514"),
+    ("audit.sinks.*.syslog.facility", "local0"),
+    ("audit.sinks.*.syslog.ca_file", "/etc/countersign/ca.pem"),
+    ("audit.sinks.*.http.url", "https://logs.example.com/ingest"),
+    ("audit.sinks.*.http.headers", "{ authorization: env:COUNTERSIGN_LOGS_TOKEN }"),
+    ("audit.sinks.*.http.ca_file", "/etc/countersign/ca.pem"),
 ];
 
 /// What is said of keys that a reload does not change.
 const AT_RESTART: &str = " Takes effect at the next start.";
 
 /// Names for the mappings that have names of the operator's choice as keys.
-const NAMES: &[(&str, &str)] = &[("upstreams", "store"), ("buckets", "team-data"), ("inspectors", "antivirus")];
+const NAMES: &[(&str, &str)] =
+    &[("upstreams", "store"), ("buckets", "team-data"), ("inspectors", "antivirus"), ("audit.sinks", "siem")];
 
 /// Optional keys without which the file would not load.
 const NEEDED: &[&str] = &[
+    "clients",
     "upstreams.*.credentials.access_key_id",
     "upstreams.*.credentials.secret_access_key",
     "buckets.*.bucket",
@@ -120,7 +152,8 @@ pub fn reference() -> String {
     let mut text = HEAD.to_owned();
     for (name, key) in properties(&schema) {
         text.push('\n');
-        walk.key(name, key, "", is_required(&schema, name), 0).iter().for_each(|line| line.write(&mut text));
+        let needed = is_required(&schema, name) || NEEDED.contains(&name.as_str());
+        walk.key(name, key, "", needed, 0).iter().for_each(|line| line.write(&mut text));
     }
     text
 }

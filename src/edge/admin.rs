@@ -17,13 +17,14 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::drain::{Stop, reap};
-use super::listener::{Listeners, next_connection};
+use super::listener::{Listener, Listeners, next_connection};
 use super::rate_guard::{Pace, RateGuard};
+use super::stream::Stream;
 
 /// Probes and scrapers; they share nothing with the data connections, so these cannot lock them out.
 const MAX_CONNECTIONS: usize = 64;
@@ -45,7 +46,7 @@ pub trait AdminState: Send + Sync + 'static {
 
 /// Serves until the future is dropped.
 pub(super) async fn serve(listener: TcpListener, state: Arc<dyn AdminState>, stop: Stop) {
-    let mut listeners = Listeners::new(vec![(listener, None)]);
+    let mut listeners = Listeners::new(vec![Listener::tcp(listener, None)]);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     while let Ok(slot) = slots.clone().acquire_owned().await {
@@ -59,9 +60,9 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<dyn AdminState>, sto
     }
 }
 
-fn serve_connection(stream: TcpStream, state: Arc<dyn AdminState>, stop: Stop) -> impl Future<Output = ()> {
+fn serve_connection(stream: Stream, state: Arc<dyn AdminState>, stop: Stop) -> impl Future<Output = ()> {
     let answer = move |request: Request<_>| {
-        let stopping = stop.is_requested();
+        let stopping = stop.is_leaving();
         std::future::ready(Ok::<_, Infallible>(answer(&request, state.as_ref(), stopping)))
     };
     async move {

@@ -3,15 +3,16 @@
 //! In two steps, so that a caller who has more to change does it all or nothing: what can fail is prepared, then everything is put to use.
 //! Sockets stay bound where they are.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use super::BindError;
-use super::settings::{ConnectionLimits, ListenerSettings, Settings, TlsSettings};
+use super::listener::Manner;
+use super::settings::{ConnectionLimits, ListenAddress, Settings, TlsSettings};
 use super::tls::Tls;
 
 /// What later connections are served by.
@@ -19,53 +20,84 @@ use super::tls::Tls;
 pub(super) struct Tuning {
     /// Of connections that are accepted from now on.
     pub(super) limits: Arc<ConnectionLimits>,
-    /// For a drain that begins from now on.
+    /// For an end that begins from now on.
+    pub(super) drain_delay: Duration,
+    /// The same.
     pub(super) drain_timeout: Duration,
 }
 
 impl Tuning {
     pub(super) fn of(settings: &Settings) -> Self {
-        Self { limits: Arc::new(settings.limits.clone()), drain_timeout: settings.drain_timeout }
+        let Settings { limits, drain_delay, drain_timeout, .. } = settings;
+        Self { limits: Arc::new(limits.clone()), drain_delay: *drain_delay, drain_timeout: *drain_timeout }
     }
 }
 
 /// Changes an edge while it runs; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Control {
-    pub(super) listeners: Arc<[(SocketAddr, Option<Arc<Tls>>)]>,
+    pub(super) listeners: Arc<[(ListenAddress, Arc<ArcSwap<Manner>>)]>,
     pub(super) tuning: Arc<watch::Sender<Tuning>>,
 }
 
 /// Changes that can no longer fail.
 pub struct Prepared {
     tls: Vec<(Arc<Tls>, TlsSettings, ServerConfig)>,
+    manners: Vec<(Arc<ArcSwap<Manner>>, Manner)>,
+    tls_waits: bool,
     tuning: Tuning,
 }
 
+impl Prepared {
+    /// Whether a listener is to change between TLS and clear text, which waits for a restart.
+    pub fn tls_waits(&self) -> bool {
+        self.tls_waits
+    }
+}
+
 impl Control {
-    /// Takes these settings, and reads the files of TLS if `read_files`: without need it would only end the resumption of sessions. Listeners that are not there yet, or are to change between TLS and clear text, stay as they
-    /// are. Blocks for as long as reading takes.
+    /// How long the end may take at most.
+    pub fn longest_end(&self) -> Duration {
+        let tuning = self.tuning.borrow();
+        tuning.drain_delay + tuning.drain_timeout
+    }
+
+    /// Takes these settings, and reads the files of TLS if `read_files`: without need it would only end the resumption of sessions.
+    /// Listeners that are not there yet, or are to change between TLS and clear text, stay as they are. Blocks for as long as reading takes.
     ///
     /// # Errors
     /// [`BindError::Tls`] for the first listener whose files cannot be used.
     pub fn prepare(&self, settings: &Settings, read_files: bool) -> Result<Prepared, BindError> {
-        let mut prepared = Vec::new();
+        let (mut tls, mut manners) = (Vec::new(), Vec::new());
+        let mut tls_waits = false;
         let mut bound: Vec<_> = self.listeners.iter().collect();
-        for ListenerSettings { address, tls, .. } in settings.listeners.iter().filter(|_| read_files) {
+        for listener in &settings.listeners {
             // Others may have been written before it. Two can have the same address only if both take free ports.
-            let Some(position) = bound.iter().position(|(other, _)| other == address) else { continue };
-            let (Some(tls), (_, Some(serving))) = (tls, bound.remove(position)) else { continue };
-            let config = Tls::prepare(tls);
-            let config = config.map_err(|source| BindError::Tls { address: *address, source: Box::new(source) })?;
-            prepared.push((Arc::clone(serving), tls.clone(), config));
+            let Some(position) = bound.iter().position(|(address, _)| listener.address == *address) else { continue };
+            let (address, manner) = bound.remove(position);
+            let serving = manner.load().tls.clone();
+            if listener.tls.is_some() != serving.is_some() {
+                tls_waits = true;
+                continue;
+            }
+            if let (Some(settings), Some(serving), true) = (&listener.tls, &serving, read_files) {
+                let config = Tls::prepare(settings);
+                let config =
+                    config.map_err(|source| BindError::Tls { address: address.clone(), source: Box::new(source) })?;
+                tls.push((Arc::clone(serving), settings.clone(), config));
+            }
+            manners.push((Arc::clone(manner), Manner::of(listener, serving)));
         }
-        Ok(Prepared { tls: prepared, tuning: Tuning::of(settings) })
+        Ok(Prepared { tls, manners, tls_waits, tuning: Tuning::of(settings) })
     }
 
     /// Serves later connections with what was prepared.
     pub fn apply(&self, prepared: Prepared) {
         for (tls, settings, config) in prepared.tls {
             tls.change(settings, config);
+        }
+        for (serving, manner) in prepared.manners {
+            serving.store(Arc::new(manner));
         }
         self.tuning.send_replace(prepared.tuning);
     }

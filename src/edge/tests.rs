@@ -1,5 +1,6 @@
 //! The edge with real sockets on port 0.
 
+mod clients;
 mod framing;
 mod lifecycle;
 mod limits;

@@ -16,6 +16,7 @@ use crate::inspect::{
     LoadSettings, Mark, MultipartInspection, Regards, Subject, Verdict, clamd, hook, icap, kinds, patterns, yara,
 };
 use crate::telemetry::Metrics;
+use crate::upkeep::forever;
 
 /// Time between two questions whether an inspector can work.
 const CHECKUP_INTERVAL: Duration = Duration::from_secs(15);
@@ -206,7 +207,8 @@ impl Inspectors {
     fn start_every(&self, interval: Duration) -> Checkups {
         let mut tasks = JoinSet::new();
         for station in &self.0 {
-            tasks.spawn(Arc::clone(station).check_on(interval));
+            let station = Arc::clone(station);
+            tasks.spawn(forever("check-up of an inspector", move || Arc::clone(&station).check_on(interval)));
         }
         Checkups(tasks)
     }

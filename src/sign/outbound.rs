@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderValue, Method, Request};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::base::RouteId;
 use crate::body::{Fault, UploadBody, UploadWatch};
+use crate::telemetry::trace::{TRACEPARENT, TRACESTATE};
 
 /// A signed, complete request. Only `sign` makes one; sending consumes it.
 #[derive(Debug)]
@@ -49,6 +50,21 @@ impl Outbound {
         let route = *request.body();
         let request = request.map(|_| OutboundBody::Buffered(pieces));
         Self { route, watch: None, request: Box::new(request), takes_long: false }
+    }
+
+    /// Adds the trace that it is a part of. The only headers that the signature does not cover: what is between the gateway and the store may
+    /// put a span of its own there, and stores decide nothing by them.
+    pub fn add_trace(&mut self, parent: HeaderValue, state: Option<HeaderValue>) {
+        let headers = self.request.headers_mut();
+        headers.insert(TRACEPARENT, parent);
+        if let Some(state) = state {
+            headers.insert(TRACESTATE, state);
+        }
+    }
+
+    /// The method of the request.
+    pub fn method(&self) -> &Method {
+        self.request.method()
     }
 
     /// Marks a request that a store may work on for minutes before it answers: a copy, the end of a multipart upload.

@@ -6,6 +6,8 @@ use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+use crate::telemetry::trace;
+
 /// What is counted of inspectors.
 #[derive(Debug, Clone)]
 pub struct InspectionMetrics {
@@ -117,6 +119,13 @@ impl InspectionMetrics {
         self.verdicts.with_label_values(&[inspector, verdict]).inc();
         self.seconds.with_label_values(&[inspector]).observe(time.as_secs_f64());
         self.bytes.with_label_values(&[inspector]).inc_by(bytes);
+        trace::note("inspect", time, || {
+            vec![
+                ("countersign.inspector", inspector.into()),
+                ("countersign.verdict", verdict.into()),
+                ("countersign.inspected_bytes", bytes.into()),
+            ]
+        });
     }
 
     /// So many things were left at hidden keys, and were removed.

@@ -7,8 +7,11 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::telemetry::audits::AuditMetrics;
 use crate::telemetry::inspections::InspectionMetrics;
+use crate::telemetry::panics;
 use crate::telemetry::reloads::ReloadMetrics;
+use crate::telemetry::spans::SpanMetrics;
 
 /// Every metric of the gateway, registered once.
 #[derive(Debug, Clone)]
@@ -23,7 +26,6 @@ pub struct Metrics {
     upstream_first_byte: Histogram,
     in_flight: IntGauge,
     jwks_age: GaugeVec,
-    audit_dropped: IntCounter,
     connections_open: IntGauge,
     connections: IntCounter,
     handshakes_failed: IntCounter,
@@ -35,6 +37,9 @@ pub struct Metrics {
     limited: IntCounter,
     limit_accounts: IntGauge,
     inspections: InspectionMetrics,
+    audits: AuditMetrics,
+    spans: SpanMetrics,
+    panics: IntCounter,
     reloads: ReloadMetrics,
 }
 
@@ -104,10 +109,6 @@ impl Metrics {
                 Opts::new("countersign_jwks_age_seconds", "Time since the key set of an issuer was last fetched."),
                 &["issuer"],
             )?,
-            audit_dropped: IntCounter::new(
-                "countersign_audit_records_dropped_total",
-                "Audit records lost because the sink could not keep up or failed.",
-            )?,
             connections_open: IntGauge::new("countersign_connections_open", "Client connections that are open.")?,
             connections: IntCounter::new("countersign_connections_total", "Client connections accepted.")?,
             handshakes_failed: IntCounter::new(
@@ -144,6 +145,9 @@ impl Metrics {
                 "Principals and addresses whose rates are remembered.",
             )?,
             inspections: InspectionMetrics::register(&registry)?,
+            audits: AuditMetrics::register(&registry)?,
+            spans: SpanMetrics::register(&registry)?,
+            panics: panics::register(&registry)?,
             reloads: ReloadMetrics::register(&registry)?,
             registry,
         };
@@ -155,7 +159,6 @@ impl Metrics {
         registry.register(Box::new(metrics.upstream_first_byte.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.jwks_age.clone()))?;
-        registry.register(Box::new(metrics.audit_dropped.clone()))?;
         registry.register(Box::new(metrics.connections_open.clone()))?;
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.handshakes_failed.clone()))?;
@@ -195,9 +198,14 @@ impl Metrics {
         self.upstream_first_byte.observe(first_byte.as_secs_f64());
     }
 
-    /// An audit record was lost.
-    pub fn audit_dropped(&self) {
-        self.audit_dropped.inc();
+    /// What is counted of spans.
+    pub fn spans(&self) -> &SpanMetrics {
+        &self.spans
+    }
+
+    /// What is counted of audit sinks.
+    pub fn audits(&self) -> &AuditMetrics {
+        &self.audits
     }
 
     /// How a store is doing now; `trips` is counted since the start.
@@ -251,6 +259,7 @@ impl Metrics {
         catch_up(&self.handshakes_failed, connections.handshakes_failed);
         catch_up(&self.connections_stalled, connections.stalled);
         catch_up(&self.unreadable_heads, connections.unreadable);
+        panics::catch_up(&self.panics);
         for (issuer, age) in jwks_ages {
             let age = age.map_or(f64::INFINITY, |age| age.as_secs_f64());
             self.jwks_age.with_label_values(&[issuer.as_str()]).set(age);

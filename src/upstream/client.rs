@@ -16,6 +16,7 @@ use crate::breaker::Breaker;
 use crate::dial::{self, AddressPolicy, DialError, Dialer};
 use crate::flow::{Budget, Paced};
 use crate::sign::{Outbound, OutboundBody};
+use crate::telemetry::trace::Call;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::pool::{Connection, Pool};
 use crate::upstream::reply::{Lease, ReplyBody, UpstreamReply};
@@ -78,7 +79,11 @@ impl Upstreams {
     /// # Errors
     /// [`UpstreamError`] if there is no answer.
     pub async fn send(&self, outbound: Outbound) -> Result<UpstreamReply, UpstreamError> {
-        self.get(outbound.route()).send(outbound).await
+        let upstream = self.get(outbound.route());
+        match Call::begin() {
+            None => upstream.send(outbound).await,
+            Some(call) => Box::pin(upstream.send_traced(outbound, call)).await,
+        }
     }
 }
 
@@ -148,6 +153,34 @@ impl Upstream {
             in_flight: self.slots.taken(),
             waiting: self.slots.waiting(),
         }
+    }
+
+    /// As [`Upstream::send`], as a part of a trace that the store is told of. Its span ends with the head of the answer.
+    async fn send_traced(&self, mut outbound: Outbound, call: Call) -> Result<UpstreamReply, UpstreamError> {
+        if let Some((parent, state)) = call.headers() {
+            outbound.add_trace(parent, state);
+        }
+        let method = outbound.method().clone();
+        let outcome = self.send(outbound).await;
+        let attributes = || {
+            let mut attributes = vec![
+                ("http.request.method", method.as_str().into()),
+                ("server.address", self.settings.host.as_str().into()),
+                ("server.port", u64::from(self.settings.port).into()),
+                ("countersign.upstream", self.settings.name.as_str().into()),
+            ];
+            if let Ok(reply) = &outcome {
+                attributes.push(("http.response.status_code", u64::from(reply.head.status.as_u16()).into()));
+            }
+            attributes
+        };
+        // To a client every status from 400 on is an error; what the caller makes of it is another matter.
+        let error = match &outcome {
+            Ok(reply) => reply.head.status.as_u16().checked_sub(400).map(|_| reply.head.status.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        call.end(method.as_str(), attributes, error);
+        outcome
     }
 
     async fn send(&self, outbound: Outbound) -> Result<UpstreamReply, UpstreamError> {

@@ -247,6 +247,22 @@ async fn keys_that_wait_for_a_restart_are_named_until_they_are_as_at_the_start()
 }
 
 #[tokio::test]
+async fn a_listener_that_is_to_have_tls_waits_for_a_restart_and_says_so() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let world = before(&recorder).await;
+    let authority = Authority::new();
+    let identity = authority.vouch_for(&["127.0.0.1"]);
+    let tls = format!(
+        "address: 127.0.0.1:0, tls: {{ certificate: {}, key: {} }} }}]",
+        identity.certificate.display(),
+        identity.key.display()
+    );
+    let report = world.change("address: 127.0.0.1:0 }]", &tls).await.unwrap();
+    assert_eq!(report.needs_restart, ["listen.tls"]);
+    assert_eq!(status(&world, "GET").await, 200, "in clear text as before");
+}
+
+#[tokio::test]
 async fn an_upload_in_flight_ends_under_the_rules_that_it_began_under() {
     let recorder = Recorder::start(Answer::ok()).await;
     let world = Setup::before(&recorder).upstream("payload: unsigned").start_reloadable().await;

@@ -6,8 +6,9 @@ use super::super::raw_signing::{RawAccessKey, RawUnsignedPayload};
 use super::clients::{KnownClient, KnownClients, attributes, instant, plain_attributes};
 use super::credentials::value;
 use super::desk::Desk;
-use super::values::{check_name, duration, is_host};
+use super::values::{check_name, duration};
 use crate::auth::{AccessKeySettings, Attributes, SigningSettings, UnsignedPayload};
+use crate::base::authority::is_host;
 use crate::rules::settings::Client;
 use crate::upstream::{CredentialSettings, UpstreamSettings};
 
