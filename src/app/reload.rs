@@ -307,7 +307,7 @@ impl Inner {
             Thing::Folder(_) | Thing::Permissions(_) | Thing::Variable(_) => None,
         };
         let changed_files: BTreeSet<PathBuf> = things.iter().filter_map(file).collect();
-        let concerns_tls = !changed_files.is_empty() || keys.contains("listen");
+        let concerns_tls = !changed_files.is_empty() || keys.contains("listen") || keys.contains("admin.tls");
         let failed = |error: &dyn std::fmt::Display| ReloadError::Build(error.to_string());
         let prepared = self.control.prepare(&config.edge, concerns_tls).map_err(|error| failed(&error))?;
         let current = self.live.current();
@@ -333,7 +333,7 @@ impl Inner {
         let metrics = &self.lasting.metrics;
         let loaded = SystemClock.now();
         let before = self.live.replace(Arc::new(generation));
-        let tls_waits = prepared.tls_waits().then(|| "listen.tls".to_owned());
+        let waiting: Vec<_> = prepared.waiting().iter().map(|key| (*key).to_owned()).collect();
         self.control.apply(prepared);
         // Behind the end nothing goes on.
         if let Some(upkeep) = lock(&self.upkeep).as_mut() {
@@ -344,7 +344,8 @@ impl Inner {
             let mut state = self.state();
             state.generation += 1;
             (state.loaded, state.digest, state.reads, state.last_error) = (loaded, digest, reads, None);
-            state.needs_restart = state.at_start.needs_restart(&outline).into_iter().chain(tls_waits).collect();
+            let keys: BTreeSet<_> = state.at_start.needs_restart(&outline).into_iter().chain(waiting).collect();
+            state.needs_restart = keys.into_iter().collect();
             state.outline = outline;
             state.generation
         };

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
+use super::raw_admin::RawAdmin;
 use super::raw_audit::RawAudit;
 use super::raw_cors::RawCorsRule;
 use super::raw_identity::{RawCertificate, RawClientTls, RawListener};
@@ -31,7 +32,7 @@ pub struct RawConfig {
     /// the key. Names in lower case without port; none may lie inside another. Default none: the bucket is the first segment of the
     /// path, as it is for every other host. Not together with `clients.signing.host`.
     pub domains: Option<OneOrMany>,
-    /// The address of `/healthz`, `/readyz` and `/metrics`.
+    /// Health, metrics and the operator's page.
     pub admin: RawAdmin,
     /// The S3 stores behind the gateway, by a name of your choice. Required, at least one.
     pub upstreams: Option<BTreeMap<String, RawUpstream>>,
@@ -68,14 +69,6 @@ pub struct RawTls {
     pub key: Option<String>,
     /// Ask clients for a certificate. Default: they are not asked.
     pub client: Option<RawClientTls>,
-}
-
-/// The admin listener.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawAdmin {
-    /// IP address and port; default `127.0.0.1:9090`. It has no authentication, so only loopback addresses are accepted.
-    pub address: Option<String>,
 }
 
 /// One S3 store.

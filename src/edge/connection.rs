@@ -232,7 +232,7 @@ where
                     end.set(end_of_patience(&streams, &limits));
                 }
                 _ => {
-                    tracing::info!(peer = %facts.peer, ?judgement, "HTTP/2 connection cut");
+                    tracing::debug!(peer = %facts.peer, ?judgement, "HTTP/2 connection cut");
                     return monitor.stalled();
                 }
             },

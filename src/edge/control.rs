@@ -11,6 +11,7 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use super::BindError;
+use super::admin::{AdminTls, AdminTlsSettings};
 use super::listener::Manner;
 use super::settings::{ConnectionLimits, ListenAddress, Settings, TlsSettings};
 use super::tls::Tls;
@@ -37,6 +38,7 @@ impl Tuning {
 #[derive(Debug, Clone)]
 pub struct Control {
     pub(super) listeners: Arc<[(ListenAddress, Arc<ArcSwap<Manner>>)]>,
+    pub(super) admin: Option<Arc<AdminTls>>,
     pub(super) tuning: Arc<watch::Sender<Tuning>>,
 }
 
@@ -44,14 +46,15 @@ pub struct Control {
 pub struct Prepared {
     tls: Vec<(Arc<Tls>, TlsSettings, ServerConfig)>,
     manners: Vec<(Arc<ArcSwap<Manner>>, Manner)>,
-    tls_waits: bool,
+    waiting: Vec<&'static str>,
+    admin: Option<(Arc<AdminTls>, AdminTlsSettings, ServerConfig)>,
     tuning: Tuning,
 }
 
 impl Prepared {
-    /// Whether a listener is to change between TLS and clear text, which waits for a restart.
-    pub fn tls_waits(&self) -> bool {
-        self.tls_waits
+    /// The keys of listeners that are to change between TLS and clear text, which waits for a restart.
+    pub fn waiting(&self) -> &[&'static str] {
+        &self.waiting
     }
 }
 
@@ -69,7 +72,7 @@ impl Control {
     /// [`BindError::Tls`] for the first listener whose files cannot be used.
     pub fn prepare(&self, settings: &Settings, read_files: bool) -> Result<Prepared, BindError> {
         let (mut tls, mut manners) = (Vec::new(), Vec::new());
-        let mut tls_waits = false;
+        let mut waiting = Vec::new();
         let mut bound: Vec<_> = self.listeners.iter().collect();
         for listener in &settings.listeners {
             // Others may have been written before it. Two can have the same address only if both take free ports.
@@ -77,7 +80,7 @@ impl Control {
             let (address, manner) = bound.remove(position);
             let serving = manner.load().tls.clone();
             if listener.tls.is_some() != serving.is_some() {
-                tls_waits = true;
+                waiting.push("listen.tls");
                 continue;
             }
             if let (Some(settings), Some(serving), true) = (&listener.tls, &serving, read_files) {
@@ -88,7 +91,19 @@ impl Control {
             }
             manners.push((Arc::clone(manner), Manner::of(listener, serving)));
         }
-        Ok(Prepared { tls, manners, tls_waits, tuning: Tuning::of(settings) })
+        if settings.admin_tls.is_some() != self.admin.is_some() {
+            waiting.push("admin.tls");
+        }
+        let admin = match (&settings.admin_tls, &self.admin, read_files) {
+            (Some(wanted), Some(serving), true) => {
+                let address = ListenAddress::Tcp(settings.admin);
+                let config = AdminTls::prepare(wanted);
+                let config = config.map_err(|source| BindError::Tls { address, source: Box::new(source) })?;
+                Some((Arc::clone(serving), wanted.clone(), config))
+            }
+            _ => None,
+        };
+        Ok(Prepared { tls, manners, admin, waiting, tuning: Tuning::of(settings) })
     }
 
     /// Serves later connections with what was prepared.
@@ -98,6 +113,9 @@ impl Control {
         }
         for (serving, manner) in prepared.manners {
             serving.store(Arc::new(manner));
+        }
+        if let Some((tls, settings, config)) = prepared.admin {
+            tls.change(settings, config);
         }
         self.tuning.send_replace(prepared.tuning);
     }

@@ -35,6 +35,8 @@ missing_packages() {
   have chromium || echo chromium
   [ -x /usr/sbin/clamd ] || echo clamav-daemon
   have c-icap || echo c-icap
+  [ -x /usr/sbin/rsyslogd ] || echo rsyslog
+  have promtool || echo prometheus
   compgen -G '/usr/lib/*/c_icap/virus_scan.so' > /dev/null || echo libc-icap-mod-virus-scan
   [ -x "$TOOLS/venv/bin/python" ] || python3 -c 'import ensurepip, venv' 2> /dev/null || echo python3-venv
   # Not npm alone: that of Debian does not go with a nodejs from elsewhere.

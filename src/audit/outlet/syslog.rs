@@ -106,7 +106,7 @@ impl Outlet for Messages {
             match self.socket()?.send(line) {
                 Ok(()) => {}
                 Err(error) if error.raw_os_error() == Some(TOO_LONG) => {
-                    tracing::warn!(bytes = line.len(), "audit record too long for a datagram; use syslog over tcp");
+                    // Counted and said by who sends, not each time: clients choose how long their keys are.
                     self.left_out += 1;
                 }
                 Err(error) => {

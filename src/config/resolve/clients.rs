@@ -71,7 +71,7 @@ fn tokens(desk: &mut Desk<'_>, path: &Path, raw: &[RawToken], known: &mut KnownC
         let path = path.item(position);
         let name = desk.required(&path, "name", raw.name.as_ref(), "give the token a name for rules and audit records");
         let name = name.filter(|name| check_name(desk, &path.key("name"), name)).cloned();
-        let digest = token_digest(desk, &path, raw);
+        let digest = token_digest(desk, &path, raw.hash.as_ref());
         let expires = raw.expires.as_ref().map(|text| instant(desk, &path.key("expires"), text));
         let attributes = attributes(desk, &path.key("attributes"), &raw.attributes);
         let Some(name) = name else {
@@ -120,9 +120,10 @@ impl KnownClients {
     }
 }
 
-fn token_digest(desk: &mut Desk<'_>, path: &Path, raw: &RawToken) -> Option<[u8; 32]> {
+/// The hash of a token, there and not of a word that anybody can guess.
+pub fn token_digest(desk: &mut Desk<'_>, path: &Path, hash: Option<&String>) -> Option<[u8; 32]> {
     let help = "write `sha256:` and the 64 hex digits that `countersign token` prints, or a reference to that text";
-    let text = desk.required(path, "hash", raw.hash.as_ref(), help)?;
+    let text = desk.required(path, "hash", hash, help)?;
     let path = path.key("hash");
     let text = match Desk::as_reference(text) {
         Some(reference @ (Reference::Env(_) | Reference::File(_))) => desk.fetch(&path, &reference, false)?,

@@ -23,25 +23,31 @@ pub fn authorities(desk: &mut Desk<'_>, path: &Path, text: Option<&String>) -> O
 
 /// Certificate and key of a listener: both there, and made for each other.
 pub fn tls(desk: &mut Desk<'_>, path: &Path, raw: &RawTls) -> Option<edge::TlsSettings> {
+    let settings = pair(desk, path, raw.certificate.as_ref(), raw.key.as_ref());
+    // Not asking clients because `client` has a problem would let in everybody.
+    let client = match &raw.client {
+        Some(raw) => Some(client(desk, &path.key("client"), raw)?),
+        None => None,
+    };
+    Some(edge::TlsSettings { client, ..settings? })
+}
+
+/// The same, of keys wherever they are written.
+pub fn pair(
+    desk: &mut Desk<'_>,
+    path: &Path,
+    certificate: Option<&String>,
+    key: Option<&String>,
+) -> Option<edge::TlsSettings> {
     let (certificate_path, key_path) = (path.key("certificate"), path.key("key"));
-    let certificate =
-        desk.required(path, "certificate", raw.certificate.as_ref(), "name the PEM file with the certificate chain");
-    let key = desk.required(path, "key", raw.key.as_ref(), "name the PEM file with the private key");
+    let certificate = desk.required(path, "certificate", certificate, "name the PEM file with the certificate chain");
+    let key = desk.required(path, "key", key, "name the PEM file with the private key");
     let certificate = certificate.and_then(|text| absolute(desk, &certificate_path, text));
     let key = key.and_then(|text| absolute(desk, &key_path, text));
     let chain = certificate.as_ref().and_then(|file| read_certificates(desk, &certificate_path, file));
     let private = key.as_ref().and_then(|file| read_key(desk, &key_path, file));
-    let client = match &raw.client {
-        Some(raw) => Some(client(desk, &path.key("client"), raw)),
-        None => None,
-    };
     check_pair(desk, &key_path, chain?, private?)?;
-    // Not asking clients because `client` has a problem would let in everybody.
-    let client = match client {
-        Some(client) => Some(client?),
-        None => None,
-    };
-    Some(edge::TlsSettings { certificate: certificate?, key: key?, client })
+    Some(edge::TlsSettings { certificate: certificate?, key: key?, client: None })
 }
 
 /// What certificates of clients must be.

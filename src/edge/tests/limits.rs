@@ -13,7 +13,7 @@ use crate::arrival::{Framing, Oversize};
 const SHORT: Duration = Duration::from_millis(500);
 
 fn get(target: &str) -> String {
-    format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")
+    format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
 }
 
 #[tokio::test]

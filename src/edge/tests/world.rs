@@ -5,14 +5,15 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{Method, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -21,8 +22,8 @@ use tokio::time::timeout;
 
 use crate::arrival::{Arrival, Framing, UnreadableHead};
 use crate::edge::{
-    Addresses, AdminState, Certificates, ConnectionLimits, DrainReport, Edge, Handler, Inherited, ListenAddress,
-    ListenerSettings, Monitor, Settings, TlsSettings,
+    Access, Addresses, AdminBody, AdminRequest, AdminState, Certificates, ConnectionLimits, DrainReport, Edge, Handler,
+    Inherited, ListenAddress, ListenerSettings, Monitor, Settings, TlsSettings,
 };
 use crate::flow::Budget;
 
@@ -186,6 +187,8 @@ impl Drop for DropTeller {
 #[derive(Debug, Default)]
 pub(super) struct Admin {
     pub(super) not_ready: Vec<String>,
+    pub(super) access: Arc<Access>,
+    pub(super) refused: Arc<Mutex<Vec<&'static str>>>,
 }
 
 impl AdminState for Admin {
@@ -193,8 +196,25 @@ impl AdminState for Admin {
         self.not_ready.clone()
     }
 
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn metrics(&self) -> String {
         "countersign_up 1\n".to_owned()
+    }
+
+    fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access)
+    }
+
+    fn console(&self, request: AdminRequest) -> BoxFuture<'_, Response<AdminBody>> {
+        let told = format!("{} {} by {}", request.method, request.path, request.who);
+        Box::pin(std::future::ready(Response::new(Full::new(told.into()).boxed_unsync())))
+    }
+
+    fn refused(&self, reason: &'static str) {
+        self.refused.lock().unwrap().push(reason);
     }
 }
 
@@ -293,6 +313,8 @@ pub(super) fn settings(limits: ConnectionLimits, tls: Option<TlsSettings>) -> Se
     Settings {
         listeners: vec![ListenerSettings::new(ListenAddress::Tcp(free_port), tls)],
         admin: free_port,
+        admin_tls: None,
+        admin_access: Arc::default(),
         limits,
         drain_delay: Duration::ZERO,
         drain_timeout: Duration::from_secs(15),

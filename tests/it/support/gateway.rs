@@ -60,6 +60,8 @@ pub struct Setup {
     pub signing: String,
     /// The section `limits`.
     pub limits: String,
+    /// The key `admin` of the file.
+    pub admin: String,
     /// TLS of the data listener, as a YAML mapping.
     pub tls: Option<String>,
     /// Further settings of the data listener, as `, key: value`.
@@ -88,6 +90,7 @@ impl Setup {
             certificates: String::new(),
             signing: "{}".to_owned(),
             limits: String::new(),
+            admin: "admin: { address: 127.0.0.1:0 }".to_owned(),
             tls: None,
             listener: String::new(),
             listeners: Vec::new(),
@@ -174,9 +177,10 @@ impl Setup {
             certificates => format!("{issuers}  certificates:{certificates}\n"),
         };
         let buckets: String = self.buckets.iter().map(|bucket| format!("  {bucket}\n")).collect();
+        let admin = &self.admin;
         let top: String = self.top.iter().map(|line| format!("{line}\n")).collect();
         format!(
-            "{top}listen: [{{ address: 127.0.0.1:0{tls}{more} }}{listeners}]\nadmin: {{ address: 127.0.0.1:0 }}\nupstreams:\n  store:\n    endpoint: {}\n    region: us-east-1\n    credentials: {}\n{upstream}buckets:\n  bkt: {{ upstream: store, bucket: {}{} }}\n{buckets}clients:\n  tokens:\n    - {{ name: a, hash: env:HASH_A }}\n    - {{ name: b, hash: env:HASH_B }}\n  access_keys:\n    - {{ name: a, id: {KEY_A}, secret: env:KEY_A }}\n    - {{ name: b, id: {KEY_B}, secret: env:KEY_B }}\n{keys}  signing: {}\n{issuers}rules:{}\n{}\n",
+            "{top}listen: [{{ address: 127.0.0.1:0{tls}{more} }}{listeners}]\n{admin}\nupstreams:\n  store:\n    endpoint: {}\n    region: us-east-1\n    credentials: {}\n{upstream}buckets:\n  bkt: {{ upstream: store, bucket: {}{} }}\n{buckets}clients:\n  tokens:\n    - {{ name: a, hash: env:HASH_A }}\n    - {{ name: b, hash: env:HASH_B }}\n  access_keys:\n    - {{ name: a, id: {KEY_A}, secret: env:KEY_A }}\n    - {{ name: b, id: {KEY_B}, secret: env:KEY_B }}\n{keys}  signing: {}\n{issuers}rules:{}\n{}\n",
             self.endpoint, self.credentials, self.bucket, self.bucket_settings, self.signing, self.rules, self.limits
         )
     }
