@@ -61,6 +61,8 @@ mod rate_limits;
 mod reads;
 mod real_clients;
 mod refusals_midway;
+mod reload;
+mod reload_under_load;
 mod scanners;
 mod secrets;
 mod shutdown;

@@ -14,6 +14,7 @@ mod inspect_yara;
 mod inspection;
 mod lifecycle;
 mod platform;
+mod reload;
 mod rendering;
 mod schema;
 mod tracing;

@@ -8,6 +8,7 @@ use super::examples::{file_references, yaml_files};
 use super::good::EVERYTHING;
 use super::{BASE, edited};
 use crate::config::node::{Node, Value};
+use crate::config::outline::{Effect, effect};
 use crate::config::{load_text, reference, schema};
 use crate::inspect::yara::IS_BUILT_IN;
 use crate::sign::credentials::HAS_PLATFORM;
@@ -232,6 +233,32 @@ fn merge(into: &mut Json, from: Json) {
         (Json::Array(into), Json::Array(from)) => into.iter_mut().zip(from).for_each(|(into, from)| merge(into, from)),
         (into, from) => *into = from,
     }
+}
+
+/// Paths of all keys that hold a value, without positions.
+fn leaves(value: &Json, path: &str, found: &mut Vec<String>) {
+    match value {
+        Json::Object(entries) => entries.iter().for_each(|(name, inner)| {
+            let dot = if path.is_empty() { "" } else { "." };
+            leaves(inner, &format!("{path}{dot}{name}"), found);
+        }),
+        Json::Array(items) if items.iter().any(Json::is_object) => {
+            items.iter().for_each(|item| leaves(item, &format!("{path}[]"), found));
+        }
+        _ => found.push(path.to_owned()),
+    }
+}
+
+#[test]
+fn of_every_key_it_is_known_when_a_change_takes_effect_and_the_reference_says_so() {
+    let (text, mut paths) = (with_every_key(), Vec::new());
+    leaves(&as_json(&text), "", &mut paths);
+    assert!(paths.len() >= 60, "{paths:?}");
+    let unmarked: Vec<_> = paths.iter().filter(|path| effect(path).is_none()).collect();
+    assert!(unmarked.is_empty(), "src/config/outline.rs does not say when these take effect: {unmarked:?}");
+    let waiting = paths.iter().filter(|path| effect(path) == Some(Effect::Restart)).count();
+    let prose = reference().replace("#", " ").split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(prose.matches("Takes effect at the next start.").count(), waiting);
 }
 
 #[test]
