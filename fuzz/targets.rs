@@ -34,7 +34,9 @@ use countersign::s3::{
     delete_objects, identify, range, tagging,
 };
 use countersign::sigv4::chunk::EMPTY_SHA256;
-use countersign::sigv4::{AmzDate, ChunkSigner, PresignedQuery, Received, SignedHead, SignedHeaders, SigningKey};
+use countersign::sigv4::{
+    AmzDate, ChunkCheck, ChunkSigner, PresignedQuery, Received, SignedHead, SignedHeaders, SigningKey,
+};
 use countersign::sts::StsAction;
 use countersign::sts::form::Form;
 use http::request::Parts;
@@ -417,7 +419,7 @@ fn decode(
 ) -> Result<(Vec<u8>, Option<Vec<u8>>), Fault> {
     let slot = std::sync::Arc::new(std::sync::OnceLock::new());
     let announced = announced.then(|| (ChecksumAlgorithm::Crc32, std::sync::Arc::clone(&slot)));
-    let mut decoder = ChunkDecode::new(announced, signer);
+    let mut decoder = ChunkDecode::new(announced, signer.map(ChunkCheck::Chain));
     let mut out = Vec::new();
     let mut emit = |bytes: Bytes| {
         out.extend_from_slice(&bytes);

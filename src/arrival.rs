@@ -3,13 +3,14 @@
 //! Decides nothing. The target is kept exactly as the client sent it (hyper does not change path
 //! and query bytes), because signatures cover those bytes and rules read what is decoded from them.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::request::Parts;
 use hyper::body::Incoming;
 
-use crate::base::RequestId;
+use crate::base::{RequestId, UtcInstant};
 
 /// A request head, the body that belongs to it (not polled yet) and what is known of the connection.
 #[derive(Debug)]
@@ -44,12 +45,73 @@ pub struct UnreadableHead {
 }
 
 /// What every request of one connection has in common.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ConnectionFacts {
-    /// Address of the client's end of the connection.
+    /// Address of the client: the other end of the connection, or whom a configured proxy speaks for. A loopback address for a Unix socket.
     pub peer: SocketAddr,
+    /// How near the other end is, whoever it speaks for.
+    pub reach: Reach,
     /// Whether the client speaks TLS to us.
     pub tls: bool,
+    /// Who the connection itself says the client is; `None` if requests have to say it.
+    pub vouched: Option<Arc<Vouched>>,
+}
+
+impl ConnectionFacts {
+    /// A TCP connection that says nothing of who the client is.
+    pub fn tcp(peer: SocketAddr, tls: bool) -> Self {
+        let reach = if peer.ip().to_canonical().is_loopback() { Reach::Loopback } else { Reach::Network };
+        Self { peer, reach, tls, vouched: None }
+    }
+
+    /// A connection to a Unix socket that says nothing of who the client is.
+    pub fn unix(tls: bool) -> Self {
+        Self { peer: (Ipv4Addr::LOCALHOST, 0).into(), reach: Reach::Unix, tls, vouched: None }
+    }
+}
+
+/// How near the other end of a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// A Unix socket of this machine.
+    Unix,
+    /// A loopback address.
+    Loopback,
+    /// Another address.
+    Network,
+}
+
+impl Reach {
+    /// Whether nobody on a network can read or change what passes.
+    pub fn is_local(self) -> bool {
+        matches!(self, Self::Unix | Self::Loopback)
+    }
+}
+
+/// Who the client is without a word in its requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Vouched {
+    /// Whoever reaches the listener; the configured name of its identity.
+    Listener(String),
+    /// The holder of the key of this certificate, which an authority of the listener has signed.
+    Certificate(ClientCertificate),
+}
+
+/// What a client certificate says, read once for each connection. Chain, times and revocation were checked in the handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Subject in the form of RFC 4514: `CN=etl,O=Example`.
+    pub subject: String,
+    /// DNS names of the subject alternative name, as they stand there.
+    pub dns_names: Vec<String>,
+    /// URIs of the subject alternative name, as they stand there.
+    pub uris: Vec<String>,
+    /// The certificate is good up to and including this instant.
+    pub not_after: UtcInstant,
+    /// Whether it may sign certificates or lists of revoked ones: never the certificate of a workload.
+    pub may_sign: bool,
+    /// Whether its key may make signatures; a certificate without key usages does not say.
+    pub signs: bool,
 }
 
 /// Whether the head of a request was framed in a way that two parsers could read differently, or is larger than allowed.
@@ -62,6 +124,8 @@ pub enum Framing {
     Ambiguous(&'static str),
     /// One reading, but more of it than the limits allow.
     Oversized(Oversize),
+    /// One reading, but a configured proxy does not say for whom it speaks; the text says what is wrong with its header.
+    Unplaced(&'static str),
 }
 
 /// What of a head is larger than the limits allow.

@@ -6,6 +6,7 @@
 mod browsers;
 mod carry_out;
 mod inspection;
+mod pages;
 mod sts;
 
 use std::net::IpAddr;
@@ -30,7 +31,6 @@ use crate::downloads::held::HeldBytes;
 use crate::inspect::{Inspectors, Memory, Outcome};
 use crate::limits::meter::Direction;
 use crate::limits::{Admission, Limiter, Meter, Passage};
-use crate::listing;
 use crate::multipart::Carrier;
 use crate::multipart::staged::Staging;
 use crate::respond::{Refusal, RefusalKind, Reply, local};
@@ -38,8 +38,9 @@ use crate::rules::{BatchScope, Denied, Permit, RuleSet, Scope};
 use crate::s3::addressing::locate_path;
 use crate::s3::{self, Buckets, IdentifyError, Operation, S3Call, S3ErrorCode, identify};
 use crate::sign::Signer;
-use crate::sigv4::ChunkSigner;
+use crate::sigv4::ChunkCheck;
 use crate::sts::StsSettings;
+use crate::telemetry::trace::{self, Tracer};
 use crate::upstream::Upstreams;
 
 /// Everything one configuration made, shared by all requests.
@@ -72,6 +73,8 @@ pub struct Gateway {
     pub body_limits: BodyLimits,
     /// Writes down what happened.
     pub auditor: Auditor,
+    /// Begins traces; `None` if requests have none.
+    pub tracer: Option<Tracer>,
     /// When the configuration was loaded.
     pub since: UtcInstant,
 }
@@ -87,7 +90,7 @@ struct Remains {
     /// Whether something of the body was read although nobody was permitted yet.
     polled: bool,
     /// Checks the chunks of the body, if the client signed them.
-    chunks: Option<ChunkSigner>,
+    chunks: Option<ChunkCheck>,
 }
 
 impl Remains {
@@ -111,20 +114,49 @@ impl Gateway {
             Remains { unread: Some(body), upload: None, passage: None, form: None, polled: false, chunks: None };
         let outcome = match Preflight::of(&head) {
             Some(asked) => self.preflight(asked, &head, framing, remains.unread.as_ref(), &mut ticket),
-            None => self.carry(&head, framing, connection, &mut remains, &mut ticket).await,
+            None => match self.make_room(&mut ticket).await {
+                Ok(()) => self.carry_traced(&head, framing, &connection, &mut remains, &mut ticket).await,
+                Err(refusal) => Err(refusal),
+            },
         };
         self.finish(outcome, &head, &request_id, remains, ticket)
+    }
+
+    /// Waits for room in an audit that must not lose a record. Nothing is asked of anybody before.
+    async fn make_room(&self, ticket: &mut Ticket) -> Result<(), Refusal> {
+        if self.auditor.holds_up() {
+            Box::pin(self.auditor.make_room(ticket)).await?;
+        }
+        Ok(())
+    }
+
+    /// As [`Gateway::carry`], which is a part of a trace then.
+    async fn carry_traced(
+        &self,
+        head: &Parts,
+        framing: Framing,
+        connection: &ConnectionFacts,
+        remains: &mut Remains,
+        ticket: &mut Ticket,
+    ) -> Result<Reply, Refusal> {
+        let Some(tracer) = &self.tracer else { return self.carry(head, framing, connection, remains, ticket).await };
+        let trace = tracer.begin(&head.headers, connection.peer.ip());
+        ticket.follow(&trace);
+        Box::pin(trace.scope(self.carry(head, framing, connection, remains, ticket))).await
     }
 
     async fn carry(
         &self,
         head: &Parts,
         framing: Framing,
-        connection: ConnectionFacts,
+        connection: &ConnectionFacts,
         remains: &mut Remains,
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
         check_framing(framing)?;
+        if let Some(vouched) = &connection.vouched {
+            pages::refuse_pages(head, vouched, self.buckets.domains())?;
+        }
         if let Some(delimiter) = form_delimiter(head) {
             return Box::pin(self.post_form(delimiter, head, connection, remains, ticket)).await;
         }
@@ -169,10 +201,11 @@ impl Gateway {
     async fn authenticate(
         &self,
         head: &Parts,
-        connection: ConnectionFacts,
+        connection: &ConnectionFacts,
         ticket: &mut Ticket,
     ) -> Result<Authenticated, Refusal> {
-        let outcome = match Claim::parse(head) {
+        let begun = trace::clock();
+        let outcome = match Claim::of(head, connection) {
             Ok(claim) => {
                 if let Some(id) = claim.access_key_id() {
                     ticket.note_access_key(id);
@@ -181,6 +214,9 @@ impl Gateway {
             }
             Err(error) => Err(error),
         };
+        if let Some(begun) = begun {
+            trace::note("authenticate", begun.elapsed(), Vec::new);
+        }
         outcome.map_err(|error| self.refuse_caller(error, connection.peer.ip()))
     }
 
@@ -238,19 +274,7 @@ impl Gateway {
         match (permit.scope(), permit.call().resource.bucket()) {
             // Boxed like all that is not on the way of every object: the future of a request is copied and kept at its full size.
             (Scope::Buckets(visible), _) => Box::pin(self.list_buckets(permit, visible, ticket)).await,
-            (Scope::Listing(scope), Some(bucket)) => {
-                let page = Box::pin(listing::collect(
-                    scope,
-                    permit.call(),
-                    bucket,
-                    permit.caller(),
-                    &self.signer,
-                    &self.upstreams,
-                    ticket,
-                ))
-                .await?;
-                Ok(local::document(page))
-            }
+            (Scope::Listing(scope), Some(bucket)) => Box::pin(self.list(permit, scope, bucket, ticket)).await,
             (Scope::Batch(scope), Some(bucket)) => {
                 note_verdicts(ticket, scope);
                 Box::pin(delete_objects::delete(&self.errand(&admission, bucket), scope, ticket)).await
@@ -289,7 +313,7 @@ impl Gateway {
             Ok(reply) => reply,
             Err(refusal) => {
                 ticket.note_refusal(refusal.kind.as_str(), refusal.code.as_str(), refusal.reason.clone());
-                log_refusal(&refusal, request_id);
+                log_refusal(&refusal, request_id, ticket.trace_id());
                 if remains.upload.as_ref().is_some_and(|upload| upload.fault() == Some(&Fault::ClientGone)) {
                     ticket.note_client_gone();
                 }
@@ -333,12 +357,16 @@ fn check_framing(framing: Framing) -> Result<(), Refusal> {
             let message = "The request is framed in a way that can be read twofold.";
             Err(Refusal::new(S3ErrorCode::InvalidRequest, RefusalKind::Client, message, rule))
         }
+        Framing::Unplaced(fault) => {
+            let message = "The proxy does not say in a readable way for whom it speaks.";
+            Err(Refusal::new(S3ErrorCode::InvalidRequest, RefusalKind::Client, message, fault))
+        }
         Framing::Oversized(oversize) => Err(oversize.into()),
     }
 }
 
 /// A key that the client sends along to encrypt its object is a secret: in clear text it is refused whatever the rules say (C07).
-fn check_clear_text(connection: ConnectionFacts, call: &S3Call) -> Result<(), Refusal> {
+fn check_clear_text(connection: &ConnectionFacts, call: &S3Call) -> Result<(), Refusal> {
     let has_key = call.headers.needs_allow.iter().any(|name| name.as_str().ends_with("-customer-key"));
     if connection.tls || !has_key {
         return Ok(());
@@ -388,13 +416,13 @@ fn internal(reason: &str) -> Refusal {
 }
 
 /// Errors are logged once, here. What the operator must act on is louder than what a client did.
-fn log_refusal(refusal: &Refusal, request_id: &RequestId) {
+fn log_refusal(refusal: &Refusal, request_id: &RequestId, trace_id: Option<&str>) {
     let (code, kind, reason) = (refusal.code.as_str(), refusal.kind.as_str(), refusal.reason.as_str());
     match refusal.kind {
-        RefusalKind::Internal => tracing::error!(%request_id, code, kind, reason, "request failed"),
+        RefusalKind::Internal => tracing::error!(%request_id, trace_id, code, kind, reason, "request failed"),
         RefusalKind::Upstream if refusal.status.is_server_error() => {
-            tracing::warn!(%request_id, code, kind, reason, "request failed")
+            tracing::warn!(%request_id, trace_id, code, kind, reason, "request failed")
         }
-        _ => tracing::debug!(%request_id, code, kind, reason, "request refused"),
+        _ => tracing::debug!(%request_id, trace_id, code, kind, reason, "request refused"),
     }
 }

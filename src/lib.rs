@@ -10,6 +10,8 @@ pub mod flow;
 
 pub mod breaker;
 
+pub mod upkeep;
+
 pub mod sigv4;
 
 pub mod telemetry;
@@ -17,6 +19,8 @@ pub mod telemetry;
 pub mod dial;
 
 pub mod bounded;
+
+pub mod post;
 
 // One request.
 pub mod arrival;
@@ -55,9 +59,13 @@ pub mod downloads;
 
 pub mod sts;
 
+pub mod explain;
+
 pub mod gateway;
 
 // Around it.
+pub mod console;
+
 pub mod edge;
 
 pub mod config;

@@ -19,6 +19,11 @@ impl Live {
         Self { current: ArcSwap::from_pointee(first) }
     }
 
+    /// Serves later requests with another one. Gives the one before.
+    pub(super) fn replace(&self, next: Arc<Generation>) -> Arc<Generation> {
+        self.current.swap(next)
+    }
+
     pub(super) fn current(&self) -> Arc<Generation> {
         self.current.load_full()
     }

@@ -14,6 +14,7 @@ pub fn write(record: &Record, line: &mut Vec<u8>) -> serde_json::Result<()> {
     let Record {
         time,
         request_id,
+        trace_id,
         client,
         tls,
         method,
@@ -39,10 +40,14 @@ pub fn write(record: &Record, line: &mut Vec<u8>) -> serde_json::Result<()> {
         upstream_status,
         upstream_ms,
         duration_ms,
+        web: _,
     } = record;
     let mut fields = Fields(line);
     fields.text("{\"time\":", time);
     fields.text(",\"request_id\":", request_id);
+    if let Some(id) = trace_id {
+        fields.text(",\"trace_id\":", id);
+    }
     fields.text(",\"client\":", client);
     fields.plain(",\"tls\":", if *tls { "true" } else { "false" });
     fields.text(",\"method\":", method);
@@ -212,6 +217,7 @@ mod tests {
             assert_same(&Record {
                 time: texts[0].clone(),
                 request_id: texts[1].clone(),
+                trace_id: text(1),
                 client: texts[2].clone(),
                 tls: given[0],
                 method: texts[3].clone(),
@@ -237,6 +243,7 @@ mod tests {
                 upstream_status: numbers.3,
                 upstream_ms: given[4].then_some(f64::from(micros.0) / 1000.0),
                 duration_ms: f64::from_bits(micros.1),
+                web: None,
             })?;
         }
     }

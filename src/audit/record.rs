@@ -11,6 +11,9 @@ pub struct Record {
     pub time: String,
     /// Also in the answer, as `x-amz-request-id`.
     pub request_id: String,
+    /// Trace of which the request is a part (W3C Trace Context), 32 hexadecimal digits; left out if none was accepted or begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
     /// Address of the client.
     pub client: String,
     /// Whether the client spoke TLS.
@@ -67,6 +70,28 @@ pub struct Record {
     pub upstream_ms: Option<f64>,
     /// Milliseconds from the head of the request to its end.
     pub duration_ms: f64,
+    /// What only the access log format has.
+    #[serde(skip)]
+    pub web: Option<Box<WebFacts>>,
+}
+
+/// What the access log format has of a request and records do not. Only kept if a sink writes that format.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WebFacts {
+    /// Path of the target as it was sent, without the query.
+    pub path: String,
+    /// `HTTP/1.1` or `HTTP/2`.
+    pub version: &'static str,
+    /// Host that the client wrote.
+    pub host: Option<String>,
+    /// Page that the client comes from.
+    pub referer: Option<String>,
+    /// What the client calls itself.
+    pub user_agent: Option<String>,
+    /// Version of the object that was asked for.
+    pub version_id: Option<String>,
+    /// Whether the signature stands in the query.
+    pub presigned: bool,
 }
 
 /// The verdict of one inspector.

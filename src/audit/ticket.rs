@@ -4,38 +4,73 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::arrival::{Arrival, ConnectionFacts, UnreadableHead};
+use http::Version;
+use http::header::{HOST, REFERER, USER_AGENT};
+use http::request::Parts;
+
+use crate::arrival::{Arrival, ConnectionFacts, Reach, UnreadableHead};
 use crate::audit::batch::BatchRecord;
-use crate::audit::record::{Decision, InspectionNote, Outcome, Record};
+use crate::audit::entry::Entry;
+use crate::audit::record::{Decision, InspectionNote, Outcome, Record, WebFacts};
+use crate::audit::room::{NoRoom, Places, Room};
 use crate::audit::sink::AuditSink;
+use crate::audit::spans;
 use crate::base::{Clock, PrincipalId, RequestId, RuleId, clock};
 use crate::s3::{Resource, S3Call};
 use crate::telemetry::Metrics;
+use crate::telemetry::trace::RequestTrace;
 
 /// Opens tickets.
 #[derive(Clone)]
 pub struct Auditor {
     sink: Arc<dyn AuditSink>,
+    rooms: Arc<[Room]>,
+    wait: Duration,
+    wants_web_facts: bool,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
 }
 
 impl Auditor {
-    /// An auditor that writes to a sink and counts in metrics.
-    pub fn new(sink: Arc<dyn AuditSink>, metrics: Metrics, clock: Arc<dyn Clock>) -> Self {
-        Self { sink, metrics: Arc::new(metrics), clock }
+    /// An auditor that writes to a sink and counts in metrics. A request waits at most `wait` for room in the sink.
+    pub fn new(sink: Arc<dyn AuditSink>, wait: Duration, metrics: Metrics, clock: Arc<dyn Clock>) -> Self {
+        let (rooms, wants_web_facts) = (sink.rooms().into(), sink.wants_web_facts());
+        Self { sink, rooms, wait, wants_web_facts, metrics: Arc::new(metrics), clock }
     }
 
     /// Opens the ticket of a request.
     pub fn open(&self, arrival: &Arrival) -> Ticket {
-        let mut ticket = self.ticket(&arrival.request_id, arrival.connection, arrival.received);
+        let mut ticket = self.ticket(&arrival.request_id, &arrival.connection, arrival.received);
         ticket.record.method = arrival.head.method.as_str().to_owned();
+        if self.wants_web_facts {
+            ticket.record.web = Some(Box::new(web_facts(&arrival.head)));
+        }
         ticket
+    }
+
+    /// Whether a request must take a place for its record before it begins.
+    pub fn holds_up(&self) -> bool {
+        !self.rooms.is_empty()
+    }
+
+    /// Takes a place for the record in every sink that must not lose one, so that the request may do something.
+    ///
+    /// # Errors
+    /// [`NoRoom`] if there was none in time. The request must be refused; its own record is lost where there still is no room.
+    pub async fn make_room(&self, ticket: &mut Ticket) -> Result<(), NoRoom> {
+        ticket.places = Places::take(&self.rooms, self.wait, self.metrics.audits()).await?;
+        Ok(())
+    }
+
+    /// Sinks at which requests wait now, one line each.
+    pub fn not_ready(&self) -> Vec<String> {
+        let full = self.rooms.iter().filter_map(Room::is_full);
+        full.map(|sink| format!("the audit sink `{sink}` has no room, requests wait for it")).collect()
     }
 
     /// Writes down that a head could not be read. Of its bytes nothing is kept: what is in them is not known.
     pub fn record_unreadable(&self, head: &UnreadableHead) {
-        let mut ticket = self.ticket(&head.request_id, head.connection, head.received);
+        let mut ticket = self.ticket(&head.request_id, &head.connection, head.received);
         let (status, code) = match head.too_large {
             true => (431, "RequestHeaderSectionTooLarge"),
             false => (400, "InvalidRequest"),
@@ -45,12 +80,12 @@ impl Auditor {
         ticket.finished();
     }
 
-    fn ticket(&self, request_id: &RequestId, connection: ConnectionFacts, received: Instant) -> Ticket {
+    fn ticket(&self, request_id: &RequestId, connection: &ConnectionFacts, received: Instant) -> Ticket {
         self.metrics.request_started();
         let record = Record {
             time: clock::rfc3339_millis(self.clock.now()),
             request_id: request_id.as_str().to_owned(),
-            client: address_text(connection.peer.ip().to_canonical()),
+            client: client_text(connection),
             tls: connection.tls,
             ..Record::default()
         };
@@ -60,9 +95,43 @@ impl Auditor {
             inspection: None,
             client_gone: false,
             received,
+            places: Places::default(),
+            trace: None,
             sink: Arc::clone(&self.sink),
             metrics: Arc::clone(&self.metrics),
         }
+    }
+}
+
+/// What of a head goes into access logs. Long texts are cut: a client may send 64 KiB of them.
+fn web_facts(head: &Parts) -> WebFacts {
+    let header = |name| {
+        let value = String::from_utf8_lossy(head.headers.get(name)?.as_bytes()).into_owned();
+        Some(cut(value, MAX_NAME_BYTES))
+    };
+    let query = head.uri.query().unwrap_or_default();
+    let parameter = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    WebFacts {
+        path: cut(head.uri.path().to_owned(), 4 * MAX_NAME_BYTES),
+        version: if head.version == Version::HTTP_2 { "HTTP/2" } else { "HTTP/1.1" },
+        host: head.uri.authority().map(|authority| authority.to_string()).or_else(|| header(HOST)),
+        referer: header(REFERER),
+        user_agent: header(USER_AGENT),
+        version_id: parameter("versionId").map(|id| cut(id.to_owned(), MAX_NAME_BYTES)),
+        presigned: parameter("X-Amz-Signature").is_some(),
+    }
+}
+
+fn cut(mut text: String, bytes: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes));
+    text
+}
+
+/// Where the client is, as records say it.
+fn client_text(connection: &ConnectionFacts) -> String {
+    match connection.reach {
+        Reach::Unix => "unix".to_owned(),
+        Reach::Loopback | Reach::Network => address_text(connection.peer.ip().to_canonical()),
     }
 }
 
@@ -103,11 +172,24 @@ pub struct Ticket {
     inspection: Option<Inspected>,
     client_gone: bool,
     received: Instant,
+    places: Places,
+    trace: Option<Arc<RequestTrace>>,
     sink: Arc<dyn AuditSink>,
     metrics: Arc<Metrics>,
 }
 
 impl Ticket {
+    /// The trace of which the request is a part, which ends with the record.
+    pub fn follow(&mut self, trace: &Arc<RequestTrace>) {
+        self.record.trace_id = Some(trace.id());
+        self.trace = Some(Arc::clone(trace));
+    }
+
+    /// The id of that trace.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.record.trace_id.as_deref()
+    }
+
     /// Who asks.
     pub fn note_caller(&mut self, principal: &PrincipalId, scheme: &'static str) {
         self.record.principal = Some(principal.as_str().to_owned());
@@ -258,7 +340,13 @@ impl Drop for Ticket {
         record.bytes_in = self.bytes_in.as_ref().map_or(0, |count| count());
         let operation = record.operation.unwrap_or("unknown");
         self.metrics.request_ended(operation, record.outcome.as_str(), duration, record.bytes_in, record.bytes_out);
-        self.sink.accept(record);
+        let places = std::mem::take(&mut self.places);
+        self.sink.accept(&Entry::new(&record).with_places(places.are_taken()));
+        places.hand_over();
+        if let Some(trace) = &self.trace {
+            let (name, attributes, error) = spans::of(&record);
+            trace.finish(name, attributes, error);
+        }
     }
 }
 
@@ -281,6 +369,8 @@ mod tests {
             inspection: None,
             client_gone: false,
             received: Instant::now(),
+            places: Places::default(),
+            trace: None,
             sink: Arc::<InMemory>::clone(sink),
             metrics: Arc::new(Metrics::new().unwrap()),
         }

@@ -20,6 +20,10 @@ pub enum Scheme {
     AccessKey,
     /// A request signed with the keys of a session, which STS gave for a JWT of a configured issuer.
     Session,
+    /// A listener that only one application can reach.
+    Listener,
+    /// A client certificate.
+    Certificate,
 }
 
 impl Scheme {
@@ -30,6 +34,8 @@ impl Scheme {
             Self::Jwt => "jwt",
             Self::AccessKey => "access_key",
             Self::Session => "session",
+            Self::Listener => "listener",
+            Self::Certificate => "certificate",
         }
     }
 }
@@ -79,7 +85,7 @@ impl Caller {
         self.scheme
     }
 
-    /// Configured name of the token or issuer behind the caller.
+    /// Configured name of the token, key, issuer, listener or certificate behind the caller.
     pub fn source_name(&self) -> &str {
         &self.source_name
     }

@@ -4,11 +4,14 @@
 //! would end up in logs and referrers, so it counts as no credential. Checks the form of a credential, not its truth.
 //! Source: RFC 9110 §11.4, RFC 6750 §2.1, and the places where SigV2 and SigV4 put their signatures.
 
+use std::sync::Arc;
+
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
+use crate::arrival::{ConnectionFacts, Vouched};
 use crate::auth::access_keys::printable_id;
 use crate::auth::error::{AuthError, CredentialKind, InvalidReason, SignatureError};
 use crate::base::Secret;
@@ -26,6 +29,13 @@ pub enum Claim {
     SigV4Header(SignedHead),
     /// `X-Amz-Signature` and its like: a presigned URL.
     Presigned(Box<PresignedQuery>),
+    /// The connection says who it is, and not the request.
+    Vouched {
+        /// What the connection says.
+        by: Arc<Vouched>,
+        /// The signature that an SDK makes all the same: with a placeholder, or it is a second credential.
+        shown: Option<Box<Claim>>,
+    },
 }
 
 impl Claim {
@@ -35,6 +45,7 @@ impl Claim {
             Self::Bearer(_) => None,
             Self::SigV4Header(signed) => printable_id(&signed.credential.access_key_id),
             Self::Presigned(query) => printable_id(&query.signed.credential.access_key_id),
+            Self::Vouched { shown, .. } => shown.as_ref().and_then(|shown| shown.access_key_id()),
         }
     }
 }
@@ -47,6 +58,21 @@ enum InQuery {
 }
 
 impl Claim {
+    /// Reads which credential a request presents that came over `connection`.
+    ///
+    /// # Errors
+    /// Those of [`Self::parse`]; [`AuthError::BesideConnection`] for a credential beside that of the connection.
+    pub fn of(head: &Parts, connection: &ConnectionFacts) -> Result<Self, AuthError> {
+        let Some(by) = &connection.vouched else { return Self::parse(head) };
+        let shown = match (Self::parse(head), &**by) {
+            (Err(AuthError::Missing), _) => None,
+            (Ok(shown @ (Self::SigV4Header(_) | Self::Presigned(_))), Vouched::Listener(_)) => Some(Box::new(shown)),
+            (Ok(_), _) => return Err(AuthError::BesideConnection),
+            (Err(error), _) => return Err(error),
+        };
+        Ok(Self::Vouched { by: Arc::clone(by), shown })
+    }
+
     /// Reads which credential a request presents.
     ///
     /// # Errors
@@ -150,6 +176,7 @@ mod tests {
             Claim::Bearer(secret) => secret.expose().to_owned(),
             Claim::SigV4Header(signed) => format!("header {}", signed.credential.access_key_id),
             Claim::Presigned(query) => format!("query {}", query.signed.credential.access_key_id),
+            Claim::Vouched { .. } => unreachable!("nothing is known of a connection"),
         })
     }
 

@@ -24,6 +24,9 @@ pub enum AuthError {
     /// More than one credential was presented; a cache or log could go by one and we by the other.
     #[error("more than one credential was presented")]
     Several,
+    /// A credential beside a connection that says by itself who the caller is.
+    #[error("the connection says who the caller is, and the request shows a credential that is no placeholder")]
+    BesideConnection,
     /// The `Authorization` header does not have the form of a credential.
     #[error("the authorization header is malformed")]
     Malformed,
@@ -148,9 +151,41 @@ pub enum InvalidReason {
         /// What is wrong with it.
         fault: ClaimFault,
     },
+    /// A client certificate that is good for the listener, but is nobody here.
+    #[error("client certificate: {0}")]
+    Certificate(CertificateFault),
+    /// A connection came over a listener whose identity is not configured any more.
+    #[error("the listener has no identity `{name}` any more")]
+    NoListener {
+        /// Configured name of the identity.
+        name: String,
+    },
     /// A session token does not stand for a session any more, or none could be made.
     #[error(transparent)]
     Session(#[from] SessionFault),
+}
+
+/// Why a client certificate that the listener accepts is no caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateFault {
+    /// No entry of the configuration fits.
+    #[error("no entry of `clients.certificates` fits it")]
+    Unknown,
+    /// Several entries fit.
+    #[error("more than one entry of `clients.certificates` fits it")]
+    Ambiguous,
+    /// It may sign other certificates.
+    #[error("it is that of an authority")]
+    MaySign,
+    /// A SPIFFE id beside another URI.
+    #[error("it has a SPIFFE id and another URI")]
+    SeveralUris,
+    /// A SPIFFE id that is none, or that of a trust domain.
+    #[error("its SPIFFE id is malformed, or has no path")]
+    SpiffeId,
+    /// A SPIFFE id, and key usages without digital signatures.
+    #[error("it has a SPIFFE id, and its key is not for digital signatures")]
+    Usage,
 }
 
 /// In what way a text is not a JWT.

@@ -9,7 +9,8 @@ use crate::auth::access_keys::NAME_ATTRIBUTE as KEY_ATTRIBUTE;
 use crate::auth::app_token::NAME_ATTRIBUTE;
 use crate::auth::jwt::claims::MAX_PRINCIPAL_BYTES;
 use crate::auth::jwt::{ISSUER, SUBJECT};
-use crate::auth::{AccessKeySettings, Attributes, Caller, IssuerSettings, Scheme, TokenSettings};
+use crate::auth::listeners::NAME_ATTRIBUTE as LISTENER_ATTRIBUTE;
+use crate::auth::{AccessKeySettings, Attributes, Caller, IssuerSettings, ListenerIdentity, Scheme, TokenSettings};
 use crate::base::PrincipalId;
 
 /// Why there can be no such caller.
@@ -47,6 +48,14 @@ pub fn hypothetical_key(key: &AccessKeySettings, address: IpAddr) -> Caller {
     attributes.insert(KEY_ATTRIBUTE.to_owned(), vec![key.name.clone()]);
     let principal = PrincipalId::new(format!("key:{}", key.name));
     Caller::new(principal, Scheme::AccessKey, key.name.clone(), attributes, address, key.expires).signing_body(true)
+}
+
+/// The caller that would reach this listener; nobody has.
+pub fn hypothetical_listener(listener: &ListenerIdentity, address: IpAddr) -> Caller {
+    let mut attributes = listener.attributes.clone();
+    attributes.insert(LISTENER_ATTRIBUTE.to_owned(), vec![listener.name.clone()]);
+    let principal = PrincipalId::new(format!("listener:{}", listener.name));
+    Caller::new(principal, Scheme::Listener, listener.name.clone(), attributes, address, None)
 }
 
 /// The caller that would show a token of this issuer with this subject and these attributes; nobody has shown one.
@@ -103,6 +112,7 @@ mod tests {
             algorithms: vec![jsonwebtoken::Algorithm::RS256],
             keys: KeySource::Discovery,
             jwks_hosts: Vec::new(),
+            jwks_token: None,
             ca_file: None,
             required: true,
             token_types: Vec::new(),

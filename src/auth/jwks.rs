@@ -4,7 +4,7 @@
 //! fetch, but the wish waits for the cool-down, and the token is answered at once from what is there. Old keys are used while
 //! fetching fails, up to a limit; a fetched set replaces the old one as a whole, so that a withdrawn key is gone.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -47,6 +47,8 @@ pub(in crate::auth) struct KeyCache {
     issuer: String,
     times: CacheTimes,
     held: ArcSwapOption<HeldKeys>,
+    /// When the last fetch ended, if it was successful.
+    fetched_last: Mutex<Option<Instant>>,
     wished: Notify,
     fetches: watch::Sender<u64>,
 }
@@ -63,7 +65,14 @@ impl KeyCache {
     /// An empty cache; `issuer` is the name for logs.
     pub(in crate::auth) fn new(issuer: &str, times: CacheTimes) -> Self {
         let (fetches, _) = watch::channel(0);
-        Self { issuer: issuer.to_owned(), times, held: ArcSwapOption::empty(), wished: Notify::new(), fetches }
+        Self {
+            issuer: issuer.to_owned(),
+            times,
+            held: ArcSwapOption::empty(),
+            fetched_last: Mutex::default(),
+            wished: Notify::new(),
+            fetches,
+        }
     }
 
     /// The keys to check a token with; `None` if there are none or they are too old.
@@ -92,9 +101,10 @@ impl KeyCache {
         self.held.store(Some(Arc::new(HeldKeys { keys, fetched })));
     }
 
-    /// Takes over what another cache of the same source has, with its age.
+    /// Takes over what another cache of the same source has, with its age. If its last fetch was successful, the next is when its next was.
     pub(in crate::auth) fn adopt(&self, other: &Self) {
         self.held.store(other.held.load_full());
+        *lock(&self.fetched_last) = *lock(&other.fetched_last);
     }
 
     /// Wishes for a fetch as soon as the cool-down allows. Never waits; wishes do not add up.
@@ -110,11 +120,19 @@ impl KeyCache {
 
     /// Fetches again and again, for ever. To be run once for each cache.
     pub(in crate::auth) async fn keep_fresh(&self, source: &impl KeySetSource) {
+        let adopted = *lock(&self.fetched_last);
+        if let Some(ended) = adopted {
+            self.fetches.send_modify(|count| *count += 1);
+            self.rest(ended, self.times.refresh_every).await;
+        }
         loop {
             // This fetch answers every wish made so far.
             let _ = self.wished.notified().now_or_never();
             let began = Instant::now();
-            let pause = match source.fetch().await {
+            let fetched = source.fetch().await;
+            let ended = Instant::now();
+            *lock(&self.fetched_last) = fetched.is_ok().then_some(ended);
+            let pause = match fetched {
                 Ok(keys) => {
                     self.store_fetched(keys, began);
                     self.times.refresh_every
@@ -124,13 +142,20 @@ impl KeyCache {
                     self.times.cool_down
                 }
             };
-            let ended = Instant::now();
             self.fetches.send_modify(|count| *count += 1);
-            sleep_until(ended + self.times.cool_down).await;
-            // Either the wish or the end of the pause will do.
-            drop(timeout_at(ended + pause, self.wished.notified()).await);
+            self.rest(ended, pause).await;
         }
     }
+
+    async fn rest(&self, ended: Instant, pause: Duration) {
+        sleep_until(ended + self.times.cool_down).await;
+        // Either the wish or the end of the pause will do.
+        drop(timeout_at(ended + pause, self.wished.notified()).await);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 pub mod access_keys;
 pub mod app_token;
 pub mod caller;
+pub mod certificates;
 pub mod claim;
 pub mod error;
 pub mod hypothetical;
@@ -13,6 +14,7 @@ pub mod jwks;
 pub mod jwt;
 mod key_fetch;
 mod key_set;
+mod listeners;
 pub mod post_policy;
 mod presigned;
 pub mod session_token;
@@ -24,7 +26,8 @@ pub mod strict_json;
 pub use caller::{Attributes, Caller, Scheme};
 pub use claim::Claim;
 pub use error::{
-    AuthError, ClaimFault, CredentialKind, InvalidReason, JwtFault, KeyMisfit, SetupError, SignatureError, UrlFault,
+    AuthError, CertificateFault, ClaimFault, CredentialKind, InvalidReason, JwtFault, KeyMisfit, SetupError,
+    SignatureError, UrlFault,
 };
 pub use jwks::CacheTimes;
 pub use key_fetch::KeyFetchError;
@@ -34,8 +37,8 @@ pub use presigned::{PresignedRequest, REPRESENTATION};
 pub use session_token::{RingKey, SessionFault};
 pub use sessions::Session;
 pub use settings::{
-    AccessKeySettings, IssuerSettings, KeySource, SessionSettings, Settings, SigningSettings, TokenSettings,
-    UnsignedPayload,
+    AccessKeySettings, CertificateMatch, CertificateSettings, IssuerSettings, KeySource, ListenerIdentity,
+    SessionSettings, Settings, SigningSettings, TokenSettings, UnsignedPayload,
 };
 
 use std::fmt;
@@ -47,12 +50,15 @@ use futures_util::future::join_all;
 use http::request::Parts;
 use tokio::task::JoinSet;
 
-use crate::arrival::ConnectionFacts;
+use crate::arrival::{ConnectionFacts, Vouched};
 use crate::base::{Clock, Secret, UtcInstant};
-use crate::sigv4::{ChunkSigner, FormFault};
+use crate::sigv4::{ChunkCheck, FormFault};
+use crate::upkeep::forever;
 use access_keys::AccessKeys;
 use app_token::AppTokens;
+use certificates::Certificates;
 use jwt::Issuers;
+use listeners::Listeners;
 use sessions::Sessions;
 use sigv4::SignatureCheck;
 
@@ -61,6 +67,8 @@ pub struct Authenticators {
     tokens: AppTokens,
     keys: AccessKeys,
     signatures: SignatureCheck,
+    listeners: Listeners,
+    certificates: Certificates,
     issuers: Arc<Issuers>,
     sessions: Option<Arc<Sessions>>,
     clock: Arc<dyn Clock>,
@@ -72,7 +80,7 @@ pub struct Authenticated {
     /// Who asks.
     pub caller: Caller,
     /// Checks the chunks of the body: there if the request was signed in its header, with `x-amz-content-sha256` for signed chunks.
-    pub chunks: Option<ChunkSigner>,
+    pub chunks: Option<ChunkCheck>,
     /// The request that a presigned URL stands for; later stages read this instead.
     pub presigned: Option<PresignedRequest>,
 }
@@ -96,15 +104,38 @@ impl Authenticators {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_times(settings: Settings, clock: Arc<dyn Clock>, times: CacheTimes) -> Result<Self, SetupError> {
-        let Settings { tokens, issuers, access_keys, signing, sessions } = settings;
-        if tokens.is_empty() && issuers.is_empty() && access_keys.is_empty() {
+        Self::build(settings, clock, times, None)
+    }
+
+    /// As [`Self::new`], with what another configuration has fetched or made and this one needs too: key sets of the same source, and the
+    /// keys of sessions that are not configured.
+    ///
+    /// # Errors
+    /// The [`SetupError`]s of tokens and issuers.
+    pub fn after(previous: &Self, settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
+        let next = Self::build(settings, clock, CacheTimes::default(), previous.sessions.as_deref())?;
+        next.adopt_keys(previous);
+        Ok(next)
+    }
+
+    fn build(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        times: CacheTimes,
+        sessions_before: Option<&Sessions>,
+    ) -> Result<Self, SetupError> {
+        let Settings { tokens, issuers, access_keys, listeners, certificates, signing, sessions } = settings;
+        let vouched = !listeners.is_empty() || !certificates.is_empty();
+        if tokens.is_empty() && issuers.is_empty() && access_keys.is_empty() && !vouched {
             return Err(SetupError::Nothing);
         }
         let (tokens, keys) = (AppTokens::new(tokens)?, AccessKeys::new(access_keys)?);
-        let (issuers, sessions) = (Arc::new(Issuers::new(issuers, times)?), sessions.map(Sessions::new).map(Arc::new));
+        let sessions = sessions.map(|settings| Arc::new(Sessions::new(settings).after(sessions_before)));
+        let issuers = Arc::new(Issuers::new(issuers, times)?);
         let keys = keys.with_issuers(Arc::clone(&issuers), sessions.clone());
+        let (listeners, certificates) = (Listeners::new(listeners)?, Certificates::new(certificates)?);
         let signatures = SignatureCheck::new(signing);
-        Ok(Self { tokens, keys, signatures, issuers, sessions, clock })
+        Ok(Self { tokens, keys, signatures, listeners, certificates, issuers, sessions, clock })
     }
 
     /// Checks the credential of a request that came in over `connection`.
@@ -117,7 +148,7 @@ impl Authenticators {
         &self,
         claim: Claim,
         head: &Parts,
-        connection: ConnectionFacts,
+        connection: &ConnectionFacts,
     ) -> Result<Authenticated, AuthError> {
         let now = self.clock.now();
         match claim {
@@ -127,6 +158,37 @@ impl Authenticators {
             }
             Claim::SigV4Header(signed) => self.signatures.header(&signed, head, connection, &self.keys, now),
             Claim::Presigned(query) => self.signatures.presigned(&query, head, connection, &self.keys, now),
+            Claim::Vouched { by, shown } => {
+                let caller = self.vouched(&by, shown.as_deref(), head, connection)?;
+                let chunks = self.signatures.placeholder_chunks(head)?;
+                let presigned = match shown.as_deref() {
+                    Some(Claim::Presigned(query)) => Some(self.signatures.placeholder_url(query, head, now)?),
+                    _ => None,
+                };
+                // A presigned URL covers no chunks; without a credential beside it the words for them mean nothing.
+                let chunks = chunks.filter(|_| matches!(shown.as_deref(), Some(Claim::SigV4Header(_))));
+                Ok(Authenticated { caller, chunks, presigned })
+            }
+        }
+    }
+
+    /// Whom the connection vouches for, if what the request shows besides is nothing but a placeholder.
+    fn vouched(
+        &self,
+        by: &Vouched,
+        shown: Option<&Claim>,
+        head: &Parts,
+        connection: &ConnectionFacts,
+    ) -> Result<Caller, AuthError> {
+        // It would be the token of a session, or a JWT.
+        if head.headers.contains_key("x-amz-security-token") {
+            return Err(AuthError::BesideConnection);
+        }
+        match by {
+            Vouched::Listener(name) => self.listeners.authenticate(name, shown, connection.peer.ip()),
+            Vouched::Certificate(certificate) => {
+                self.certificates.authenticate(certificate, connection.peer.ip(), self.clock.now())
+            }
         }
     }
 
@@ -152,7 +214,7 @@ impl Authenticators {
         head: &Parts,
         body: &[u8],
         service: &'static str,
-        connection: ConnectionFacts,
+        connection: &ConnectionFacts,
     ) -> Result<Caller, AuthError> {
         let (address, now) = (connection.peer.ip(), self.clock.now());
         match claim {
@@ -162,6 +224,7 @@ impl Authenticators {
                 .whole(&signed, head, (service, body), &self.keys, now)
                 .map(|holder| holder.caller(address)),
             Claim::Presigned(_) => Err(SignatureError::Header(FormFault::Missing).into()),
+            Claim::Vouched { by, shown } => self.vouched(&by, shown.as_deref(), head, connection),
         }
     }
 
@@ -195,7 +258,10 @@ impl Authenticators {
         let mut tasks = JoinSet::new();
         for issuer in self.issuers.iter() {
             let issuer = Arc::clone(issuer);
-            tasks.spawn(async move { issuer.keep_fresh().await });
+            tasks.spawn(forever("key set", move || {
+                let issuer = Arc::clone(&issuer);
+                async move { issuer.keep_fresh().await }
+            }));
         }
         RefreshTasks(tasks)
     }

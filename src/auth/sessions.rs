@@ -21,7 +21,9 @@ use crate::base::{PrincipalId, Secret, UtcInstant};
 /// Gives out sessions and recognises them.
 #[derive(Debug)]
 pub(in crate::auth) struct Sessions {
-    ring: KeyRing,
+    ring: Arc<KeyRing>,
+    /// Whether the keys were made by this process, because none are configured.
+    own_keys: bool,
     lifetime: SignedDuration,
 }
 
@@ -43,7 +45,16 @@ impl Sessions {
     pub(in crate::auth) fn new(settings: SessionSettings) -> Self {
         let SessionSettings { keys, lifetime } = settings;
         let lifetime = SignedDuration::try_from(lifetime).unwrap_or(SignedDuration::ZERO);
-        Self { ring: KeyRing::new(keys), lifetime }
+        Self { own_keys: keys.is_empty(), ring: Arc::new(KeyRing::new(keys)), lifetime }
+    }
+
+    /// The same with the keys that the process has made before, if it needs such keys now and has them.
+    #[must_use]
+    pub(in crate::auth) fn after(mut self, previous: Option<&Self>) -> Self {
+        if let Some(previous) = previous.filter(|previous| self.own_keys && previous.own_keys) {
+            self.ring = Arc::clone(&previous.ring);
+        }
+        self
     }
 
     /// Begins a session for the principal of a JWT, for at most `asked`, the configured lifetime, and the time the JWT has left.

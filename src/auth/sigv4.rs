@@ -17,14 +17,14 @@ use crate::auth::error::{AuthError, SignatureError};
 use crate::auth::jwt::looks_like_jwt;
 use crate::auth::post_policy::SignedPolicy;
 use crate::auth::settings::{SigningSettings, UnsignedPayload};
-use crate::auth::{Authenticated, Scheme, presigned};
+use crate::auth::{Authenticated, PresignedRequest, Scheme, presigned};
 use crate::base::encoding::hex_sha256;
 use crate::base::{Secret, UtcInstant};
 use crate::sigv4::content_sha256::UNSIGNED_PAYLOAD;
 use crate::sigv4::key::SERVICE;
 use crate::sigv4::{
-    AmzDate, ChunkSigner, ContentSha256, Credential, FormFault, KeyCache, PresignedQuery, Received, SignedHead,
-    SigningKey, string_to_sign,
+    AmzDate, ChunkCheck, ChunkSigner, ContentSha256, Credential, FormFault, KeyCache, PresignedQuery, Received,
+    SignedHead, SigningKey, string_to_sign,
 };
 
 const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
@@ -102,7 +102,7 @@ impl SignatureCheck {
         &self,
         signed: &SignedHead,
         head: &Parts,
-        connection: ConnectionFacts,
+        connection: &ConnectionFacts,
         keys: &AccessKeys,
         now: UtcInstant,
     ) -> Result<Authenticated, AuthError> {
@@ -116,7 +116,7 @@ impl SignatureCheck {
         check_all_signed(&head.headers, signed)?;
         self.check_payload(payload.says, &head.headers, connection)?;
         let signed_chunks = payload.says.has_signed_chunks();
-        let chunks = signed_chunks.then(|| ChunkSigner::new(key, &date, signed.signature.clone()));
+        let chunks = signed_chunks.then(|| ChunkCheck::Chain(ChunkSigner::new(key, &date, signed.signature.clone())));
         let caller = holder.caller(connection.peer.ip()).signing_body(payload.says.covers_body());
         Ok(Authenticated { caller, chunks, presigned: None })
     }
@@ -129,7 +129,7 @@ impl SignatureCheck {
         &self,
         query: &PresignedQuery,
         head: &Parts,
-        connection: ConnectionFacts,
+        connection: &ConnectionFacts,
         keys: &AccessKeys,
         now: UtcInstant,
     ) -> Result<Authenticated, AuthError> {
@@ -149,6 +149,30 @@ impl SignatureCheck {
         let request = presigned::without_credential(query, head)?;
         let caller = holder.caller(connection.peer.ip()).signing_body(payload.says.covers_body());
         Ok(Authenticated { caller, chunks: None, presigned: Some(request) })
+    }
+
+    /// What the chunks of a body are held to whose request is signed with a placeholder.
+    ///
+    /// # Errors
+    /// [`SignatureError::PayloadHash`].
+    pub(in crate::auth) fn placeholder_chunks(&self, head: &Parts) -> Result<Option<ChunkCheck>, SignatureError> {
+        let payload = content_sha256(&head.headers)?;
+        Ok(payload.filter(|payload| payload.says.has_signed_chunks()).map(|_| ChunkCheck::Form))
+    }
+
+    /// The request that a URL stands for which is presigned with a placeholder. Its life is what the application wanted, so it is kept.
+    ///
+    /// # Errors
+    /// As [`Self::presigned`], but for those of the signature itself.
+    pub(in crate::auth) fn placeholder_url(
+        &self,
+        query: &PresignedQuery,
+        head: &Parts,
+        now: UtcInstant,
+    ) -> Result<PresignedRequest, SignatureError> {
+        self.check_life(query, now)?;
+        presigned::payload(query, &head.headers)?;
+        presigned::without_credential(query, head)
     }
 
     /// Checks a request for another service than S3, signed in its header, whose whole body is here.
@@ -331,11 +355,11 @@ impl SignatureCheck {
         &self,
         payload: ContentSha256,
         headers: &HeaderMap,
-        connection: ConnectionFacts,
+        connection: &ConnectionFacts,
     ) -> Result<(), SignatureError> {
         let safe = match self.settings.unsigned_payload {
             UnsignedPayload::Anywhere => true,
-            UnsignedPayload::Loopback => connection.tls || connection.peer.ip().to_canonical().is_loopback(),
+            UnsignedPayload::Loopback => connection.tls || connection.reach.is_local(),
             UnsignedPayload::Tls => connection.tls,
         };
         // Where no body is expected, one that somebody adds is refused later.

@@ -2,6 +2,7 @@
 //!
 //! Depends on nothing else in the crate and knows neither HTTP nor S3 nor tokio.
 
+pub mod authority;
 pub mod clock;
 pub mod encoding;
 pub mod ids;

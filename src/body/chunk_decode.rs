@@ -11,7 +11,7 @@ use crate::body::chunk_verify::ChunkVerify;
 use crate::body::digest_check::Trailing;
 use crate::body::{Emit, Fault, Stage};
 use crate::s3::ChecksumAlgorithm;
-use crate::sigv4::ChunkSigner;
+use crate::sigv4::ChunkCheck;
 
 /// Longest chunk line. Real ones have up to 8 hex digits, and a signature of 80 bytes when signed.
 const MAX_LINE: usize = 1024;
@@ -56,10 +56,10 @@ enum LineEnd {
 }
 
 impl ChunkDecode {
-    /// A decoder; `announced` is the checksum of `x-amz-trailer` and where its value is put. With a `signer` every chunk, and the
+    /// A decoder; `announced` is the checksum of `x-amz-trailer` and where its value is put. With a `check` every chunk, and the
     /// trailer, must have its signature.
-    pub fn new(announced: Option<(ChecksumAlgorithm, Trailing)>, signer: Option<ChunkSigner>) -> Self {
-        let verify = signer.map(ChunkVerify::new);
+    pub fn new(announced: Option<(ChecksumAlgorithm, Trailing)>, check: Option<ChunkCheck>) -> Self {
+        let verify = check.map(ChunkVerify::new);
         Self { place: Place::Size, line: BytesMut::new(), verify, announced, trailer_bytes: 0, small_chunks: 0 }
     }
 

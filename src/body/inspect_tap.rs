@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
@@ -83,30 +83,25 @@ impl InspectTap {
         emit: &mut Emit<'_>,
     ) -> Poll<Result<Option<Arc<Outcome>>, Fault>> {
         loop {
-            let is_ready = self.inspection.poll_ready(context).is_ready();
-            // Asked once for each step: what is asked again later may have another answer, to which nobody would have looked here.
-            let outcome = self.inspection.outcome_now().cloned();
+            let outcome = ready!(self.inspection.poll_step(context));
             if let Some(outcome) = outcome.as_ref().filter(|outcome| !self.destination.takes(outcome.action)) {
                 return Poll::Ready(Err(Fault::Inspection(Arc::clone(outcome))));
             }
-            if self.at == At::Verdict {
-                let Some(outcome) = outcome else { return Poll::Pending };
-                self.holdback.finish(emit)?;
-                return Poll::Ready(Ok(Some(outcome)));
-            }
-            if !is_ready {
-                return Poll::Pending;
-            }
-            match (self.unseen.pop_front(), self.at) {
-                (Some(bytes), _) => {
+            match (self.unseen.pop_front(), self.at, outcome) {
+                (Some(bytes), ..) => {
                     self.inspection.push(&bytes);
                     self.holdback.push(bytes, emit)?;
                 }
-                (None, At::Body) => return Poll::Ready(Ok(None)),
-                (None, _) => {
+                (None, At::Body, _) => return Poll::Ready(Ok(None)),
+                (None, At::End, _) => {
                     self.inspection.end();
                     self.at = At::Verdict;
                 }
+                (None, At::Verdict, Some(outcome)) => {
+                    self.holdback.finish(emit)?;
+                    return Poll::Ready(Ok(Some(outcome)));
+                }
+                (None, At::Verdict, None) => return Poll::Pending,
             }
         }
     }

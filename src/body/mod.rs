@@ -13,6 +13,7 @@ pub mod holdback;
 pub mod inspect_tap;
 pub mod length_guard;
 pub mod linger;
+pub mod source;
 pub mod throttle;
 pub mod type_check;
 pub mod upload;
@@ -30,6 +31,7 @@ use crate::s3::ChecksumAlgorithm;
 pub use chunk_encode::{ChunkEncode, Framer};
 pub use inspect_tap::Destination;
 pub use linger::{LingerLimits, linger};
+pub use source::{Source, StoreSource};
 pub use throttle::Throttle;
 pub use upload::{BodyLimits, BodyPlan, UploadBody};
 pub use watch::UploadWatch;
@@ -104,6 +106,9 @@ pub enum Fault {
     /// The client went away, or broke HTTP framing.
     #[error("the client broke off the upload")]
     ClientGone,
+    /// The store broke off an object that is read there to be stored again.
+    #[error("the store broke off the source of the copy")]
+    SourceGone,
     /// The client sent nothing for too long.
     #[error("no byte of the body for {seconds} s")]
     ClientIdle {

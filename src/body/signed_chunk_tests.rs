@@ -13,7 +13,7 @@ use crate::limits::BodyTerms;
 use crate::s3::checksum::{RunningDigest, to_base64};
 use crate::s3::upload::UploadError;
 use crate::s3::{BodyFraming, UploadHead};
-use crate::sigv4::{AmzDate, ChunkSigner, SigningKey};
+use crate::sigv4::{AmzDate, ChunkCheck, ChunkSigner, SigningKey};
 
 /// A body as a client signs it, in the parts that an attacker can move.
 struct Signed {
@@ -77,7 +77,7 @@ fn object(length: usize) -> Vec<u8> {
 fn stages(length: usize, trailer: Option<ChecksumAlgorithm>) -> Vec<Box<dyn Stage>> {
     let head = head(length, BodyFraming::AwsChunked { trailer, signed: true });
     let terms = BodyTerms { min_size: 0, max_size: None, check_type: None };
-    choose_stages(BodyPlan::new(&head, Some(signer())).unwrap(), terms)
+    choose_stages(BodyPlan::new(&head, Some(ChunkCheck::Chain(signer()))).unwrap(), terms)
 }
 
 fn head(length: usize, framing: BodyFraming) -> UploadHead {
@@ -323,7 +323,8 @@ fn the_published_bodies_are_taken() {
         ),
     ] {
         let signer = ChunkSigner::new(key.clone(), &date, seed.to_owned());
-        let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(ChunkDecode::new(announced.clone(), Some(signer)))];
+        let mut stages: Vec<Box<dyn Stage>> =
+            vec![Box::new(ChunkDecode::new(announced.clone(), Some(ChunkCheck::Chain(signer))))];
         stages.extend(
             announced.map(|(algorithm, slot)| Box::new(DigestCheck::trailing(algorithm, slot)) as Box<dyn Stage>),
         );
@@ -365,11 +366,14 @@ fn signed_chunks_need_the_chain_of_their_request_and_nothing_else_takes_one() {
     let framing = |signed| BodyFraming::AwsChunked { trailer: None, signed };
     let plan =
         |framing, chunks| BodyPlan::new(&head(5, framing), chunks).map(|_| ()).map_err(|error| error.to_string());
-    assert_eq!(plan(framing(true), Some(signer())), Ok(()));
+    assert_eq!(plan(framing(true), Some(ChunkCheck::Chain(signer()))), Ok(()));
     assert_eq!(plan(framing(true), None), Err(UploadError::SignedChunks.to_string()));
     for framing in [framing(false), BodyFraming::Plain] {
         assert_eq!(plan(framing, None), Ok(()));
-        assert_eq!(plan(framing, Some(signer())), Err(UploadError::FramingContradiction.to_string()));
+        assert_eq!(
+            plan(framing, Some(ChunkCheck::Chain(signer()))),
+            Err(UploadError::FramingContradiction.to_string())
+        );
     }
 }
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use crate::body::chunk_decode::ChunkDecode;
@@ -22,13 +21,13 @@ use crate::body::inspect_tap::{Destination, InspectTap};
 use crate::body::length_guard::LengthGuard;
 use crate::body::type_check::TypeCheck;
 use crate::body::{
-    ChunkEncode, Fault, LingerLimits, Stage, Throttle, UploadWatch, finish_through, linger, push_through,
+    ChunkEncode, Fault, LingerLimits, Source, Stage, StoreSource, Throttle, UploadWatch, finish_through, push_through,
 };
 use crate::inspect::Inspection;
 use crate::limits::BodyTerms;
 use crate::s3::upload::UploadError;
 use crate::s3::{BodyFraming, ChecksumAlgorithm, UploadHead};
-use crate::sigv4::ChunkSigner;
+use crate::sigv4::ChunkCheck;
 
 /// Limits on how a client sends a body.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +46,7 @@ pub struct BodyLimits {
 #[derive(Debug)]
 pub struct BodyPlan<'a> {
     head: &'a UploadHead,
-    chunks: Option<ChunkSigner>,
+    chunks: Option<ChunkCheck>,
 }
 
 impl<'a> BodyPlan<'a> {
@@ -55,7 +54,7 @@ impl<'a> BodyPlan<'a> {
     ///
     /// # Errors
     /// [`UploadError`] if one is there without the other: nobody could tell whether the chunks are the caller's.
-    pub fn new(head: &'a UploadHead, chunks: Option<ChunkSigner>) -> Result<Self, UploadError> {
+    pub fn new(head: &'a UploadHead, chunks: Option<ChunkCheck>) -> Result<Self, UploadError> {
         match (head.has_signed_chunks(), &chunks) {
             (true, None) => Err(UploadError::SignedChunks),
             (false, Some(_)) => Err(UploadError::FramingContradiction),
@@ -66,7 +65,7 @@ impl<'a> BodyPlan<'a> {
 
 /// The body of an upload towards the store.
 pub struct UploadBody {
-    source: Option<Incoming>,
+    source: Option<Source>,
     /// What was read of the body before it was known to be an upload.
     first: Bytes,
     stages: Vec<Box<dyn Stage>>,
@@ -90,7 +89,7 @@ pub struct UploadBody {
 
 impl UploadBody {
     /// Chooses the stages for an upload and what it must keep to. Nothing is read yet.
-    pub fn attach(plan: BodyPlan<'_>, terms: BodyTerms, source: Incoming, limits: BodyLimits) -> Self {
+    pub fn attach(plan: BodyPlan<'_>, terms: BodyTerms, source: Source, limits: BodyLimits) -> Self {
         let length = plan.head.length;
         let stages = choose_stages(plan, terms);
         Self {
@@ -109,6 +108,14 @@ impl UploadBody {
             limits,
             watch: Arc::default(),
         }
+    }
+
+    /// The upload of bytes that the store gives, plain and of declared length. Nothing is read yet.
+    pub fn of_store(head: &UploadHead, terms: BodyTerms, source: StoreSource) -> Self {
+        // Limits for clients: none of them is waited for.
+        let linger = LingerLimits { bytes: 0, time: Duration::ZERO };
+        let limits = BodyLimits { idle: Duration::ZERO, min_rate: 0, rate_window: Duration::MAX, linger };
+        Self::attach(BodyPlan { head, chunks: None }, terms, Source::Store(source), limits)
     }
 
     /// Takes the upload out of a browser form, of which `taken` bytes before the file and the `first` ones of it were read.
@@ -236,11 +243,14 @@ impl UploadBody {
         if self.throttle.as_mut().is_some_and(|throttle| throttle.poll_ready(context).is_pending()) {
             return self.poll_superseded(context).map(|fault| Err(self.fail(fault)));
         }
-        let frame = match Pin::new(source).poll_frame(context) {
+        let frame = match source.poll_frame(context) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 if let Poll::Ready(fault) = self.poll_superseded(context) {
                     return Poll::Ready(Err(self.fail(fault)));
+                }
+                if !self.source.as_ref().is_some_and(Source::is_client) {
+                    return Poll::Pending;
                 }
                 return self.patience.poll_exhausted(context).map(|fault| Err(self.fail(fault)));
             }
@@ -248,7 +258,7 @@ impl UploadBody {
         self.watch.step(false);
         let result = match frame {
             Some(Ok(frame)) => frame.into_data().map_or(Ok(()), |data| self.take(data)),
-            Some(Err(_)) => Err(Fault::ClientGone),
+            Some(Err(fault)) => Err(fault),
             None => self.finish(),
         };
         Poll::Ready(result.map_err(|fault| self.fail(fault)))
@@ -423,7 +433,7 @@ impl Drop for UploadBody {
             self.watch.set_fault(Fault::Superseded);
         }
         if let Some(source) = self.source.take() {
-            linger(source, self.limits.linger);
+            source.leave(self.limits.linger);
         }
     }
 }

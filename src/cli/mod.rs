@@ -1,6 +1,8 @@
-//! The command line: `serve`, `check`, `explain`, `scan`, `schema`, `reference`, `token`, `access-key`, `probe-upstream`, `demo`.
+//! The command line: `serve`, `check`, `explain`, `scan`, `schema`, `reference`, `token`, `access-key`, `probe-upstream`,
+//! `health`, `demo`.
 
 mod explain;
+mod health;
 mod probe;
 mod scan;
 
@@ -38,13 +40,16 @@ pub struct Cli {
 enum Command {
     /// Run the gateway.
     ///
-    /// Reads the configuration, binds its listeners and serves until SIGTERM or SIGINT. Then no new connection is accepted, requests in
-    /// flight may finish within limits.timeouts.drain, and the rest is cut.
+    /// Reads the configuration, binds its listeners and serves until SIGTERM or SIGINT. Then /readyz is 503, after
+    /// limits.timeouts.drain_delay no new connection is accepted, requests in flight may finish within limits.timeouts.drain, and the rest
+    /// is cut. A second signal does not wait. At SIGHUP, and when the file or one that it refers to changes, the configuration is loaded
+    /// again; one with problems changes nothing.
     ///
     /// The log goes to standard error: text on a terminal, JSON lines otherwise. Audit records, one JSON line a request, go to standard
     /// output or to audit.file.
     ///
-    /// EXIT STATUS: 0 after a regular stop; 1 if the configuration has problems or a listener cannot be bound.
+    /// EXIT STATUS: 0 after a regular stop; 130 or 143 after a second SIGINT or SIGTERM; 1 if the configuration has problems or a listener
+    /// cannot be bound.
     Serve {
         /// The configuration file.
         #[arg(long, value_name = "FILE", env = "COUNTERSIGN_CONFIG")]
@@ -53,7 +58,8 @@ enum Command {
     /// Check a configuration and list every problem in it.
     ///
     /// Reads the file as `serve` would, references to the environment, files and rules of inspectors included, but binds and connects
-    /// nothing. Each problem is shown with file, line, the line itself and what to do. Values of secrets are never shown.
+    /// nothing. Each problem is shown with file, line, the line itself and what to do. Values of secrets are never shown. If there is none,
+    /// what is risky is listed, with its key.
     ///
     /// EXIT STATUS: 0 if there is no problem, 1 if there is one.
     Check {
@@ -125,6 +131,13 @@ enum Command {
     ///
     /// EXIT STATUS: 0 if settings were found; 1 if the store cannot be probed, no setting fits, or an object stays.
     ProbeUpstream(probe::Arguments),
+    /// Ask a running gateway whether it is ready.
+    ///
+    /// For probes of containers, which have neither a shell nor curl: asks /readyz of the admin listener, or /healthz with --live, and
+    /// prints the answer, which has a line for each reason.
+    ///
+    /// EXIT STATUS: 0 if it is ready; 1 if it is not, or does not answer.
+    Health(health::Arguments),
     /// Run a gateway with an S3 store in the same process, to try it out.
     ///
     /// Uses config/demo.yaml, built in. The store lies in a temporary folder and is gone at the end; its credentials and the demo token are
@@ -166,22 +179,23 @@ impl Cli {
     /// What stopped it, in words for the person at the terminal.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
-            Command::Serve { config } => match load_file(&config, &SystemReferences) {
-                Ok(config) => app::serve(config).map(|()| ExitCode::SUCCESS),
-                Err(problems) => Err(anyhow::anyhow!("the configuration has problems\n\n{problems}")),
-            },
+            Command::Serve { config } => app::serve(&config).map(ExitCode::from),
             Command::Check { file } => match load_file(&file, &SystemReferences) {
                 Ok(config) => {
-                    if let Err(error) = Inspectors::new(config.inspectors, &Metrics::new()?) {
+                    if let Err(error) = Inspectors::new(config.inspectors.clone(), &Metrics::new()?) {
                         eprintln!("{}: {error}", file.display());
                         return Ok(ExitCode::FAILURE);
                     }
+                    let risks = app::risks(&config);
                     let (buckets, rules, upstreams) =
                         (config.buckets.iter().count(), config.rules.len(), config.upstreams.len());
                     println!(
                         "{}: no problems ({buckets} buckets, {rules} rules, {upstreams} upstreams)",
                         file.display()
                     );
+                    for risk in risks {
+                        println!("risk: {risk}");
+                    }
                     Ok(ExitCode::SUCCESS)
                 }
                 Err(problems) => {
@@ -199,6 +213,7 @@ impl Cli {
             }
             Command::AccessKey { name } => print_access_key(&name).map(|()| ExitCode::SUCCESS),
             Command::ProbeUpstream(arguments) => probe::run(&arguments),
+            Command::Health(arguments) => health::run(&arguments),
             #[cfg(feature = "demo")]
             Command::Demo { tour, port } => crate::demo::run(tour, port),
         }

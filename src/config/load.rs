@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path as FilePath, PathBuf};
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 use super::de;
 use super::node::{Mark, Node, SyntaxError, Value};
+use super::outline::Outline;
 use super::path::Path;
 use super::problem::{Problem, Problems};
 use super::raw::RawConfig;
+use super::reads::{Reads, Recording};
 use super::resolve::{self, Desk};
-use super::{Config, mask};
+use super::{Config, Source, mask};
 
 /// Where the things that a configuration refers to are read from.
 pub trait References {
@@ -99,11 +103,35 @@ impl References for MapReferences {
 /// # Errors
 /// [`Problems`] with everything that is wrong with it, not only the first thing.
 pub fn load_file(path: &FilePath, references: &dyn References) -> Result<Config, Problems> {
+    load(path, references).map(|loaded| loaded.config)
+}
+
+/// A configuration, and what is needed to say what changed when it is loaded again.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What is written in the file.
+    pub outline: Outline,
+    /// SHA-256 of the file, in hex.
+    pub digest: String,
+}
+
+/// As [`load_file`], with all that was read for it, also if it has problems.
+pub fn load_recorded(path: &FilePath, references: &dyn References) -> (Result<Loaded, Problems>, Reads) {
+    let recording = Recording::new(references);
+    let loaded = load(path, &recording);
+    (loaded, recording.into_reads())
+}
+
+fn load(path: &FilePath, references: &dyn References) -> Result<Loaded, Problems> {
     let name = path.display().to_string();
     let help = "give the path of a configuration file that this user can read";
     let text =
         references.read(path).map_err(|error| Problems::unreadable(&name, format!("cannot be read: {error}"), help))?;
-    load_text(&name, &text, references)
+    let (config, outline) = load_tree(&name, &text, references)?;
+    let digest = hex::encode(digest(&SHA256, text.as_bytes()));
+    Ok(Loaded { config, outline, digest })
 }
 
 /// Resolves the text of a configuration file; `name` stands for the file in problems.
@@ -111,6 +139,10 @@ pub fn load_file(path: &FilePath, references: &dyn References) -> Result<Config,
 /// # Errors
 /// [`Problems`] with everything that is wrong with it, not only the first thing.
 pub fn load_text(name: &str, text: &str, references: &dyn References) -> Result<Config, Problems> {
+    load_tree(name, text, references).map(|(config, _)| config)
+}
+
+fn load_tree(name: &str, text: &str, references: &dyn References) -> Result<(Config, Outline), Problems> {
     let fail = |problems| Problems::new(name, text, problems);
     let mut root = Node::parse(text).map_err(|error| fail(vec![not_yaml(text, error)]))?;
     if matches!(root.value, Value::Null) {
@@ -122,12 +154,17 @@ pub fn load_text(name: &str, text: &str, references: &dyn References) -> Result<
         return Err(fail(problems));
     }
     let mut desk = Desk::new(&root, references, problems);
-    let config = resolve::resolve(&raw, &mut desk);
+    let config = resolve::resolve(&raw, &mut desk).map(|config| Config { source: shown(name, text), ..config });
     let problems = desk.into_problems();
     match config {
-        Some(config) if problems.is_empty() => Ok(config),
+        Some(config) if problems.is_empty() => Ok((config, Outline::new(&root))),
         _ => Err(fail(problems)),
     }
+}
+
+fn shown(name: &str, text: &str) -> Source {
+    let digest = hex::encode(digest(&SHA256, text.as_bytes()));
+    Source { name: name.to_owned(), digest, text: mask::masked_lines(text).join("\n") }
 }
 
 fn problem(mark: Mark, message: impl Into<String>, help: &str) -> Problem {

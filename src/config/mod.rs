@@ -9,15 +9,22 @@ mod forms;
 mod load;
 mod mask;
 mod node;
+mod outline;
 mod path;
 mod problem;
 mod raw;
+mod raw_admin;
+mod raw_audit;
 mod raw_cors;
 mod raw_credentials;
+mod raw_identity;
 mod raw_inspect;
 mod raw_output;
+mod raw_reload;
 mod raw_signing;
 mod raw_sts;
+mod raw_tracing;
+mod reads;
 mod reference;
 mod resolve;
 mod schema;
@@ -26,17 +33,21 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
-
-pub use load::{MapReferences, References, SystemReferences, load_file, load_text};
+pub use load::{Loaded, MapReferences, References, SystemReferences, load_file, load_recorded, load_text};
+pub use outline::Outline;
 pub use problem::{Problem, Problems};
+pub use reads::{Reads, Thing};
 pub use reference::reference;
 pub use schema::schema;
 
+use ipnet::IpNet;
+
+use crate::audit::AuditSettings;
 use crate::cors::CorsRules;
 use crate::inspect::{InspectionLimits, InspectorSettings};
 use crate::limits::LimitSettings;
 use crate::multipart::staged::sweep::SweepSettings;
+use crate::post::PostSettings;
 use crate::rules::RuleSettings;
 use crate::s3::Buckets;
 use crate::sts::StsSettings;
@@ -48,7 +59,7 @@ use crate::{auth, edge};
 pub struct Config {
     /// Listeners and connection limits.
     pub edge: edge::Settings,
-    /// App tokens and issuers.
+    /// Who can authenticate.
     pub auth: auth::Settings,
     /// Which requests for STS are answered; `None` if none is.
     pub sts: Option<StsSettings>,
@@ -69,18 +80,64 @@ pub struct Config {
     /// How long hidden objects are kept.
     pub sweeping: SweepSettings,
     /// Where audit records go.
-    pub audit: AuditTarget,
+    pub audit: AuditSettings,
+    /// Traces of requests; `None` if they have none.
+    pub tracing: Option<TracingSettings>,
     /// What the log shows.
     pub log: LogSettings,
+    /// When the configuration is read again.
+    pub reload: ReloadSettings,
+    /// The file itself, as it may be shown.
+    pub source: Source,
 }
 
-/// Where audit records go, as JSON lines.
+/// A configuration file as it may be shown: no secret in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Source {
+    /// Its name, or what stands for it.
+    pub name: String,
+    /// SHA-256 of the file in hex.
+    pub digest: String,
+    /// Its lines, with `…` for whatever may be secret.
+    pub text: String,
+}
+
+/// When the configuration is read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReloadSettings {
+    /// When a file changes.
+    pub watch: bool,
+}
+
+/// Traces of requests.
+#[derive(Debug, Clone)]
+pub struct TracingSettings {
+    /// Whose traces are continued.
+    pub accept: AcceptTraces,
+    /// Whether stores are told.
+    pub propagate: bool,
+    /// Where spans go.
+    pub otlp: Option<OtlpSettings>,
+}
+
+/// Whose traces are continued.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AuditTarget {
-    /// Standard output.
-    Stdout,
-    /// Appended to this file.
-    File(PathBuf),
+pub enum AcceptTraces {
+    /// Those of all clients.
+    Any,
+    /// Nobody's.
+    None,
+    /// Those of clients in these networks.
+    From(Vec<IpNet>),
+}
+
+/// Where spans go.
+#[derive(Debug, Clone)]
+pub struct OtlpSettings {
+    /// The collector.
+    pub post: PostSettings,
+    /// The part of new traces that is sent, above 0 and up to 1.
+    pub sample: f64,
 }
 
 /// What the log shows.

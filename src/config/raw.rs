@@ -2,20 +2,26 @@
 //!
 //! Plain data. Everything may be left out here; `resolve` says what is required, what a key means when it is missing, and what
 //! does not fit together. Unknown keys are refused. Sizes and durations are texts with a unit (`10MiB`, `30s`), counts are whole
-//! numbers. Changes take effect at the next start.
+//! numbers. Changes take effect with a reload; `outline` names the keys that wait for a restart.
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
+use super::raw_admin::RawAdmin;
+use super::raw_audit::RawAudit;
 use super::raw_cors::RawCorsRule;
 use super::raw_credentials::RawCredentials;
+use super::raw_identity::{RawCertificate, RawClientTls, RawListener};
 use super::raw_inspect::{RawInspect, RawInspectionLimits, RawInspector, RawStaging};
-use super::raw_output::{RawAudit, RawLog};
+use super::raw_output::RawLog;
+use super::raw_reload::RawReload;
 use super::raw_signing::{RawAccessKey, RawSigning};
 use super::raw_sts::RawSts;
+use super::raw_tracing::RawTracing;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -27,14 +33,14 @@ pub struct RawConfig {
     /// the key. Names in lower case without port; none may lie inside another. Default none: the bucket is the first segment of the
     /// path, as it is for every other host. Not together with `clients.signing.host`.
     pub domains: Option<OneOrMany>,
-    /// The address of `/healthz`, `/readyz` and `/metrics`.
+    /// Health, metrics and the operator's page.
     pub admin: RawAdmin,
     /// The S3 stores behind the gateway, by a name of your choice. Required, at least one.
     pub upstreams: Option<BTreeMap<String, RawUpstream>>,
     /// The buckets that clients see, by the name that clients use. Required, at least one. The name `"*"` puts the gateway before a whole
     /// store: every bucket name that is not listed here is the same name there.
     pub buckets: Option<BTreeMap<String, RawBucket>>,
-    /// Who can authenticate. Required: at least one token, access key or issuer.
+    /// Who can authenticate: at least one token, access key or issuer, unless a listener has an identity.
     pub clients: RawClients,
     /// Whether clients may change a JWT for access keys that last a while.
     pub sts: RawSts,
@@ -46,19 +52,12 @@ pub struct RawConfig {
     pub limits: RawLimits,
     /// Where the audit records go.
     pub audit: RawAudit,
+    /// Traces of requests. Default: they have none.
+    pub tracing: Option<RawTracing>,
     /// What the log shows.
     pub log: RawLog,
-}
-
-/// One address that serves clients.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawListener {
-    /// IP address and port, such as `127.0.0.1:8080`, `0.0.0.0:8443` or `[::]:8443`. Port 0 takes a free one. Required.
-    pub address: Option<String>,
-    /// Serve HTTPS here. Without it: clear-text HTTP/1.1, for loopback or behind something that terminates TLS, because app tokens
-    /// and JWTs can be read on the way.
-    pub tls: Option<RawTls>,
+    /// When this file is read again. What a reload does: `docs/RELOAD.md`.
+    pub reload: RawReload,
 }
 
 /// Certificate and key of an HTTPS listener.
@@ -69,14 +68,8 @@ pub struct RawTls {
     pub certificate: Option<String>,
     /// PEM file with the private key. Absolute path; must not be readable by every user of the machine. Required.
     pub key: Option<String>,
-}
-
-/// The admin listener.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawAdmin {
-    /// IP address and port; default `127.0.0.1:9090`. It has no authentication, so only loopback addresses are accepted.
-    pub address: Option<String>,
+    /// Ask clients for a certificate. Default: they are not asked.
+    pub client: Option<RawClientTls>,
 }
 
 /// One S3 store.
@@ -213,6 +206,8 @@ pub struct RawClients {
     pub tokens: Option<Vec<RawToken>>,
     /// Access keys: for S3 clients that sign with SigV4, in the header or as presigned URLs. `countersign access-key NAME` makes one.
     pub access_keys: Option<Vec<RawAccessKey>>,
+    /// Client certificates, by name. Needs a listener with `tls.client.identity`.
+    pub certificates: Option<Vec<RawCertificate>>,
     /// Issuers of JWTs: identity providers, CI systems, Kubernetes.
     pub issuers: Option<Vec<RawIssuer>>,
     /// What signed requests must keep to. Every key has a default.
@@ -255,6 +250,9 @@ pub struct RawIssuer {
     /// Where its keys are: `discovery` (default: `{issuer}/.well-known/openid-configuration`), `{ url: https://… }` or `{ file: /path }`
     /// with a JWKS document.
     pub keys: Option<RawKeys>,
+    /// File with a token that is shown where `keys.url` is fetched, such as the one that Kubernetes gives to a pod: its API server answers
+    /// nobody else. Read again for each fetch, and sent to that URL alone. Absolute path. Needs `keys: { url: … }`.
+    pub jwks_token_file: Option<String>,
     /// Hosts besides the issuer's own that the discovery document may send us to for the keys; default none. Google needs
     /// `www.googleapis.com`.
     pub jwks_hosts: Option<Vec<String>>,
@@ -269,6 +267,7 @@ pub struct RawIssuer {
     /// Claim that names the principal in audit records; default `sub`.
     pub principal: Option<String>,
     /// Attributes for rules and for `{name}` in prefixes: attribute name → claim name. `sub` and `issuer` are always there.
+    /// A claim inside others is written as a JSON Pointer, which begins with `/`: `/kubernetes.io/namespace`.
     pub attributes: BTreeMap<String, String>,
     /// Tolerated clock difference, at most `60s`; default `30s`.
     pub leeway: Option<String>,
@@ -323,7 +322,8 @@ pub enum RawEffect {
     Deny,
 }
 
-/// Conditions on the caller. Every key given must hold; within a list one match is enough. `tokens`, `keys` and `issuers` are one list.
+/// Conditions on the caller. Every key given must hold; within a list one match is enough. `tokens`, `keys`, `issuers`, `listeners` and
+/// `certificates` are one list.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawConditions {
@@ -333,6 +333,10 @@ pub struct RawConditions {
     pub keys: Option<OneOrMany>,
     /// Names of issuers: every principal of theirs.
     pub issuers: Option<OneOrMany>,
+    /// Names of identities of listeners.
+    pub listeners: Option<OneOrMany>,
+    /// Names of client certificates.
+    pub certificates: Option<OneOrMany>,
     /// Values of the attribute `groups`; short for `attributes: { groups: … }`.
     pub groups: Option<OneOrMany>,
     /// Attribute name → accepted value or values.
@@ -454,7 +458,10 @@ pub struct RawTimeouts {
     pub head: Option<String>,
     /// Without one byte of a body, from a client or to it; default `60s`.
     pub body_idle: Option<String>,
-    /// How long requests may go on after SIGTERM; default `30s`.
+    /// How long connections are still let in after SIGTERM while `/readyz` says 503, for load balancers to notice; `0s` to `1h`; default
+    /// `0s`. In Kubernetes `5s`.
+    pub drain_delay: Option<String>,
+    /// How long requests may go on after that; default `30s`.
     pub drain: Option<String>,
     /// How long the rest of a refused upload is still read; default `5s`.
     pub linger: Option<String>,

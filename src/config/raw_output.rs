@@ -1,17 +1,9 @@
-//! What the gateway writes, as the configuration file has it: audit records and log.
+//! What the gateway logs, as the configuration file has it.
 //!
 //! Part of the user manual that `raw` is.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-
-/// Where the audit records go.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawAudit {
-    /// File for one JSON object a line, or `-` for standard output (default). Absolute path.
-    pub file: Option<String>,
-}
 
 /// What the log shows.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

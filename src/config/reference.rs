@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use super::outline::{Effect, effect};
 use super::schema::schema;
 
 /// Longest line.
@@ -15,12 +16,34 @@ const HEAD: &str = "\
 #
 # Prose stands behind `# `; a key that may be left out stands behind `#` without a blank. Take the `#` away to use it,
 # and those of the keys that it stands under. The value is the default, or an example where none can be written.
+#
+# A change takes effect with a reload (docs/RELOAD.md), for new requests; at the next start where it says so.
 ";
 
 /// Values by path that no description tells, and names that have to fit together. `[]` stands for an item, `*` for a name.
 const VALUES: &[(&str, &str)] = &[
+    ("listen[].identity.name", "app"),
+    ("listen[].identity.attributes", "{ team: red }"),
     ("listen[].tls.certificate", "/etc/countersign/tls/tls.crt"),
     ("listen[].tls.key", "/etc/countersign/tls/tls.key"),
+    ("listen[].tls.client.ca", "/etc/countersign/ca.pem"),
+    ("listen[].tls.client.crls", "/etc/countersign/revoked.pem"),
+    ("listen[].proxy_protocol.from", "10.0.0.0/24"),
+    ("listen[].forwarded.from", "10.0.0.0/24"),
+    ("clients.certificates[].name", "shop"),
+    ("clients.certificates[].match.subject", "\"CN=etl,O=Example\""),
+    ("clients.certificates[].match.dns", "etl.example.com"),
+    ("clients.certificates[].match.uri", "\"urn:example:etl\""),
+    ("clients.certificates[].match.spiffe.trust_domain", "example.org"),
+    ("clients.certificates[].match.spiffe.path", "\"/ns/{namespace}/sa/{service_account}\""),
+    ("clients.certificates[].attributes", "{ team: red }"),
+    ("rules[].who.certificates", "[shop]"),
+    ("admin.tls.certificate", "/etc/countersign/tls/tls.crt"),
+    ("admin.tls.key", "/etc/countersign/tls/tls.key"),
+    ("admin.tls.client_ca", "/etc/countersign/ca.pem"),
+    ("admin.tokens[].name", "ops"),
+    ("admin.tokens[].hash", "env:COUNTERSIGN_ADMIN_TOKEN_HASH"),
+    ("admin.hosts", "countersign-admin.example.com"),
     ("upstreams.*.endpoint", "https://s3.eu-central-1.amazonaws.com"),
     ("upstreams.*.ca_file", "/etc/countersign/ca.pem"),
     ("upstreams.*.credentials.access_key_id", "env:COUNTERSIGN_STORE_ACCESS_KEY_ID"),
@@ -67,6 +90,7 @@ const VALUES: &[(&str, &str)] = &[
     ("clients.issuers[].issuer", "https://idp.example.com/"),
     ("clients.issuers[].audience", "s3-gateway"),
     ("clients.issuers[].algorithms", "[RS256]"),
+    ("clients.issuers[].jwks_token_file", "/var/run/secrets/kubernetes.io/serviceaccount/token"),
     ("clients.issuers[].jwks_hosts", "[www.googleapis.com]"),
     ("clients.issuers[].ca_file", "/etc/countersign/ca.pem"),
     ("clients.issuers[].required_claims", "{ token_use: access }"),
@@ -78,6 +102,7 @@ const VALUES: &[(&str, &str)] = &[
     ("rules[].who.tokens", "[ci]"),
     ("rules[].who.keys", "[etl]"),
     ("rules[].who.issuers", "[corp]"),
+    ("rules[].who.listeners", "[app]"),
     ("rules[].who.groups", "[red, blue]"),
     ("rules[].who.attributes", "{ team: red }"),
     ("rules[].where", "team-data/builds/"),
@@ -112,14 +137,33 @@ const VALUES: &[(&str, &str)] = &[
     ("inspectors.*.http.max_size", "1GiB"),
     ("rules[].headers.require", "{ x-amz-meta-owner: null, content-language: en }"),
     ("rules[].headers.set", "{ cache-control: no-store }"),
+    ("tracing.accept", "any"),
+    ("tracing.otlp.endpoint", "https://otel.example.com/v1/traces"),
+    ("tracing.otlp.headers", "{ authorization: env:COUNTERSIGN_OTLP_TOKEN }"),
+    ("tracing.otlp.ca_file", "/etc/countersign/ca.pem"),
     ("audit.file", "\"-\""),
+    ("audit.sinks.*.stdout", "true"),
+    ("audit.sinks.*.file.path", "/var/log/countersign/audit.jsonl"),
+    ("audit.sinks.*.file.rotate.size", "100MiB"),
+    ("audit.sinks.*.file.rotate.every", "24h"),
+    ("audit.sinks.*.syslog.address", "tls://logs.example.com:6514"),
+    ("audit.sinks.*.syslog.facility", "local0"),
+    ("audit.sinks.*.syslog.ca_file", "/etc/countersign/ca.pem"),
+    ("audit.sinks.*.http.url", "https://logs.example.com/ingest"),
+    ("audit.sinks.*.http.headers", "{ authorization: env:COUNTERSIGN_LOGS_TOKEN }"),
+    ("audit.sinks.*.http.ca_file", "/etc/countersign/ca.pem"),
 ];
 
+/// What is said of keys that a reload does not change.
+const AT_RESTART: &str = " Takes effect at the next start.";
+
 /// Names for the mappings that have names of the operator's choice as keys.
-const NAMES: &[(&str, &str)] = &[("upstreams", "store"), ("buckets", "team-data"), ("inspectors", "antivirus")];
+const NAMES: &[(&str, &str)] =
+    &[("upstreams", "store"), ("buckets", "team-data"), ("inspectors", "antivirus"), ("audit.sinks", "siem")];
 
 /// Optional keys without which the file would not load.
 const NEEDED: &[&str] = &[
+    "clients",
     "upstreams.*.credentials.access_key_id",
     "upstreams.*.credentials.secret_access_key",
     "buckets.*.bucket",
@@ -134,7 +178,8 @@ pub fn reference() -> String {
     let mut text = HEAD.to_owned();
     for (name, key) in properties(&schema) {
         text.push('\n');
-        walk.key(name, key, "", is_required(&schema, name), 0).iter().for_each(|line| line.write(&mut text));
+        let needed = is_required(&schema, name) || NEEDED.contains(&name.as_str());
+        walk.key(name, key, "", needed, 0).iter().for_each(|line| line.write(&mut text));
     }
     text
 }
@@ -186,7 +231,7 @@ impl<'a> Walk<'a> {
     fn key(&self, name: &str, schema: &'a Value, above: &str, written: bool, indent: usize) -> Vec<Line> {
         let path = if above.is_empty() { name.to_owned() } else { format!("{above}.{name}") };
         let kind = if written { Kind::Written } else { Kind::CommentedOut };
-        let mut lines = prose(description(schema), indent);
+        let mut lines = self.description(schema, &path, indent);
         let start = |rest: &str| Line { indent, text: format!("{name}:{rest}"), kind };
         match self.shape(schema, &path) {
             Shape::Plain(value) => {
@@ -209,6 +254,13 @@ impl<'a> Walk<'a> {
             }
         }
         lines
+    }
+
+    /// What is said of a key, and when a change takes effect if not with a reload.
+    fn description(&self, schema: &'a Value, path: &str, indent: usize) -> Vec<Line> {
+        let is_plain = matches!(self.shape(schema, path), Shape::Plain(_));
+        let waits = is_plain && effect(path) != Some(Effect::Reload);
+        prose(&format!("{}{}", description(schema), if waits { AT_RESTART } else { "" }), indent)
     }
 
     fn keys(&self, schema: &'a Value, path: &str, written: bool, indent: usize) -> Vec<Line> {

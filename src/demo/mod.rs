@@ -12,9 +12,11 @@ use anyhow::Context;
 use aws_lc_rs::rand;
 
 use crate::app::{self, App};
+use crate::audit::AuditSettings;
 use crate::auth::app_token;
 use crate::base::Secret;
-use crate::config::{AuditTarget, LogFormat, LogLevel, LogSettings, MapReferences, load_text};
+use crate::config::{LogFormat, LogLevel, LogSettings, MapReferences, load_text};
+use crate::edge::ListenAddress;
 
 const CONFIG: &str = include_str!("../../config/demo.yaml");
 
@@ -69,12 +71,14 @@ async fn start(folder: &std::path::Path, port: u16, quiet: bool) -> anyhow::Resu
     };
     let mut config =
         load_text("config/demo.yaml", CONFIG, &references).map_err(|problems| anyhow::anyhow!("{problems}"))?;
-    config.edge.listeners[0].address.set_port(port);
+    if let ListenAddress::Tcp(address) = &mut config.edge.listeners[0].address {
+        address.set_port(port);
+    }
     if port == 0 {
         config.edge.admin.set_port(0);
     }
     if quiet {
-        config.audit = AuditTarget::File(folder.join("audit.jsonl"));
+        config.audit = AuditSettings::file(folder.join("audit.jsonl"));
     }
     let app = App::build(config).context("is another demo running? Try `demo --port 0`")?;
     let address = app.addresses().data[0];

@@ -21,11 +21,13 @@ struct Step {
     what: &'static str,
     method: Method,
     target: &'static str,
-    headers: &'static [(&'static str, &'static str)],
+    headers: Headers,
     token: Token,
     body: Vec<u8>,
     expected: Expected,
 }
+
+type Headers = &'static [(&'static str, &'static str)];
 
 /// Which credential a step shows.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,14 +89,10 @@ fn steps() -> Vec<Step> {
 
 /// The test file of virus scanners, in one part and split over two.
 fn infected_steps() -> Vec<Step> {
-    let step = |what, method, target, body: &[u8], expected| Step {
-        what,
-        method,
-        target,
-        headers: &[("content-type", "text/plain")],
-        token: Token::Demo,
-        body: body.to_vec(),
-        expected,
+    let headers: Headers = &[("content-type", "text/plain")];
+    let step = |what, method, target, body: &[u8], expected| {
+        let (token, body) = (Token::Demo, body.to_vec());
+        Step { what, method, target, headers, token, body, expected }
     };
     let infected = eicar().into_bytes();
     // Stores take no part under 5 MiB but the last.
@@ -119,26 +117,16 @@ fn infected_steps() -> Vec<Step> {
 const PART_1: &str = "/demo/inbox/parts.txt?partNumber=1&uploadId={upload}";
 const PART_2: &str = "/demo/inbox/parts.txt?partNumber=2&uploadId={upload}";
 
+fn put(what: &'static str, target: &'static str, headers: Headers, body: &[u8], expected: Expected) -> Step {
+    Step { what, method: Method::PUT, target, headers, token: Token::Demo, body: body.to_vec(), expected }
+}
+
+fn get(what: &'static str, target: &'static str, token: Token, expected: Expected) -> Step {
+    Step { what, method: Method::GET, target, headers: &[], token, body: Vec::new(), expected }
+}
+
 fn plain_steps() -> Vec<Step> {
     let text = &[("content-type", "text/plain")];
-    let put = |what, target, headers, body: &[u8], expected| Step {
-        what,
-        method: Method::PUT,
-        target,
-        headers,
-        token: Token::Demo,
-        body: body.to_vec(),
-        expected,
-    };
-    let get = |what, target, token, expected| Step {
-        what,
-        method: Method::GET,
-        target,
-        headers: &[],
-        token,
-        body: Vec::new(),
-        expected,
-    };
     vec![
         put("an allowed upload", "/demo/inbox/hello.txt", text, b"hello, store\n", Expected::Done),
         get("a download", "/demo/inbox/hello.txt", Token::Demo, Expected::Body("hello, store")),

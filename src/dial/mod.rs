@@ -4,6 +4,7 @@
 //! certificate validation off, and proxies named in the environment are not used.
 
 mod address;
+pub mod datagram;
 mod keep_reading;
 pub mod local;
 mod stream;

@@ -15,7 +15,7 @@ const UNIT: u64 = 1024;
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// The room for objects that are held.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct HeldBytes {
     room: Arc<Semaphore>,
     shares: Arc<Shares>,

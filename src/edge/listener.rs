@@ -8,18 +8,23 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream};
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
+use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-use super::settings::ConnectionLimits;
+use super::settings::{ConnectionLimits, ForwardedSettings, ListenAddress, ListenerSettings};
+use super::stream::Stream;
 use super::tls::Tls;
+use super::unix::UnixSocket;
+use crate::arrival::{ConnectionFacts, Vouched};
 
 /// Connections that wait in the kernel; it cuts this to `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 /// A client that is gone without a word is found after 60 s + 6 × 10 s.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -37,10 +42,74 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A connection just accepted.
 #[derive(Debug)]
 pub(super) struct Accepted {
-    pub(super) stream: TcpStream,
-    pub(super) peer: SocketAddr,
-    /// What the listener wants the connection to begin with.
+    pub(super) stream: Stream,
+    pub(super) facts: ConnectionFacts,
+    /// What the listener wants of it.
+    pub(super) manner: Arc<Manner>,
+}
+
+/// What a listener wants of its connections.
+#[derive(Debug, Default)]
+pub(super) struct Manner {
+    /// What it speaks.
     pub(super) tls: Option<Arc<Tls>>,
+    /// Who everybody is that reaches it.
+    pub(super) identity: Option<Arc<Vouched>>,
+    /// Proxies that begin each connection with a PROXY protocol header. If there are any, nobody else may connect.
+    pub(super) proxies: Vec<IpNet>,
+    /// Proxies that say in a header for whom they speak.
+    pub(super) forwarded: Option<Arc<ForwardedSettings>>,
+}
+
+impl Manner {
+    pub(super) fn of(settings: &ListenerSettings, tls: Option<Arc<Tls>>) -> Self {
+        Self {
+            tls,
+            identity: settings.identity.clone().map(|name| Arc::new(Vouched::Listener(name))),
+            proxies: settings.proxies.clone(),
+            forwarded: settings.forwarded.clone().map(Arc::new),
+        }
+    }
+}
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixSocket),
+}
+
+impl Socket {
+    /// Opens a socket. Must be called inside a tokio runtime.
+    pub(super) fn bind(address: &ListenAddress, limits: &ConnectionLimits) -> io::Result<Self> {
+        match address {
+            ListenAddress::Tcp(address) => listen(*address, limits).map(Self::Tcp),
+            ListenAddress::Unix(settings) => UnixSocket::bind(settings).map(Self::Unix),
+        }
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, ConnectionFacts)>> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = ready!(listener.poll_accept(cx))?;
+                // An IPv4 client of a dual-stack socket has its IPv4 address, which is what rules are written for.
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                Poll::Ready(Ok((Stream::Tcp(stream), ConnectionFacts::tcp(peer, false))))
+            }
+            Self::Unix(socket) => {
+                let stream = ready!(socket.poll_accept(cx))?;
+                Poll::Ready(Ok((Stream::Unix(stream), ConnectionFacts::unix(false))))
+            }
+        }
+    }
+}
+
+/// A socket and what it wants of its connections.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) socket: Socket,
+    /// Swapped by a reload.
+    pub(super) manner: Arc<ArcSwap<Manner>>,
 }
 
 /// Something that connections come from; a seam, because a test cannot make the kernel run out of descriptors.
@@ -51,16 +120,36 @@ pub(super) trait Accept {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Connection>>;
 }
 
+impl Listener {
+    /// A listener that believes nobody and knows nobody.
+    pub(super) fn tcp(listener: TcpListener, tls: Option<Arc<Tls>>) -> Self {
+        Self {
+            socket: Socket::Tcp(listener),
+            manner: Arc::new(ArcSwap::from_pointee(Manner { tls, ..Manner::default() })),
+        }
+    }
+}
+
 /// Several listening sockets, asked in turn.
 #[derive(Debug)]
 pub(super) struct Listeners {
-    all: Vec<(TcpListener, Option<Arc<Tls>>)>,
+    all: Vec<Listener>,
     next: usize,
 }
 
 impl Listeners {
-    pub(super) fn new(all: Vec<(TcpListener, Option<Arc<Tls>>)>) -> Self {
+    pub(super) fn new(all: Vec<Listener>) -> Self {
         Self { all, next: 0 }
+    }
+
+    /// Gives later connections the options that fit other limits.
+    pub(super) fn set_options(&self, limits: &ConnectionLimits) {
+        for listener in &self.all {
+            let Socket::Tcp(socket) = &listener.socket else { continue };
+            if let Err(error) = set_connection_options(&SockRef::from(socket), limits) {
+                tracing::warn!(%error, "the options of a listening socket cannot be changed");
+            }
+        }
     }
 }
 
@@ -71,14 +160,13 @@ impl Accept for Listeners {
         // Starts behind the last one that gave something, so that a busy listener does not hide the others.
         for offset in 0..self.all.len() {
             let index = (self.next + offset) % self.all.len();
-            let (listener, tls) = &self.all[index];
-            if let Poll::Ready(outcome) = listener.poll_accept(cx) {
+            let Listener { socket, manner } = &self.all[index];
+            if let Poll::Ready(outcome) = socket.poll_accept(cx) {
                 self.next = index + 1;
-                return Poll::Ready(outcome.map(|(stream, peer)| Accepted {
-                    stream,
-                    // An IPv4 client of a dual-stack socket has its IPv4 address, which is what rules are written for.
-                    peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
-                    tls: tls.clone(),
+                return Poll::Ready(outcome.map(|(stream, facts)| {
+                    let manner = manner.load_full();
+                    let (tls, vouched) = (manner.tls.is_some(), manner.identity.clone());
+                    Accepted { stream, facts: ConnectionFacts { tls, vouched, ..facts }, manner }
                 }));
             }
         }
@@ -116,7 +204,7 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 
 /// Opens a listening socket. Must be called inside a tokio runtime.
 pub(super) fn listen(address: SocketAddr, limits: &ConnectionLimits) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restarted gateway must not wait for the old connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -124,6 +212,12 @@ pub(super) fn listen(address: SocketAddr, limits: &ConnectionLimits) -> io::Resu
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Takes a listening socket that somebody else has bound. Must be called inside a tokio runtime.
+pub(super) fn adopt(bound: std::net::TcpListener, limits: &ConnectionLimits) -> io::Result<TcpListener> {
+    set_connection_options(&SockRef::from(&bound), limits)?;
+    TcpListener::from_std(bound)
 }
 
 fn set_connection_options(socket: &SockRef<'_>, limits: &ConnectionLimits) -> io::Result<()> {
@@ -142,6 +236,7 @@ fn set_connection_options(socket: &SockRef<'_>, limits: &ConnectionLimits) -> io
 mod tests {
     use std::collections::VecDeque;
 
+    use tokio::net::TcpStream;
     use tokio::time::Instant;
 
     use super::*;
@@ -201,10 +296,11 @@ mod tests {
         for at in [busy_at, busy_at, busy_at, quiet_at] {
             clients.push(TcpStream::connect(at).await.unwrap());
         }
-        let mut listeners = Listeners::new(vec![(busy, None), (quiet, None)]);
+        let mut listeners = Listeners::new(vec![Listener::tcp(busy, None), Listener::tcp(quiet, None)]);
         let mut reached = Vec::new();
         for _ in 0..2 {
-            reached.push(next_connection(&mut listeners).await.stream.local_addr().unwrap());
+            let Stream::Tcp(stream) = next_connection(&mut listeners).await.stream else { panic!("not TCP") };
+            reached.push(stream.local_addr().unwrap());
         }
         assert!(reached.contains(&quiet_at), "{reached:?}");
     }

@@ -8,39 +8,57 @@ use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::arrival::{Arrival, UnreadableHead};
 use crate::flow::Budget;
 
 mod admin;
 mod body;
+mod certificate;
 mod connection;
+mod control;
+mod door;
 mod drain;
+mod forwarded;
 pub mod framing;
+mod inherited;
 mod listener;
 mod monitor;
+mod proxy_header;
 mod rate_guard;
 mod service;
 pub mod settings;
+mod stream;
 mod streams;
 mod tls;
+mod unix;
 mod wire_guard;
 
-pub use admin::AdminState;
+pub use admin::{Access, AdminBody, AdminRequest, AdminState, AdminTlsSettings, AdminToken, MetricsAccess};
+pub use control::{Control, Prepared};
 pub use drain::DrainReport;
+pub use inherited::{Inherited, InheritedError};
 pub use monitor::Monitor;
-pub use settings::{ConnectionLimits, ListenerSettings, Settings, TlsSettings};
+pub use settings::{
+    ClientTlsSettings, ConnectionLimits, ForwardedHeader, ForwardedSettings, ListenAddress, ListenerSettings, Settings,
+    TlsSettings, UnixSettings,
+};
 pub use tls::TlsError;
 
-use listener::{Accepted, Listeners};
-use service::Service;
+use admin::AdminTls;
+use control::Tuning;
+use door::Door;
+use listener::{Listener, Manner, Socket};
 use tls::Tls;
 
 /// What answers requests.
@@ -67,15 +85,18 @@ pub enum BindError {
     #[error("cannot listen on {address}: {source}")]
     Address {
         /// As configured.
-        address: SocketAddr,
+        address: ListenAddress,
         /// What the operating system says.
         source: io::Error,
     },
+    /// A socket that was handed over cannot be used.
+    #[error(transparent)]
+    Inherited(#[from] InheritedError),
     /// Certificate or key of a listener cannot be used.
     #[error("TLS of listener {address}: {source}")]
     Tls {
         /// As configured.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Which file, and what about it.
         source: Box<TlsError>,
     },
@@ -84,10 +105,12 @@ pub enum BindError {
 /// All listening sockets, bound; nothing is accepted before [`Edge::run`].
 #[derive(Debug)]
 pub struct Edge {
-    settings: Settings,
+    control: Control,
+    tuning: watch::Receiver<Tuning>,
     budget: Arc<Budget>,
-    listeners: Vec<(TcpListener, Option<Arc<Tls>>)>,
+    listeners: Vec<Listener>,
     admin: TcpListener,
+    admin_tls: Option<Arc<AdminTls>>,
     addresses: Addresses,
     monitor: Monitor,
 }
@@ -95,39 +118,53 @@ pub struct Edge {
 /// Where the edge really listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addresses {
-    /// Data listeners, in the order of the settings.
+    /// Data listeners on IP addresses, in the order of the settings.
     pub data: Vec<SocketAddr>,
+    /// Data listeners on Unix sockets, in the order of the settings.
+    pub sockets: Vec<PathBuf>,
     /// Admin listener.
     pub admin: SocketAddr,
 }
 
 impl Edge {
-    /// Reads certificates and binds all addresses; `budget` is what the bodies of all connections share. Must be called inside a tokio runtime.
+    /// Reads certificates and binds all addresses that were not handed over bound; `budget` is what the bodies of all connections share.
+    /// Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// [`BindError`] for the first listener that cannot be set up; nothing stays bound then.
-    pub fn bind(settings: Settings, budget: Arc<Budget>) -> Result<Self, BindError> {
+    pub fn bind(settings: Settings, budget: Arc<Budget>, mut inherited: Inherited) -> Result<Self, BindError> {
         if settings.listeners.is_empty() {
             return Err(BindError::NoListener);
         }
-        let bind = |address: SocketAddr| {
-            let listener = listener::listen(address, &settings.limits);
-            let bound = listener.and_then(|listener| listener.local_addr().map(|at| (listener, at)));
-            bound.map_err(|source| BindError::Address { address, source })
-        };
         let mut listeners = Vec::new();
-        let mut data = Vec::new();
-        for ListenerSettings { address, tls } in &settings.listeners {
-            let tls = tls.as_ref().map(Tls::load).transpose();
-            let tls =
-                tls.map_err(|source| BindError::Tls { address: *address, source: Box::new(source) })?.map(Arc::new);
-            let (listener, at) = bind(*address)?;
-            listeners.push((listener, tls));
-            data.push(at);
+        for listener in &settings.listeners {
+            listeners.push(bind_listener(listener, &settings.limits, &mut inherited)?);
         }
-        let (admin, admin_at) = bind(settings.admin)?;
-        let addresses = Addresses { data, admin: admin_at };
-        Ok(Self { settings, budget, listeners, admin, addresses, monitor: Monitor::default() })
+        let admin_tls = settings.admin_tls.as_ref().map(AdminTls::load).transpose().map_err(|source| {
+            BindError::Tls { address: ListenAddress::Tcp(settings.admin), source: Box::new(source) }
+        })?;
+        let admin = inherited.tcp(settings.admin, &settings.limits).transpose();
+        let admin = admin.unwrap_or_else(|| listener::listen(settings.admin, &settings.limits));
+        let admin = admin.and_then(|admin| admin.local_addr().map(|at| (admin, at)));
+        let (admin, admin_at) =
+            admin.map_err(|source| BindError::Address { address: ListenAddress::Tcp(settings.admin), source })?;
+        inherited.all_used()?;
+        let (mut data, mut sockets) = (Vec::new(), Vec::new());
+        for (Listener { socket, .. }, ListenerSettings { address, .. }) in listeners.iter().zip(&settings.listeners) {
+            match socket {
+                Socket::Tcp(listener) => data.push(
+                    listener.local_addr().map_err(|source| BindError::Address { address: address.clone(), source })?,
+                ),
+                Socket::Unix(socket) => sockets.extend(socket.path().map(PathBuf::from)),
+            }
+        }
+        let addresses = Addresses { data, sockets, admin: admin_at };
+        let (tuner, tuning) = watch::channel(Tuning::of(&settings));
+        let bound = settings.listeners.iter().zip(&listeners);
+        let bound = bound.map(|(settings, listener)| (settings.address.clone(), Arc::clone(&listener.manner)));
+        let admin_tls = admin_tls.map(Arc::new);
+        let control = Control { listeners: bound.collect(), admin: admin_tls.clone(), tuning: Arc::new(tuner) };
+        Ok(Self { control, tuning, budget, listeners, admin, admin_tls, addresses, monitor: Monitor::default() })
     }
 
     /// Real addresses, which differ from the settings for port 0.
@@ -142,56 +179,71 @@ impl Edge {
 
     /// Replaces certificates while the edge runs.
     pub fn certificates(&self) -> Certificates {
-        Certificates(self.listeners.iter().filter_map(|(_, tls)| tls.clone()).collect())
+        let data = self.listeners.iter().filter_map(|listener| listener.manner.load().tls.clone()).collect();
+        Certificates { data, admin: self.admin_tls.clone() }
     }
 
-    /// Serves until `shutdown` completes, then drains: no new connections, requests in flight may finish until
-    /// the drain timeout, `/readyz` answers 503 meanwhile. Dropping the future cuts everything.
+    /// Changes it while it runs.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Serves until `shutdown` completes, then ends as `drain` describes. `at_once` cuts what is left then; nobody asks it earlier.
+    /// Dropping the future cuts everything.
     pub async fn run<H: Handler>(
         self,
         handler: H,
         admin_state: Arc<dyn AdminState>,
         shutdown: impl Future<Output = ()>,
+        at_once: impl Future<Output = ()>,
     ) -> DrainReport {
-        let Self { settings, budget, listeners, admin, monitor, .. } = self;
-        let (stop, stopped) = drain::stop_signal();
+        // The control is kept to the end, so that there is somebody to tell of changes.
+        let Self { tuning, budget, listeners, admin, admin_tls, monitor, control: _control, .. } = self;
+        let (signal, stop) = drain::stop_signal();
         // In a set, because a set cuts its tasks when it is dropped.
         let mut admin_task = JoinSet::new();
-        admin_task.spawn(admin::serve(admin, admin_state, stopped.clone()));
+        admin_task.spawn(admin::serve(admin, admin_tls, admin_state, stop.clone()));
 
-        let slots = Arc::new(Semaphore::new(settings.limits.max_connections));
-        let service = Arc::new(Service { handler, limits: settings.limits, budget });
-        let mut listeners = Listeners::new(listeners);
-        let mut connections = JoinSet::new();
-        let mut shutdown = pin!(shutdown);
-        loop {
-            let (accepted, slot) = tokio::select! {
-                biased;
-                () = &mut shutdown => break,
-                Some(next) = next_with_slot(&mut listeners, &slots) => next,
-            };
-            drain::reap(&mut connections);
-            let (service, stopped, monitor) = (service.clone(), stopped.clone(), monitor.clone());
-            connections.spawn(async move {
-                let _open = (slot, monitor.opened());
-                connection::serve(accepted, service, stopped, monitor).await;
-            });
-        }
-        drop(listeners);
-        stop.request();
-        drain::drain(connections, settings.drain_timeout).await
+        let mut door = Door::new(handler, listeners, budget, tuning, stop, monitor);
+        door.let_in_until(shutdown).await;
+        signal.leave();
+        // Asked by three, of whom any may see it complete.
+        let at_once = at_once.shared();
+        let drain_delay = door.tuning().drain_delay;
+        door.let_in_until(async {
+            tokio::select! {
+                () = sleep(drain_delay) => {}
+                () = at_once.clone() => {}
+            }
+        })
+        .await;
+        let drain_timeout = door.tuning().drain_timeout;
+        drain::drain(door.close(), &signal, drain_timeout, at_once).await
     }
 }
 
-/// Takes a slot, then a connection for it. `None` if there are no slots any more, which never happens.
-async fn next_with_slot(listeners: &mut Listeners, slots: &Arc<Semaphore>) -> Option<(Accepted, OwnedSemaphorePermit)> {
-    let slot = slots.clone().acquire_owned().await.ok()?;
-    Some((listener::next_connection(listeners).await, slot))
+/// Reads what a listener needs, and binds it.
+fn bind_listener(
+    settings: &ListenerSettings,
+    limits: &ConnectionLimits,
+    inherited: &mut Inherited,
+) -> Result<Listener, BindError> {
+    let address = || settings.address.clone();
+    let tls = settings.tls.as_ref().map(Tls::load).transpose();
+    let tls = tls.map_err(|source| BindError::Tls { address: address(), source: Box::new(source) })?;
+    let socket = inherited.socket(&settings.address, limits).transpose();
+    let socket = socket.unwrap_or_else(|| Socket::bind(&settings.address, limits));
+    let socket = socket.map_err(|source| BindError::Address { address: address(), source })?;
+    let manner = Manner::of(settings, tls.map(Arc::new));
+    Ok(Listener { socket, manner: Arc::new(ArcSwap::from_pointee(manner)) })
 }
 
 /// The certificates of all TLS listeners; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Certificates(Arc<[Arc<Tls>]>);
+pub struct Certificates {
+    data: Arc<[Arc<Tls>]>,
+    admin: Option<Arc<AdminTls>>,
+}
 
 impl Certificates {
     /// Reads all files again and uses them for later connections. Blocks for as long as reading takes.
@@ -199,8 +251,12 @@ impl Certificates {
     /// # Errors
     /// [`TlsError`] of the first listener whose files cannot be used; then nothing changes anywhere.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let configs: Vec<_> = self.0.iter().map(|tls| tls.read_again()).collect::<Result<_, _>>()?;
-        for (tls, config) in self.0.iter().zip(configs) {
+        let configs: Vec<_> = self.data.iter().map(|tls| tls.read_again()).collect::<Result<_, _>>()?;
+        let admin = self.admin.as_ref().map(|tls| tls.read_again()).transpose()?;
+        for (tls, config) in self.data.iter().zip(configs) {
+            tls.replace(config);
+        }
+        if let (Some(tls), Some(config)) = (&self.admin, admin) {
             tls.replace(config);
         }
         Ok(())

@@ -18,7 +18,9 @@ use hyper::upgrade::OnUpgrade;
 
 use super::Handler;
 use super::body::EdgeBody;
-use super::settings::ConnectionLimits;
+use super::drain::Stop;
+use super::forwarded;
+use super::settings::{ConnectionLimits, ForwardedSettings};
 use super::streams::OpenStream;
 use crate::arrival::{Arrival, ConnectionFacts, Framing, Oversize};
 use crate::base::RequestId;
@@ -30,6 +32,27 @@ pub(super) struct Service<H> {
     pub(super) handler: H,
     pub(super) limits: ConnectionLimits,
     pub(super) budget: Arc<Budget>,
+    pub(super) stop: Stop,
+}
+
+/// A connection, as far as its requests have to do with it.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) facts: ConnectionFacts,
+    /// Whether somebody at the other end speaks for others.
+    pub(super) forwarded: Option<Arc<ForwardedSettings>>,
+}
+
+impl Line {
+    /// The facts about one request: of a proxy's connection with the address of the client.
+    fn facts_of(&self, head: &Parts, framing: Framing) -> (ConnectionFacts, Framing) {
+        let Some(settings) = &self.forwarded else { return (self.facts.clone(), framing) };
+        match forwarded::client(self.facts.peer, &head.headers, settings) {
+            Ok(peer) => (ConnectionFacts { peer, ..self.facts.clone() }, framing),
+            Err(_) if framing != Framing::Clear => (self.facts.clone(), framing),
+            Err(fault) => (self.facts.clone(), Framing::Unplaced(fault)),
+        }
+    }
 }
 
 impl<H: Handler> Service<H> {
@@ -37,13 +60,14 @@ impl<H: Handler> Service<H> {
     pub(super) fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-        connection: ConnectionFacts,
+        line: &Line,
         framing: Framing,
         stream: Option<OpenStream>,
-    ) -> impl Future<Output = Result<Response<EdgeBody<H::Body>>, Infallible>> + Send {
+    ) -> impl Future<Output = Result<Response<EdgeBody<H::Body>>, Infallible>> + Send + use<H> {
         let received = Instant::now();
         let (mut head, body) = request.into_parts();
         head.extensions.remove::<OnUpgrade>();
+        let (connection, framing) = line.facts_of(&head, framing);
         let mut facts = AnswerFacts::of(&head, framing);
         let framing = match oversize(&head, &self.limits) {
             Some(oversize) if framing == Framing::Clear => Framing::Oversized(oversize),
@@ -63,6 +87,8 @@ impl<H: Handler> Service<H> {
                     own_response(&request_id)
                 }
             };
+            // A client that is told does not use the connection again, so it loses no request when the connection is closed.
+            facts.close |= self.stop.is_leaving();
             let response = facts.fit(response, &request_id);
             Ok(match stream {
                 Some(stream) => response.map(|body| body.on_stream(stream)),

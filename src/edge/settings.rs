@@ -1,38 +1,128 @@
 //! Where the gateway listens and what a connection may cost.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::admin::{Access, AdminTlsSettings};
 
 /// Listeners and connection limits.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Data listeners; at least one.
     pub listeners: Vec<ListenerSettings>,
-    /// Admin listener: `/healthz`, `/readyz`, `/metrics`.
+    /// Admin listener: health, metrics and the operator's page.
     pub admin: SocketAddr,
+    /// TLS of the admin listener, or clear text.
+    pub admin_tls: Option<AdminTlsSettings>,
+    /// Who may ask the admin listener.
+    pub admin_access: Arc<Access>,
     /// What a connection may cost.
     pub limits: ConnectionLimits,
-    /// How long requests in flight may go on after SIGTERM.
+    /// How long connections are still let in after SIGTERM, while `/readyz` says 503 already.
+    pub drain_delay: Duration,
+    /// How long requests in flight may go on after the listeners were closed.
     pub drain_timeout: Duration,
 }
 
 /// One data listener.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerSettings {
-    /// Address to bind; port 0 takes a free one.
-    pub address: SocketAddr,
+    /// Where it listens.
+    pub address: ListenAddress,
     /// TLS, or clear-text HTTP/1.1.
     pub tls: Option<TlsSettings>,
+    /// Name of the identity that every request has which arrives here. On loopback addresses and Unix sockets only.
+    pub identity: Option<String>,
+    /// Proxies that begin each connection with a PROXY protocol header; nobody else may connect then. Empty: the protocol is not spoken.
+    pub proxies: Vec<IpNet>,
+    /// Proxies that say in a header for whom they speak.
+    pub forwarded: Option<ForwardedSettings>,
 }
 
-/// Certificate and key of a TLS listener.
-#[derive(Debug, Clone)]
+impl ListenerSettings {
+    /// A clear-text listener, or one with TLS, that believes nobody.
+    pub fn new(address: ListenAddress, tls: Option<TlsSettings>) -> Self {
+        Self { address, tls, identity: None, proxies: Vec::new(), forwarded: None }
+    }
+}
+
+/// Where a listener is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// IP address and port; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(UnixSettings),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(socket) => write!(f, "unix:{}", socket.path.display()),
+        }
+    }
+}
+
+/// A Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnixSettings {
+    /// Absolute path, at most [`UnixSettings::MAX_PATH_BYTES`].
+    pub path: PathBuf,
+    /// Permissions: who may connect needs to write.
+    pub mode: u32,
+}
+
+impl UnixSettings {
+    /// Linux takes 107; the rest is for the name under which the socket is made.
+    pub const MAX_PATH_BYTES: usize = 90;
+}
+
+/// Which proxies are believed when they say in a header for whom they speak.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForwardedSettings {
+    /// Their networks; never empty.
+    pub from: Vec<IpNet>,
+    /// The header.
+    pub header: ForwardedHeader,
+}
+
+/// A header in which proxies name the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`: addresses, the last added by the nearest proxy.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+/// Certificate and key of a TLS listener, and what it wants of its clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsSettings {
     /// PEM file with the certificate chain, leaf first.
     pub certificate: PathBuf,
     /// PEM file with the private key.
     pub key: PathBuf,
+    /// Certificates of clients; `None` if they are not asked for one.
+    pub client: Option<ClientTlsSettings>,
+}
+
+/// What certificates of clients must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientTlsSettings {
+    /// PEM file with the authorities that sign them.
+    pub ca: PathBuf,
+    /// PEM files with lists of revoked ones. If there are any, every certificate must be under one, and none may be over its time.
+    pub crls: Vec<PathBuf>,
+    /// Whether a client without certificate is refused in the handshake.
+    pub require: bool,
+    /// Whether the certificate says who the caller is; otherwise it only opens the door.
+    pub identity: bool,
 }
 
 /// Limits of one connection, and of all together. Reasons: `docs/DEFAULTS.md`.

@@ -110,10 +110,14 @@ impl Gateway {
         &self,
         delimiter: Result<Delimiter, FormError>,
         head: &Parts,
-        connection: ConnectionFacts,
+        connection: &ConnectionFacts,
         remains: &mut Remains,
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
+        if connection.vouched.is_some() {
+            // The policy of a form is a credential.
+            return Err(self.refuse_caller(AuthError::BesideConnection, connection.peer.ip()));
+        }
         let bucket = self.form_bucket(head, ticket)?;
         let (mut fields, mut file) = self.read_fields(delimiter?, head, remains, ticket).await?;
         // In a block, so that the fields are gone while the file passes.

@@ -6,13 +6,11 @@ use super::{Gateway, Remains, internal};
 use crate::audit::Ticket;
 use crate::body::{Destination, Fault, UploadBody};
 use crate::downloads::Reader;
-use crate::inspect::{
-    Circumstances, Direction, Inspection, InspectionTerms, KnownBy, MultipartInspection, ObjectId, Subject,
-};
+use crate::inspect::{Circumstances, Direction, Inspection, KnownBy, ObjectId, Subject};
 use crate::limits::Admission;
 use crate::multipart::Carrier;
-use crate::respond::{Refusal, RefusalKind, Reply, inspected};
-use crate::s3::{Bucket, Operation, S3ErrorCode};
+use crate::respond::{Refusal, Reply, inspected};
+use crate::s3::{Bucket, Operation};
 use crate::upstream::UpstreamReply;
 
 impl Gateway {
@@ -129,29 +127,6 @@ pub(super) fn inspect(
     body.inspect(inspection, destination);
     let watch = Arc::clone(body.watch());
     ticket.expect_inspection(Arc::new(move || watch.outcome().map(|outcome| inspected::note_of(outcome))));
-}
-
-/// Refuses what would store bytes that no inspector has seen.
-///
-/// # Errors
-/// [`Refusal`] if the rule wants them seen.
-pub(super) fn check_served(admission: &Admission) -> Result<(), Refusal> {
-    let Some(terms) = admission.terms().inspection.as_ref().filter(|terms| terms.uploads) else { return Ok(()) };
-    let operation = admission.permit().call().operation;
-    let served = match operation {
-        Operation::UploadPartCopy => !is_per_part(terms),
-        _ => true,
-    };
-    if served {
-        return Ok(());
-    }
-    let message = "This operation is not served where objects are inspected.";
-    let reason = format!("{} cannot be inspected as the rule wants", operation.name());
-    Err(Refusal::new(S3ErrorCode::NotImplemented, RefusalKind::Denied, message, reason))
-}
-
-fn is_per_part(terms: &InspectionTerms) -> bool {
-    terms.multipart == MultipartInspection::PerPart
 }
 
 fn subject(admission: &Admission, ticket: &Ticket) -> Subject {

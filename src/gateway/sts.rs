@@ -27,7 +27,7 @@ impl Gateway {
         &self,
         (settings, carried): (&StsSettings, Carried),
         head: &Parts,
-        connection: ConnectionFacts,
+        connection: &ConnectionFacts,
         remains: &mut Remains,
         ticket: &mut Ticket,
     ) -> Reply {
@@ -69,10 +69,13 @@ impl Gateway {
         asked: &AssumeRole,
         settings: &StsSettings,
         head: &Parts,
-        connection: ConnectionFacts,
+        connection: &ConnectionFacts,
         remains: &mut Remains,
         ticket: &mut Ticket,
     ) -> Result<Reply, StsError> {
+        if connection.vouched.is_some() {
+            return Err(self.note_failure(AuthError::BesideConnection, connection));
+        }
         if head.headers.contains_key(AUTHORIZATION) {
             return Err(StsError::Signed);
         }
@@ -91,11 +94,11 @@ impl Gateway {
         &self,
         head: &Parts,
         body: &[u8],
-        connection: ConnectionFacts,
+        connection: &ConnectionFacts,
         remains: &mut Remains,
         ticket: &mut Ticket,
     ) -> Result<Reply, StsError> {
-        let known = Claim::parse(head)
+        let known = Claim::of(head, connection)
             .inspect(|claim| claim.access_key_id().into_iter().for_each(|id| ticket.note_access_key(id)))
             .and_then(|claim| self.authenticators.authenticate_whole(claim, head, body, "sts", connection));
         let caller = known.map_err(|error| self.note_failure(error, connection))?;
@@ -112,7 +115,7 @@ impl Gateway {
     }
 
     /// Counts a failed authentication for the address, as far as it is its own.
-    fn note_failure(&self, error: AuthError, connection: ConnectionFacts) -> StsError {
+    fn note_failure(&self, error: AuthError, connection: &ConnectionFacts) -> StsError {
         if !error.counts_as_failure() {
             return error.into();
         }

@@ -90,6 +90,12 @@ impl Inspection {
         if self.outcome.is_some() || self.looks.iter().all(OneLook::is_ready) { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// Drives the looks, and says how to go on: with the outcome, if no further byte can change it; with `None` when the next piece may be
+    /// pushed, or the end. Whoever asks again in the same moment may get another answer, so each is to be obeyed.
+    pub fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Option<Arc<Outcome>>> {
+        self.poll_ready(context).map(|()| self.outcome.clone())
+    }
+
     /// Gives every inspector the next piece; to be called when ready. They share its memory.
     pub fn push(&mut self, bytes: &Bytes) {
         self.looks.iter_mut().for_each(|look| look.push(bytes));

@@ -12,6 +12,7 @@ pub mod icap;
 pub mod inspection;
 pub mod kinds;
 pub mod memory;
+mod outside;
 pub mod patterns;
 pub mod queue;
 pub mod registry;

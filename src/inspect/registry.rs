@@ -16,6 +16,7 @@ use crate::inspect::{
     LoadSettings, Mark, MultipartInspection, Regards, Subject, Verdict, clamd, hook, icap, kinds, patterns, yara,
 };
 use crate::telemetry::Metrics;
+use crate::upkeep::forever;
 
 /// Time between two questions whether an inspector can work.
 const CHECKUP_INTERVAL: Duration = Duration::from_secs(15);
@@ -92,10 +93,26 @@ impl Inspectors {
     /// # Errors
     /// [`BuildError`] for the first that cannot be made.
     pub fn new(settings: Vec<InspectorSettings>, metrics: &Metrics) -> Result<Self, BuildError> {
+        settings.into_iter().map(|settings| Station::build(settings, metrics)).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// As [`Self::new`], but an inspector that `previous` has and that is configured `alike` goes on as it is: its places and its queue,
+    /// its breaker, what is known of its health and its limits.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn after(
+        settings: Vec<InspectorSettings>,
+        metrics: &Metrics,
+        previous: &Self,
+        alike: impl Fn(&InspectorSettings) -> bool,
+    ) -> Result<Self, BuildError> {
         let station = |settings: InspectorSettings| {
-            let InspectorSettings { name, kind, load, required } = settings;
-            let inspector = build(&name, &kind)?;
-            Ok(Arc::new(Station::new(name, inspector, load, required, metrics)))
+            let same = previous.0.iter().find(|station| station.name == settings.name && alike(&settings));
+            match same {
+                Some(station) => Ok(Arc::clone(station)),
+                None => Station::build(settings, metrics),
+            }
         };
         settings.into_iter().map(station).collect::<Result<_, _>>().map(Self)
     }
@@ -190,7 +207,8 @@ impl Inspectors {
     fn start_every(&self, interval: Duration) -> Checkups {
         let mut tasks = JoinSet::new();
         for station in &self.0 {
-            tasks.spawn(Arc::clone(station).check_on(interval));
+            let station = Arc::clone(station);
+            tasks.spawn(forever("check-up of an inspector", move || Arc::clone(&station).check_on(interval)));
         }
         Checkups(tasks)
     }
@@ -227,6 +245,12 @@ fn not_asked() -> Verdict {
 }
 
 impl Station {
+    fn build(settings: InspectorSettings, metrics: &Metrics) -> Result<Arc<Self>, BuildError> {
+        let InspectorSettings { name, kind, load, required } = settings;
+        let inspector = build(&name, &kind)?;
+        Ok(Arc::new(Self::new(name, inspector, load, required, metrics)))
+    }
+
     fn new(name: String, inspector: Arc<dyn Inspector>, load: LoadSettings, required: bool, metrics: &Metrics) -> Self {
         metrics.inspections().announce(&name);
         Self {
@@ -292,6 +316,13 @@ impl Station {
 
     async fn check_on(self: Arc<Self>, interval: Duration) {
         let mut warned = Vec::new();
+        // Another configuration has asked it.
+        if let Standing::Up(health) = self.standing().clone() {
+            warned = health.warnings;
+        }
+        if *self.standing() != Standing::Unknown {
+            tokio::time::sleep(interval).await;
+        }
         loop {
             let checkup = tokio::time::timeout(CHECKUP_TIMEOUT, Arc::clone(&self.inspector).check()).await;
             let standing = match checkup {

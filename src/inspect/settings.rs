@@ -1,11 +1,12 @@
 //! What inspectors are configured with, resolved and validated by `config`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::inspect::{MemorySettings, clamd, hook, icap, kinds, patterns, yara};
 
 /// One inspector.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InspectorSettings {
     /// Unique name; rules, metrics and audit records use it.
     pub name: String,
@@ -27,7 +28,7 @@ pub struct InspectionLimits {
 }
 
 /// What an inspector looks for, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KindSettings {
     /// Asks clamd.
     Clamd(clamd::Settings),
@@ -41,6 +42,17 @@ pub enum KindSettings {
     FileType(kinds::Settings),
     /// Asks a program of the operator over HTTP.
     Http(hook::Settings),
+}
+
+impl KindSettings {
+    /// A file that is read when the inspector is made, and not with the configuration.
+    pub fn ca_file(&self) -> Option<&Path> {
+        match self {
+            Self::Icap(settings) => settings.ca_file.as_deref(),
+            Self::Http(settings) => settings.ca_file.as_deref(),
+            Self::Clamd(_) | Self::Patterns(_) | Self::Yara(_) | Self::FileType(_) => None,
+        }
+    }
 }
 
 /// How much an inspector may be asked, and how long it is waited for.

@@ -141,6 +141,46 @@ impl Each {
     }
 }
 
+impl Each {
+    fn take_over(&mut self, old: &Self) {
+        self.scope = old.scope;
+        self.overflow = Arc::clone(&old.overflow);
+    }
+}
+
+impl RuleLimits {
+    fn take_over(&mut self, old: Option<&Self>, free_scope: &mut usize) {
+        if let Some(each) = &mut self.each {
+            match old.and_then(|old| old.each.as_ref()) {
+                Some(old) => each.take_over(old),
+                None => {
+                    each.scope = *free_scope;
+                    *free_scope += 1;
+                }
+            }
+        }
+        let together = old.and_then(|old| old.together.as_ref());
+        if let (Some((_, account)), Some((_, old))) = (&mut self.together, together) {
+            *account = Arc::clone(old);
+        }
+    }
+}
+
+impl StoreLimits {
+    /// A share of another size is counted anew: the places it is a part of are new too.
+    fn take_over(&mut self, old: Option<&Self>) {
+        let same = |new: &mut Option<Arc<Shares>>, old: Option<&Arc<Shares>>| {
+            if let (Some(shares), Some(old)) = (new, old)
+                && shares.limit() == old.limit()
+            {
+                *shares = Arc::clone(old);
+            }
+        };
+        same(&mut self.connections, old.and_then(|old| old.connections.as_ref()));
+        same(&mut self.unknown_length, old.and_then(|old| old.unknown_length.as_ref()));
+    }
+}
+
 /// The limits of one rule.
 #[derive(Debug)]
 struct RuleLimits {
@@ -159,13 +199,15 @@ struct StoreLimits {
 #[derive(Debug)]
 pub struct Limiter {
     since: Instant,
-    principals: Accounts<(usize, PrincipalId)>,
+    principals: Arc<Accounts<(usize, PrincipalId)>>,
     everywhere: Option<Each>,
     rules: HashMap<RuleId, RuleLimits>,
+    /// The first number that no rule has as its scope, in this configuration or one before.
+    free_scope: usize,
     stores: Vec<StoreLimits>,
-    addresses: Accounts<IpAddr>,
+    addresses: Arc<Accounts<IpAddr>>,
     failures: Option<(RequestRate, Arc<Account>)>,
-    refused: AtomicU64,
+    refused: Arc<AtomicU64>,
 }
 
 impl Limiter {
@@ -177,14 +219,40 @@ impl Limiter {
         };
         Self {
             since: now,
-            principals: Accounts::new(MAX_ACCOUNTS),
+            principals: Arc::new(Accounts::new(MAX_ACCOUNTS)),
             everywhere: Each::new(0, settings.per_principal),
             rules: (1..).zip(rules).filter_map(|(scope, rule)| rule_limits(scope, rule)).collect(),
+            free_scope: rules.len() + 1,
             stores: stores.iter().map(shares).collect(),
-            addresses: Accounts::new(MAX_ACCOUNTS),
+            addresses: Arc::new(Accounts::new(MAX_ACCOUNTS)),
             failures: settings.failed_authentications.map(|rate| (rate, Arc::default())),
-            refused: AtomicU64::new(0),
+            refused: Arc::default(),
         }
+    }
+
+    /// The same with all that was taken under another configuration: under rules of the same name, and at stores that `before` finds there.
+    /// Nobody gets a rate or a place anew because the configuration was loaded again.
+    #[must_use]
+    pub fn after(mut self, previous: &Self, before: impl Fn(RouteId) -> Option<RouteId>) -> Self {
+        self.since = previous.since;
+        self.principals = Arc::clone(&previous.principals);
+        self.addresses = Arc::clone(&previous.addresses);
+        self.refused = Arc::clone(&previous.refused);
+        if let (Some(each), Some(old)) = (&mut self.everywhere, &previous.everywhere) {
+            each.take_over(old);
+        }
+        if let (Some((_, overflow)), Some((_, old))) = (&mut self.failures, &previous.failures) {
+            *overflow = Arc::clone(old);
+        }
+        self.free_scope = previous.free_scope;
+        for (rule, limits) in &mut self.rules {
+            limits.take_over(previous.rules.get(rule), &mut self.free_scope);
+        }
+        for (number, store) in self.stores.iter_mut().enumerate() {
+            let old = before(RouteId(number)).and_then(|route| previous.stores.get(route.0));
+            store.take_over(old);
+        }
+        self
     }
 
     /// Lets a permitted call to a store pass, if its caller is within every limit. What it takes comes back when the passage is dropped.

@@ -1,6 +1,7 @@
 //! Objects that reach the store by more than one request: multipart uploads of clients, uploads whose length nobody declared, copies.
 
 pub mod calls;
+mod copied_part;
 pub mod copy;
 pub mod staged;
 pub mod unknown_length;

@@ -8,6 +8,7 @@ use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER,
 use http::{HeaderMap, HeaderValue};
 
 use crate::arrival::Oversize;
+use crate::audit::NoRoom;
 use crate::auth::AuthError;
 use crate::base::RequestId;
 use crate::body::Fault;
@@ -187,6 +188,10 @@ impl From<AuthError> for Refusal {
                 )
             },
             AuthError::Several => auth(S3ErrorCode::InvalidArgument, "Only one auth mechanism is allowed."),
+            AuthError::BesideConnection => auth(
+                S3ErrorCode::InvalidArgument,
+                "This connection says who the caller is. Use the placeholder of the listener as access key id, or no credential.",
+            ),
             AuthError::Malformed => auth(S3ErrorCode::InvalidToken, "The credential could not be read."),
             AuthError::Unsupported(_) => auth(
                 S3ErrorCode::NotImplemented,
@@ -337,6 +342,13 @@ impl From<Busy> for Refusal {
     }
 }
 
+impl From<NoRoom> for Refusal {
+    fn from(error: NoRoom) -> Self {
+        let message = "The gateway cannot take requests at the moment. Try again.";
+        Self::new(S3ErrorCode::ServiceUnavailable, RefusalKind::Limited, message, error)
+    }
+}
+
 impl From<CompleteError> for Refusal {
     fn from(error: CompleteError) -> Self {
         match &error {
@@ -420,7 +432,7 @@ impl From<Fault> for Refusal {
                 refuse(S3ErrorCode::RequestTimeout, RefusalKind::Client)
             }
             Fault::Inspection(outcome) => outcome.as_ref().into(),
-            Fault::Superseded => refuse(S3ErrorCode::BadGateway, RefusalKind::Upstream),
+            Fault::Superseded | Fault::SourceGone => refuse(S3ErrorCode::BadGateway, RefusalKind::Upstream),
         }
     }
 }

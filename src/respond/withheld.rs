@@ -61,14 +61,16 @@ struct Pump {
 }
 
 impl Pump {
-    /// The next piece, which the inspectors have been given; `None` behind the last one, or as soon as the object will not be given out.
-    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReplyError>> {
+    /// The next piece, which the inspectors have been given; `None` behind the last one, or as soon as there is an outcome that needs no more.
+    fn poll_piece(
+        &mut self,
+        context: &mut Context<'_>,
+        is_enough: fn(&Outcome) -> bool,
+    ) -> Poll<Result<Option<Bytes>, ReplyError>> {
         loop {
-            let is_ready = self.inspection.poll_ready(context);
-            if self.ended || self.inspection.outcome_now().is_some_and(|outcome| !gives_out(outcome)) {
+            if self.ended || ready!(self.inspection.poll_step(context)).is_some_and(|outcome| is_enough(&outcome)) {
                 return Poll::Ready(Ok(None));
             }
-            ready!(is_ready);
             match ready!(Pin::new(&mut self.source).poll_frame(context)) {
                 Some(frame) => {
                     let Ok(piece) = frame?.into_data() else { continue };
@@ -85,21 +87,30 @@ impl Pump {
         }
     }
 
-    /// Looks at everything, and gives each piece to `take`.
-    async fn run(mut self, mut take: impl FnMut(&Bytes)) -> Result<Arc<Outcome>, ReplyError> {
-        while let Some(piece) = poll_fn(|context| self.poll_piece(context)).await? {
+    /// Looks at everything, or until there is enough, and gives each piece to `take`.
+    async fn run(
+        mut self,
+        is_enough: fn(&Outcome) -> bool,
+        mut take: impl FnMut(&Bytes),
+    ) -> Result<Arc<Outcome>, ReplyError> {
+        while let Some(piece) = poll_fn(|context| self.poll_piece(context, is_enough)).await? {
             take(&piece);
         }
         Ok(poll_fn(|context| self.inspection.poll_outcome(context)).await)
     }
 }
 
-/// Reads an object to its verdict; of one that is refused perhaps not to its end.
+/// An object of this outcome is not given out, so nobody needs its other bytes.
+fn withholds(outcome: &Outcome) -> bool {
+    !gives_out(outcome)
+}
+
+/// Reads an object to its verdict, which may come before its end. The store's connection enforces the declared length of the object.
 ///
 /// # Errors
 /// [`ReplyError`] if it broke off: then there is no verdict.
 pub async fn look_through(source: ReplyBody, inspection: Inspection) -> Result<Arc<Outcome>, ReplyError> {
-    Pump { source, inspection, ended: false }.run(|_| {}).await
+    Pump { source, inspection, ended: false }.run(|_| true, |_| {}).await
 }
 
 /// Reads an object to its verdict, and keeps the bytes of a window. The store's connection enforces the declared length of the object.
@@ -115,7 +126,7 @@ pub async fn hold(
     let mut held = Vec::with_capacity(usize::try_from(window.end - window.start).unwrap_or_default());
     let mut window = Window::new(window);
     let take = |piece: &Bytes| held.extend_from_slice(&window.cut(piece));
-    let outcome = Pump { source, inspection, ended: false }.run(take).await?;
+    let outcome = Pump { source, inspection, ended: false }.run(withholds, take).await?;
     Ok((held, outcome))
 }
 
@@ -203,7 +214,7 @@ impl InspectedBody {
             if let Some(piece) = self.tail.spare() {
                 return Poll::Ready(Some(Ok(piece)));
             }
-            match ready!(pump.poll_piece(context)) {
+            match ready!(pump.poll_piece(context, withholds)) {
                 Ok(Some(piece)) => match &mut self.window {
                     Some(window) => self.tail.push(window.cut(&piece)),
                     None => self.tail.push(piece),

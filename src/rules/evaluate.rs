@@ -435,6 +435,8 @@ fn client_matches(who: &Who, caller: &Caller) -> bool {
         Client::Issuer(name) => {
             matches!(caller.scheme(), Scheme::Jwt | Scheme::Session) && caller.source_name() == name
         }
+        Client::Listener(name) => caller.scheme() == Scheme::Listener && caller.source_name() == name,
+        Client::Certificate(name) => caller.scheme() == Scheme::Certificate && caller.source_name() == name,
     };
     who.clients.is_empty() || who.clients.iter().any(is_caller)
 }

@@ -39,7 +39,7 @@ pub enum Effect {
 /// Conditions on the caller. Every condition given must hold; within a list one match is enough.
 #[derive(Debug, Clone, Default)]
 pub struct Who {
-    /// Names of app tokens, access keys and issuers; empty means any authenticated caller.
+    /// Names of app tokens, access keys, issuers, listeners and certificates; empty means any authenticated caller.
     pub clients: Vec<Client>,
     /// Attribute name → accepted values; the caller must have one of them for each name.
     pub attributes: Vec<(String, Vec<String>)>,
@@ -56,6 +56,10 @@ pub enum Client {
     Key(String),
     /// Any principal of the issuer of this name.
     Issuer(String),
+    /// Whoever reaches the listener with the identity of this name.
+    Listener(String),
+    /// Any holder of a client certificate that fits the entry of this name.
+    Certificate(String),
 }
 
 /// A public bucket and the keys in it that start with a prefix.

@@ -30,6 +30,11 @@ impl Domains {
         Self(domains.into_iter().collect())
     }
 
+    /// Whether a host name of lower case letters is one of these domains, or lies below one.
+    pub fn cover(&self, host: &str) -> bool {
+        self.0.iter().any(|domain| host == domain) || self.bucket_of(host).is_some()
+    }
+
     /// What stands before a domain in a host name of lower case letters, at the boundary of a label; `None` means path style.
     fn bucket_of<'a>(&self, host: &'a str) -> Option<&'a str> {
         self.0.iter().find_map(|domain| host.strip_suffix(domain.as_str())?.strip_suffix('.'))
@@ -63,6 +68,14 @@ fn read(head: &Parts, domains: &Domains, query: Option<&str>) -> Result<Target, 
         Some(bucket) => Ok(Target::parse_in(bucket.to_owned(), path, query)?),
         None => Ok(Target::parse(path, query)?),
     }
+}
+
+/// The host that a request names, without its port. `None` only in HTTP/1.0.
+///
+/// # Errors
+/// [`AddressError::Host`] if it has no single reading.
+pub fn named_host(head: &Parts) -> Result<Option<&str>, AddressError> {
+    host_of(head)
 }
 
 /// The host that a request names, without its port. `None` only in HTTP/1.0.

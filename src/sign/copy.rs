@@ -4,9 +4,10 @@ use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SIN
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::base::encoding::encode_path;
+use crate::body::UploadBody;
 use crate::limits::Admission;
-use crate::s3::{Bucket, CopySource, StagingKey};
-use crate::sign::{Draft, Outbound, SignError, Signer, key_instead};
+use crate::s3::{Bucket, CopySource, StagingKey, UploadHead};
+use crate::sign::{Draft, Outbound, SignError, Signer, key_instead, upstream_key};
 use crate::sigv4::canonical::canonical_query;
 
 /// Headers about the key that decrypts the source, and what they are called in a request that reads it.
@@ -77,6 +78,32 @@ impl Signer {
         let outbound = self.sign_empty(Draft { method: Method::PUT, bucket, key: key.as_deref(), query, headers })?;
         Ok(outbound.taking_long())
     }
+
+    /// Prepares a part of an admitted copy whose bytes pass the gateway, with the query in the store's terms. `head` says what they are.
+    ///
+    /// # Errors
+    /// [`SignError`] if the upstream has no credentials.
+    pub fn prepare_copied_part(
+        &self,
+        admission: &Admission,
+        bucket: &Bucket,
+        query: &[(String, String)],
+        head: &UploadHead,
+        (body, length): (UploadBody, u64),
+    ) -> Result<Outbound, SignError> {
+        let call = admission.permit().call();
+        let key = upstream_key(call);
+        let of_the_part = call.headers.pass.iter().filter(|(name, _)| !is_about_the_source(name));
+        let headers = of_the_part.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let query = canonical_query(query.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let draft = Draft { method: Method::PUT, bucket, key: key.as_deref(), query, headers };
+        self.sign_upload(draft, head, body, length)
+    }
+}
+
+/// Whether a header is about the source of a copy, not about what is made.
+fn is_about_the_source(name: &HeaderName) -> bool {
+    name.as_str().starts_with("x-amz-copy-source")
 }
 
 /// Encoded once, from the decoded key: the one spelling that every store reads as this key.

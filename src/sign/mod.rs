@@ -25,7 +25,7 @@ use crate::body::{ChunkEncode, UploadBody};
 use crate::limits::Admission;
 use crate::rules::Terms;
 use crate::s3::checksum::{RunningDigest, to_base64};
-use crate::s3::{BodyFraming, Bucket, Operation, Resource, S3Call, StagingKey};
+use crate::s3::{BodyFraming, Bucket, Operation, Resource, S3Call, StagingKey, UploadHead};
 use crate::sigv4::canonical::canonical_query;
 use crate::sigv4::chunk::EMPTY_SHA256;
 use crate::sigv4::{AmzDate, CanonicalRequest, ChunkSigner, KeyCache, sign_request};
@@ -122,7 +122,7 @@ impl Signer {
         };
         match body {
             None => self.sign_empty(draft),
-            Some((body, length)) => self.sign_upload(draft, admission, body, length),
+            Some((body, length)) => self.sign_upload(draft, admission.upload(), body, length),
         }
     }
 
@@ -152,12 +152,12 @@ impl Signer {
     fn sign_upload(
         &self,
         mut draft: Draft<'_>,
-        admission: &Admission,
+        head: &UploadHead,
         mut body: UploadBody,
         length: u64,
     ) -> Result<Outbound, SignError> {
         let route = self.route(draft.bucket.route);
-        let plan = PayloadPlan::choose(route, admission.upload(), length);
+        let plan = PayloadPlan::choose(route, head, length);
         if let PayloadPlan::Framed(framer) = plan {
             draft.headers.insert("x-amz-decoded-content-length", HeaderValue::from(length));
             if let Some(algorithm) = framer.trailer {
@@ -165,9 +165,7 @@ impl Signer {
             }
         }
         // The checksum behind no bytes goes in front: there is nothing to frame, and it has been verified.
-        if let (PayloadPlan::Empty, BodyFraming::AwsChunked { trailer: Some(algorithm), .. }) =
-            (plan, admission.upload().framing)
-        {
+        if let (PayloadPlan::Empty, BodyFraming::AwsChunked { trailer: Some(algorithm), .. }) = (plan, head.framing) {
             let value = to_base64(&RunningDigest::new(algorithm).finish(algorithm.value_length()));
             let value = HeaderValue::from_str(&value).map_err(|_| SignError::Header(algorithm.header()))?;
             draft.headers.insert(algorithm.header(), value);

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderValue, Method, Request};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::base::RouteId;
 use crate::body::{Fault, UploadBody, UploadWatch};
 use crate::sign::credentials::CredentialStore;
+use crate::telemetry::trace::{TRACEPARENT, TRACESTATE};
 
 /// Where a signed request goes, and whose credentials it was signed with.
 #[derive(Debug, Clone)]
@@ -58,6 +59,21 @@ impl Outbound {
     fn new(request: Request<Destination>, body: OutboundBody, watch: Option<Arc<UploadWatch>>) -> Self {
         let (head, destination) = request.into_parts();
         Self { destination, watch, request: Box::new(Request::from_parts(head, body)), takes_long: false }
+    }
+
+    /// Adds the trace that it is a part of. The only headers that the signature does not cover: what is between the gateway and the store may
+    /// put a span of its own there, and stores decide nothing by them.
+    pub fn add_trace(&mut self, parent: HeaderValue, state: Option<HeaderValue>) {
+        let headers = self.request.headers_mut();
+        headers.insert(TRACEPARENT, parent);
+        if let Some(state) = state {
+            headers.insert(TRACESTATE, state);
+        }
+    }
+
+    /// The method of the request.
+    pub fn method(&self) -> &Method {
+        self.request.method()
     }
 
     /// Marks a request that a store may work on for minutes before it answers: a copy, the end of a multipart upload.

@@ -24,6 +24,15 @@ impl std::fmt::Debug for ChunkSigner {
     }
 }
 
+/// What the signatures in the framing of a body are held to.
+#[derive(Debug, Clone)]
+pub enum ChunkCheck {
+    /// The chain that the signature of the request began.
+    Chain(ChunkSigner),
+    /// Their form alone: they are made with a placeholder, and something else than a signature has said who the caller is.
+    Form,
+}
+
 impl ChunkSigner {
     /// Starts the chain with the signature of the request itself.
     pub fn new(key: SigningKey, date: &AmzDate, seed: String) -> Self {

@@ -14,7 +14,7 @@ pub mod verify;
 
 pub use authorization::{Credential, FormFault, SignedHead, SignedHeaders};
 pub use canonical::{CanonicalRequest, sign_request};
-pub use chunk::ChunkSigner;
+pub use chunk::{ChunkCheck, ChunkSigner};
 pub use content_sha256::ContentSha256;
 pub use key::{AmzDate, KeyCache, SigningKey};
 pub use presign::PresignedQuery;

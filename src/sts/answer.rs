@@ -43,7 +43,9 @@ pub fn keys(session: &Session, request_id: &str) -> Reply {
 pub fn identity(caller: &Caller, request_id: &str) -> Reply {
     let arn = match caller.scheme() {
         Scheme::Jwt | Scheme::Session => session_arn(caller),
-        Scheme::AppToken | Scheme::AccessKey => format!("arn:aws:iam::{ACCOUNT}:user/{}", caller.principal()),
+        Scheme::AppToken | Scheme::AccessKey | Scheme::Listener | Scheme::Certificate => {
+            format!("arn:aws:iam::{ACCOUNT}:user/{}", caller.principal())
+        }
     };
     let mut xml = XmlWriter::with_namespace("GetCallerIdentityResponse", NAMESPACE);
     xml.open("GetCallerIdentityResult")

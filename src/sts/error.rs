@@ -148,7 +148,9 @@ fn of_signature(error: &AuthError) -> Told {
     let incomplete = |message| tell("IncompleteSignature", 400, RefusalKind::Auth, message);
     match error {
         AuthError::Missing => auth("MissingAuthenticationToken", "The request is not signed."),
-        AuthError::Several => tell("ValidationError", 400, RefusalKind::Auth, "Only one auth mechanism is allowed."),
+        AuthError::Several | AuthError::BesideConnection => {
+            tell("ValidationError", 400, RefusalKind::Auth, "Only one auth mechanism is allowed.")
+        }
         AuthError::Malformed | AuthError::Unsupported(_) | AuthError::Policy(_) => {
             incomplete("Sign the request with SigV4, in its header.")
         }

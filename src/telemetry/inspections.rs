@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
+
+use crate::telemetry::trace;
 
 /// What is counted of inspectors.
 #[derive(Debug, Clone)]
@@ -30,6 +34,11 @@ const SECONDS: &[f64] =
 const VERDICTS: [&str; 4] = ["clean", "matched", "not_scannable", "error"];
 
 impl InspectionMetrics {
+    /// The counters of verdicts, by inspector and verdict.
+    pub(super) fn verdicts(&self) -> Vec<MetricFamily> {
+        self.verdicts.collect()
+    }
+
     /// Registers them.
     ///
     /// # Errors
@@ -98,11 +107,32 @@ impl InspectionMetrics {
         }
     }
 
+    /// There is no inspector of this name any more. What was counted of it stays.
+    pub fn forget(&self, inspector: &str) {
+        for gauge in [&self.running, &self.waiting, &self.up, &self.breaker_open] {
+            // An error means that it was never there.
+            drop(gauge.remove_label_values(&[inspector]));
+        }
+        drop(self.signatures_age.remove_label_values(&[inspector]));
+    }
+
+    /// Verdicts are remembered anew, and how often one was is counted from zero.
+    pub fn forget_memory(&self) {
+        self.recalled.reset();
+    }
+
     /// An inspector came to a verdict, one of the fixed words, about so many bytes.
     pub fn count(&self, inspector: &str, verdict: &'static str, time: Duration, bytes: u64) {
         self.verdicts.with_label_values(&[inspector, verdict]).inc();
         self.seconds.with_label_values(&[inspector]).observe(time.as_secs_f64());
         self.bytes.with_label_values(&[inspector]).inc_by(bytes);
+        trace::note("inspect", time, || {
+            vec![
+                ("countersign.inspector", inspector.into()),
+                ("countersign.verdict", verdict.into()),
+                ("countersign.inspected_bytes", bytes.into()),
+            ]
+        });
     }
 
     /// So many things were left at hidden keys, and were removed.

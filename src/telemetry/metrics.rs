@@ -7,23 +7,27 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::telemetry::admin::AdminMetrics;
+use crate::telemetry::audits::AuditMetrics;
 use crate::telemetry::credentials::CredentialMetrics;
 use crate::telemetry::inspections::InspectionMetrics;
+use crate::telemetry::panics;
+use crate::telemetry::reloads::ReloadMetrics;
+use crate::telemetry::spans::SpanMetrics;
 
 /// Every metric of the gateway, registered once.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
-    refusals: IntCounterVec,
+    pub(super) requests: IntCounterVec,
+    pub(super) refusals: IntCounterVec,
     bytes: IntCounterVec,
-    bytes_in: IntCounter,
-    bytes_out: IntCounter,
+    pub(super) bytes_in: IntCounter,
+    pub(super) bytes_out: IntCounter,
     duration: HistogramVec,
     upstream_first_byte: Histogram,
-    in_flight: IntGauge,
+    pub(super) in_flight: IntGauge,
     jwks_age: GaugeVec,
-    audit_dropped: IntCounter,
     connections_open: IntGauge,
     connections: IntCounter,
     handshakes_failed: IntCounter,
@@ -36,6 +40,11 @@ pub struct Metrics {
     limit_accounts: IntGauge,
     inspections: InspectionMetrics,
     credentials: CredentialMetrics,
+    admin: AdminMetrics,
+    audits: AuditMetrics,
+    spans: SpanMetrics,
+    panics: IntCounter,
+    reloads: ReloadMetrics,
 }
 
 /// What the edge has counted since the start.
@@ -104,10 +113,6 @@ impl Metrics {
                 Opts::new("countersign_jwks_age_seconds", "Time since the key set of an issuer was last fetched."),
                 &["issuer"],
             )?,
-            audit_dropped: IntCounter::new(
-                "countersign_audit_records_dropped_total",
-                "Audit records lost because the sink could not keep up or failed.",
-            )?,
             connections_open: IntGauge::new("countersign_connections_open", "Client connections that are open.")?,
             connections: IntCounter::new("countersign_connections_total", "Client connections accepted.")?,
             handshakes_failed: IntCounter::new(
@@ -145,6 +150,11 @@ impl Metrics {
             )?,
             inspections: InspectionMetrics::register(&registry)?,
             credentials: CredentialMetrics::register(&registry)?,
+            admin: AdminMetrics::register(&registry)?,
+            audits: AuditMetrics::register(&registry)?,
+            spans: SpanMetrics::register(&registry)?,
+            panics: panics::register(&registry)?,
+            reloads: ReloadMetrics::register(&registry)?,
             registry,
         };
         let registry = &metrics.registry;
@@ -155,7 +165,6 @@ impl Metrics {
         registry.register(Box::new(metrics.upstream_first_byte.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.jwks_age.clone()))?;
-        registry.register(Box::new(metrics.audit_dropped.clone()))?;
         registry.register(Box::new(metrics.connections_open.clone()))?;
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.handshakes_failed.clone()))?;
@@ -195,9 +204,14 @@ impl Metrics {
         self.upstream_first_byte.observe(first_byte.as_secs_f64());
     }
 
-    /// An audit record was lost.
-    pub fn audit_dropped(&self) {
-        self.audit_dropped.inc();
+    /// What is counted of spans.
+    pub fn spans(&self) -> &SpanMetrics {
+        &self.spans
+    }
+
+    /// What is counted of audit sinks.
+    pub fn audits(&self) -> &AuditMetrics {
+        &self.audits
     }
 
     /// How a store is doing now; `trips` is counted since the start.
@@ -207,6 +221,31 @@ impl Metrics {
         self.upstream_requests.with_label_values(&[name, "waiting"]).set(number(waiting));
         self.upstream_resting.with_label_values(&[name]).set(i64::from(resting));
         catch_up(&self.upstream_trips.with_label_values(&[name]), trips);
+    }
+
+    /// What is counted of the admin listener.
+    pub fn admin(&self) -> &AdminMetrics {
+        &self.admin
+    }
+
+    /// There is no store of this name any more, or it is counted anew.
+    pub fn forget_upstream(&self, name: &str) {
+        // An error means that it was never there.
+        for state in ["in_flight", "waiting"] {
+            drop(self.upstream_requests.remove_label_values(&[name, state]));
+        }
+        drop(self.upstream_resting.remove_label_values(&[name]));
+        drop(self.upstream_trips.remove_label_values(&[name]));
+    }
+
+    /// There is no issuer of this name any more.
+    pub fn forget_issuer(&self, name: &str) {
+        drop(self.jwks_age.remove_label_values(&[name]));
+    }
+
+    /// What is counted of reloads.
+    pub fn reloads(&self) -> &ReloadMetrics {
+        &self.reloads
     }
 
     /// What is counted of inspectors.
@@ -236,6 +275,7 @@ impl Metrics {
         catch_up(&self.handshakes_failed, connections.handshakes_failed);
         catch_up(&self.connections_stalled, connections.stalled);
         catch_up(&self.unreadable_heads, connections.unreadable);
+        panics::catch_up(&self.panics);
         for (issuer, age) in jwks_ages {
             let age = age.map_or(f64::INFINITY, |age| age.as_secs_f64());
             self.jwks_age.with_label_values(&[issuer.as_str()]).set(age);

@@ -16,6 +16,7 @@ use crate::breaker::Breaker;
 use crate::dial::{self, AddressPolicy, DialError, Dialer};
 use crate::flow::{Budget, Paced};
 use crate::sign::{Outbound, OutboundBody};
+use crate::telemetry::trace::Call;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::pool::{Connection, Pool};
 use crate::upstream::reply::{Lease, ReplyBody, UpstreamReply};
@@ -29,7 +30,7 @@ const TICK: Duration = Duration::from_millis(500);
 
 /// Every upstream, by [`RouteId`].
 #[derive(Debug)]
-pub struct Upstreams(Vec<Upstream>);
+pub struct Upstreams(Vec<Arc<Upstream>>);
 
 impl Upstreams {
     /// Upstreams in the order of their identifiers; `budget` is what the bodies of all connections share.
@@ -39,9 +40,28 @@ impl Upstreams {
     pub fn new(settings: Vec<UpstreamSettings>, budget: &Arc<Budget>) -> Result<Self, DialError> {
         settings
             .into_iter()
-            .map(|settings| Upstream::new(settings, Arc::clone(budget)))
+            .map(|settings| Upstream::new(settings, Arc::clone(budget)).map(Arc::new))
             .collect::<Result<_, _>>()
             .map(Self)
+    }
+
+    /// The same stores as [`Self::new`] makes, but those that `previous` has and that would work alike, with their connections, queues and
+    /// breakers. `is_stale` tells of a file whether it holds something else than at that time.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn after(
+        settings: Vec<UpstreamSettings>,
+        budget: &Arc<Budget>,
+        previous: &Self,
+        is_stale: impl Fn(&std::path::Path) -> bool,
+    ) -> Result<Self, DialError> {
+        let upstream = |settings: UpstreamSettings| {
+            let trusts_alike = settings.ca_file.as_deref().is_none_or(|file| !is_stale(file));
+            let same = previous.0.iter().find(|old| trusts_alike && old.settings.connects_like(&settings));
+            same.map_or_else(|| Upstream::new(settings, Arc::clone(budget)).map(Arc::new), |old| Ok(Arc::clone(old)))
+        };
+        settings.into_iter().map(upstream).collect::<Result<_, _>>().map(Self)
     }
 
     /// The upstream of an identifier.
@@ -51,7 +71,7 @@ impl Upstreams {
 
     /// How each upstream is doing.
     pub fn states(&self) -> impl Iterator<Item = UpstreamState<'_>> {
-        self.0.iter().map(Upstream::state)
+        self.0.iter().map(|upstream| upstream.state())
     }
 
     /// Sends a request to its upstream.
@@ -59,7 +79,11 @@ impl Upstreams {
     /// # Errors
     /// [`UpstreamError`] if there is no answer.
     pub async fn send(&self, outbound: Outbound) -> Result<UpstreamReply, UpstreamError> {
-        self.get(outbound.route()).send(outbound).await
+        let upstream = self.get(outbound.route());
+        match Call::begin() {
+            None => upstream.send(outbound).await,
+            Some(call) => Box::pin(upstream.send_traced(outbound, call)).await,
+        }
     }
 }
 
@@ -129,6 +153,34 @@ impl Upstream {
             in_flight: self.slots.taken(),
             waiting: self.slots.waiting(),
         }
+    }
+
+    /// As [`Upstream::send`], as a part of a trace that the store is told of. Its span ends with the head of the answer.
+    async fn send_traced(&self, mut outbound: Outbound, call: Call) -> Result<UpstreamReply, UpstreamError> {
+        if let Some((parent, state)) = call.headers() {
+            outbound.add_trace(parent, state);
+        }
+        let method = outbound.method().clone();
+        let outcome = self.send(outbound).await;
+        let attributes = || {
+            let mut attributes = vec![
+                ("http.request.method", method.as_str().into()),
+                ("server.address", self.settings.host.as_str().into()),
+                ("server.port", u64::from(self.settings.port).into()),
+                ("countersign.upstream", self.settings.name.as_str().into()),
+            ];
+            if let Ok(reply) = &outcome {
+                attributes.push(("http.response.status_code", u64::from(reply.head.status.as_u16()).into()));
+            }
+            attributes
+        };
+        // To a client every status from 400 on is an error; what the caller makes of it is another matter.
+        let error = match &outcome {
+            Ok(reply) => reply.head.status.as_u16().checked_sub(400).map(|_| reply.head.status.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        call.end(method.as_str(), attributes, error);
+        outcome
     }
 
     async fn send(&self, outbound: Outbound) -> Result<UpstreamReply, UpstreamError> {

@@ -49,6 +49,44 @@ pub struct UpstreamSettings {
     pub pool_idle_timeout: Duration,
 }
 
+impl UpstreamSettings {
+    /// Whether connections made for one can serve the other. What is only signed or counted elsewhere may differ.
+    pub fn connects_like(&self, other: &Self) -> bool {
+        let Self {
+            name: _,
+            tls: _,
+            host: _,
+            port: _,
+            region: _,
+            addressing: _,
+            ca_file,
+            credentials: _,
+            payload: _,
+            checksum: _,
+            max_connections,
+            max_waiting,
+            principal_share: _,
+            unknown_length_uploads,
+            breaker,
+            connect_timeout,
+            first_byte_timeout,
+            idle_timeout,
+            pool_idle_timeout,
+        } = self;
+        self.is_store_of(other)
+            && ca_file == &other.ca_file
+            && (*max_connections, *max_waiting) == (other.max_connections, other.max_waiting)
+            && (*unknown_length_uploads, *breaker) == (other.unknown_length_uploads, other.breaker)
+            && (*connect_timeout, *first_byte_timeout) == (other.connect_timeout, other.first_byte_timeout)
+            && (*idle_timeout, *pool_idle_timeout) == (other.idle_timeout, other.pool_idle_timeout)
+    }
+
+    /// Whether the other names the same store, by the same name.
+    pub fn is_store_of(&self, other: &Self) -> bool {
+        (&self.name, self.tls, &self.host, self.port) == (&other.name, other.tls, &other.host, other.port)
+    }
+}
+
 /// How a bucket is named in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Addressing {

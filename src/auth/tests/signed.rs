@@ -18,7 +18,7 @@ use crate::auth::{
     SigningSettings, UnsignedPayload,
 };
 use crate::base::{Secret, UtcInstant};
-use crate::sigv4::FormFault;
+use crate::sigv4::{ChunkCheck, FormFault};
 
 const ID: &str = "CSAKKNOWN";
 const SECRET: &str = "a-secret-that-is-long-enough";
@@ -131,8 +131,8 @@ async fn check_with(
     tls: bool,
 ) -> Result<Authenticated, AuthError> {
     let (head, ()) = request.into_parts();
-    let connection = ConnectionFacts { peer: (peer, 1).into(), tls };
-    authenticators(signing).authenticate(Claim::parse(&head)?, &head, connection).await
+    let connection = ConnectionFacts::tcp((peer, 1).into(), tls);
+    authenticators(signing).authenticate(Claim::parse(&head)?, &head, &connection).await
 }
 
 async fn check(request: Request<()>) -> Result<Authenticated, AuthError> {
@@ -187,7 +187,7 @@ async fn the_chunk_signer_begins_with_the_signature_of_the_request() {
     let request = Ask { payload: "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", ..put() }.sign();
     let authorization = request.headers()["authorization"].to_str().unwrap().to_owned();
     let seed = authorization.split("Signature=").nth(1).unwrap().to_owned();
-    let mut ours = check(request).await.unwrap().chunks.unwrap();
+    let Some(ChunkCheck::Chain(mut ours)) = check(request).await.unwrap().chunks else { panic!("no chain") };
     let date = crate::sigv4::AmzDate::new(UtcInstant::from_second(NOW).unwrap());
     let key = crate::sigv4::SigningKey::derive(&Secret::new(SECRET), "us-east-1", &date);
     let mut theirs = crate::sigv4::ChunkSigner::new(key, &date, seed);
@@ -513,8 +513,8 @@ async fn strangers_do_not_push_keys_out_of_the_cache() {
     let gateway = authenticators(any);
     let ask = async |ask: Ask| {
         let (head, ()) = ask.sign().into_parts();
-        let connection = ConnectionFacts { peer: ([192, 0, 2, 1], 1).into(), tls: true };
-        gateway.authenticate(Claim::parse(&head).unwrap(), &head, connection).await.map(drop)
+        let connection = ConnectionFacts::tcp(([192, 0, 2, 1], 1).into(), true);
+        gateway.authenticate(Claim::parse(&head).unwrap(), &head, &connection).await.map(drop)
     };
     for region in ["a", "b", "c", "d"] {
         let forged = ask(Ask { region, secret: "another", ..get() }).await;
@@ -535,8 +535,8 @@ async fn the_keys_of_jwts_are_not_kept() {
     for number in 0..2 {
         let jwt: &str = Token::new().claim("number", number).sign(&RSA).leak();
         let (head, ()) = Ask { id: "jwt", secret: jwt, token: Some(jwt), ..get() }.sign().into_parts();
-        let connection = ConnectionFacts { peer: ([192, 0, 2, 1], 1).into(), tls: true };
-        gateway.authenticate(Claim::parse(&head).unwrap(), &head, connection).await.unwrap();
+        let connection = ConnectionFacts::tcp(([192, 0, 2, 1], 1).into(), true);
+        gateway.authenticate(Claim::parse(&head).unwrap(), &head, &connection).await.unwrap();
     }
     assert_eq!(gateway.signatures.cached_keys(), 0);
 }

@@ -1,6 +1,7 @@
 //! `clients.issuers`: whose JWTs are accepted, and how much of them is believed.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
@@ -13,8 +14,9 @@ use super::super::suggest::did_you_mean;
 use super::clients::{KnownClient, KnownClients, check_attribute_name, check_texts};
 use super::desk::Desk;
 use super::pem;
-use super::values::{WebAddress, absolute, check_name, duration, is_host};
+use super::values::{WebAddress, absolute, check_name, duration};
 use crate::auth::{IssuerSettings, KeySource};
+use crate::base::authority::is_host;
 use crate::rules::settings::Client;
 
 /// The issuers without those that have a problem.
@@ -48,11 +50,14 @@ fn issuer_client(name: &str, raw: &RawIssuer) -> KnownClient {
     KnownClient { client: Client::Issuer(name.to_owned()), attributes, plain }
 }
 
+/// What stands before the colon in principals of another kind.
+const RESERVED_NAMES: &[&str] = &["token", "key", "listener", "certificate", "spiffe"];
+
 fn name(desk: &mut Desk<'_>, path: &Path, raw: &RawIssuer) -> Option<String> {
     let name = desk.required(path, "name", raw.name.as_ref(), "give the issuer a name for rules and audit records")?;
     let path = path.key("name");
     // The principal of a JWT is `issuer name:subject`, the one of an app token `token:name`, that of an access key `key:name`.
-    if name == "token" || name == "key" {
+    if RESERVED_NAMES.contains(&name.as_str()) {
         desk.report(
             &path,
             format!("an issuer cannot be called `{name}`"),
@@ -69,6 +74,7 @@ fn issuer(desk: &mut Desk<'_>, path: &Path, raw: &RawIssuer, name: Option<String
     let algorithms = algorithms(desk, path, raw);
     let keys = keys(desk, path, raw);
     let jwks_hosts = jwks_hosts(desk, path, raw);
+    let jwks_token = jwks_token(desk, &path.key("jwks_token_file"), raw);
     let ca_path = path.key("ca_file");
     let ca_file = pem::authorities(desk, &ca_path, raw.ca_file.as_ref());
     let principal_claim = raw.principal.clone().unwrap_or_else(|| "sub".to_owned());
@@ -94,6 +100,7 @@ fn issuer(desk: &mut Desk<'_>, path: &Path, raw: &RawIssuer, name: Option<String
         algorithms: algorithms?,
         keys: keys?,
         jwks_hosts,
+        jwks_token,
         ca_file,
         required: raw.required.unwrap_or(true),
         token_types: token_types(desk, path, raw),
@@ -231,6 +238,16 @@ fn jwks_hosts(desk: &mut Desk<'_>, path: &Path, raw: &RawIssuer) -> Vec<String> 
     hosts.iter().map(|host| host.to_ascii_lowercase()).collect()
 }
 
+/// The file of the token that is shown to get the keys. It is read when they are fetched, and may not be there yet.
+fn jwks_token(desk: &mut Desk<'_>, path: &Path, raw: &RawIssuer) -> Option<PathBuf> {
+    let text = raw.jwks_token_file.as_ref()?;
+    if !matches!(&raw.keys, Some(RawKeys::At(RawKeyPlace { url: Some(_), .. }))) {
+        let help = "write `keys: { url: https://kubernetes.default.svc/openid/v1/jwks }`, or remove the key";
+        desk.report_key(path, "the token is for the URL of the keys, and there is none", help);
+    }
+    absolute(desk, path, text)
+}
+
 fn token_types(desk: &mut Desk<'_>, path: &Path, raw: &RawIssuer) -> Vec<String> {
     let path = path.key("token_types");
     let Some(types) = &raw.token_types else { return Vec::new() };
@@ -263,7 +280,7 @@ fn check_claims(desk: &mut Desk<'_>, path: &Path, raw: &RawIssuer) {
     }
     for (name, claim) in &raw.attributes {
         let path = path.key("attributes").key(name);
-        check_attribute_name(desk, &path, name, &["token", "key", "issuer", "sub"]);
+        check_attribute_name(desk, &path, name, &["token", "key", "issuer", "listener", "certificate", "sub"]);
         if claim.is_empty() {
             desk.report(&path, "the name of the claim is empty", "write the claim that the attribute comes from");
         }

@@ -1,27 +1,37 @@
 //! `listen`, `admin` and `limits`: where the gateway listens and what a connection may cost.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::super::path::Path;
-use super::super::raw::{RawConfig, RawLimits, RawListener};
+use super::super::raw::{RawConfig, RawLimits};
+use super::super::raw_identity::RawListener;
+use super::admin::admin;
 use super::clients::{check_texts, text_path};
 use super::desk::Desk;
-use super::pem;
-use super::values::{ANY_TIMEOUT, count, duration, size, socket_address};
-use crate::edge::{ConnectionLimits, ListenerSettings, Settings};
+use super::values::{ANY_TIMEOUT, count, duration, size};
+use super::{identity, pem, proxies};
+use crate::edge::{ConnectionLimits, ListenAddress, ListenerSettings, Settings};
 use crate::s3::addressing::Domains;
-
-/// The admin address when none is written.
-const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 
 /// The listeners with their limits.
 pub fn edge(desk: &mut Desk<'_>, raw: &RawConfig) -> Settings {
     let listeners = listeners(desk, raw);
     let admin = admin(desk, raw, &listeners);
-    let path = Path::top().key("limits").key("timeouts").key("drain");
-    let drain_timeout = duration(desk, &path, raw.limits.timeouts.drain.as_ref(), Duration::from_secs(30), ANY_TIMEOUT);
-    Settings { listeners, admin, limits: limits(desk, &raw.limits), drain_timeout }
+    let path = Path::top().key("limits").key("timeouts");
+    let raw_times = &raw.limits.timeouts;
+    let drain_timeout =
+        duration(desk, &path.key("drain"), raw_times.drain.as_ref(), Duration::from_secs(30), ANY_TIMEOUT);
+    let delays = Duration::ZERO..=Duration::from_secs(3600);
+    let drain_delay = duration(desk, &path.key("drain_delay"), raw_times.drain_delay.as_ref(), Duration::ZERO, delays);
+    Settings {
+        listeners,
+        admin: admin.address,
+        admin_tls: admin.tls,
+        admin_access: admin.access,
+        limits: limits(desk, &raw.limits),
+        drain_delay,
+        drain_timeout,
+    }
 }
 
 /// The domains below which host names begin with a bucket.
@@ -70,7 +80,8 @@ fn listeners(desk: &mut Desk<'_>, raw: &RawConfig) -> Vec<ListenerSettings> {
     for (position, raw) in raw.iter().enumerate() {
         let path = path.item(position);
         let Some(listener) = listener(desk, &path, raw) else { continue };
-        if listener.address.port() != 0 && listeners.iter().any(|other| other.address == listener.address) {
+        let any_port = matches!(&listener.address, ListenAddress::Tcp(address) if address.port() == 0);
+        if !any_port && listeners.iter().any(|other| other.address == listener.address) {
             desk.report(
                 &path.key("address"),
                 format!("{} is listened on twice", listener.address),
@@ -83,29 +94,16 @@ fn listeners(desk: &mut Desk<'_>, raw: &RawConfig) -> Vec<ListenerSettings> {
 }
 
 fn listener(desk: &mut Desk<'_>, path: &Path, raw: &RawListener) -> Option<ListenerSettings> {
-    let text =
-        desk.required(path, "address", raw.address.as_ref(), "write an IP address and a port, such as 127.0.0.1:8080");
-    let address = text.and_then(|text| socket_address(desk, &path.key("address"), text));
+    let address = identity::address(desk, path, raw);
+    let name = identity::name(desk, path, raw, address.as_ref());
     let tls = match &raw.tls {
         // Serving clear text because `tls` has a problem would show tokens to the network.
         Some(raw) => Some(pem::tls(desk, &path.key("tls"), raw)?),
         None => None,
     };
-    Some(ListenerSettings { address: address?, tls })
-}
-
-fn admin(desk: &mut Desk<'_>, raw: &RawConfig, listeners: &[ListenerSettings]) -> SocketAddr {
-    let path = Path::top().key("admin").key("address");
-    let Some(text) = &raw.admin.address else { return DEFAULT_ADMIN };
-    let Some(address) = socket_address(desk, &path, text) else { return DEFAULT_ADMIN };
-    if !address.ip().is_loopback() {
-        let help = "use 127.0.0.1 or [::1], and let a collector on the same machine or in the same pod read from there";
-        desk.report(&path, "the admin listener has no authentication and must not be reachable from outside", help);
-    }
-    if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
-        desk.report(&path, format!("{address} is listened on twice"), "give the admin listener a port of its own");
-    }
-    address
+    let proxies = proxies::proxy_protocol(desk, path, raw);
+    let forwarded = proxies::forwarded(desk, path, raw);
+    Some(ListenerSettings { address: address?, tls, identity: name, proxies: proxies?, forwarded: forwarded? })
 }
 
 fn limits(desk: &mut Desk<'_>, raw: &RawLimits) -> ConnectionLimits {

@@ -4,19 +4,26 @@
 //! depends on it keeps quiet. Only if nothing was reported is there a [`Config`].
 
 mod access_keys;
+mod admin;
+mod audit;
+mod certificates;
 mod clients;
 mod cors;
 mod credentials;
 mod desk;
+mod identity;
 mod inspect;
 mod issuers;
 mod listen;
 mod pem;
 mod platform;
+mod post;
+mod proxies;
 mod rates;
 mod rules;
 mod sts;
 mod terms;
+mod tracing;
 mod upstreams;
 mod values;
 
@@ -27,9 +34,8 @@ pub use desk::Desk;
 use super::path::Path;
 use super::raw::RawConfig;
 use super::raw_output::{RawFormat, RawLevel};
-use super::{AuditTarget, Config, LogFormat, LogLevel, LogSettings};
+use super::{Config, LogFormat, LogLevel, LogSettings, ReloadSettings, Source};
 use crate::s3::Buckets;
-use values::absolute;
 
 /// The settings of every module, or `None` if a problem was reported.
 pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
@@ -61,14 +67,19 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
     let limits = rates::limits(desk, &Path::top().key("limits"), &raw.limits);
     let inspection = inspect::limits(desk, &raw.limits.inspection);
     let sweeping = inspect::sweeping(desk, &raw.limits.staging);
-    let audit = audit(desk, raw);
+    let audit = audit::audit(desk, raw);
+    let tracing = tracing::tracing(desk, raw);
+    admin::check_tokens_of_clients(desk, &edge.admin_access, &auth.tokens);
     let complete = [
         (edge.listeners.len(), raw.listen.as_ref().map(Vec::len)),
         (upstreams.iter().flatten().count(), raw.upstreams.as_ref().map(|all| all.len())),
         (buckets.len() + usize::from(pass_through.is_some()), raw.buckets.as_ref().map(|all| all.len())),
         (auth.tokens.len(), Some(raw.clients.tokens.as_ref().map_or(0, Vec::len))),
+        (edge.admin_access.tokens.len(), Some(raw.admin.tokens.as_ref().map_or(0, Vec::len))),
         (auth.access_keys.len(), Some(raw.clients.access_keys.as_ref().map_or(0, Vec::len))),
         (auth.issuers.len(), Some(raw.clients.issuers.as_ref().map_or(0, Vec::len))),
+        (auth.listeners.len(), Some(raw.listen.iter().flatten().filter(|raw| raw.identity.is_some()).count())),
+        (auth.certificates.len(), Some(raw.clients.certificates.as_ref().map_or(0, Vec::len))),
         (auth.sessions.as_ref().map_or(0, |sessions| sessions.keys.len()), written_session_keys(raw)),
         (inspectors.iter().flatten().count(), Some(raw.inspectors.as_ref().map_or(0, |all| all.len()))),
         (rules.len(), raw.rules.as_ref().map(Vec::len)),
@@ -94,7 +105,10 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         limits,
         sweeping,
         audit,
+        tracing,
         log: log(raw),
+        reload: ReloadSettings { watch: raw.reload.watch.unwrap_or(true) },
+        source: Source::default(),
     })
 }
 
@@ -102,15 +116,6 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
 fn written_session_keys(raw: &RawConfig) -> Option<usize> {
     let used = raw.sts.keys.as_ref().filter(|_| raw.sts.enabled == Some(true));
     Some(used.map_or(0, Vec::len))
-}
-
-fn audit(desk: &mut Desk<'_>, raw: &RawConfig) -> AuditTarget {
-    match raw.audit.file.as_deref() {
-        None | Some("-") => AuditTarget::Stdout,
-        Some(text) => {
-            absolute(desk, &Path::top().key("audit").key("file"), text).map_or(AuditTarget::Stdout, AuditTarget::File)
-        }
-    }
 }
 
 fn log(raw: &RawConfig) -> LogSettings {

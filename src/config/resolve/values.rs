@@ -1,12 +1,13 @@
 //! Single values: names, quantities, paths, URLs.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::path::Path;
 use super::desk::Desk;
+use crate::base::authority::{is_host, parse_port, split_port};
 use crate::base::{parse_duration, parse_size};
 
 const KIB: u64 = 1 << 10;
@@ -165,10 +166,7 @@ impl WebAddress {
         let (host, port) = split_port(authority).ok_or("the address has a broken port or IPv6 address")?;
         let port = match port {
             None => [80, 443][usize::from(tls)],
-            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-                digits.parse().ok().filter(|port| *port != 0).ok_or("the port is not 1 to 65535")?
-            }
-            Some(_) => return Err("the port is not a number"),
+            Some(digits) => parse_port(digits).ok_or("the port is not a number from 1 to 65535")?,
         };
         if !is_host(host) {
             return Err("the address has no proper host name");
@@ -180,40 +178,6 @@ impl WebAddress {
     pub fn is_loopback(&self) -> bool {
         self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
-}
-
-fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
-    if let Some(rest) = authority.strip_prefix('[') {
-        let (address, after) = rest.split_once(']')?;
-        address.parse::<Ipv6Addr>().ok()?;
-        return match after {
-            "" => Some((address, None)),
-            _ => after.strip_prefix(':').map(|port| (address, Some(port))),
-        };
-    }
-    match authority.split_once(':') {
-        Some((_, port)) if port.contains(':') => None,
-        Some((host, port)) => Some((host, Some(port))),
-        None => Some((authority, None)),
-    }
-}
-
-/// Whether a text is an IP address or a host name.
-pub fn is_host(text: &str) -> bool {
-    if text.parse::<IpAddr>().is_ok() {
-        return true;
-    }
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    // `127.1` and `0x7f000001` are addresses to some resolvers and names to others.
-    let last = text.rsplit('.').next().unwrap_or_default();
-    let number = last.bytes().all(|b| b.is_ascii_digit())
-        || last.strip_prefix("0x").is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
-    text.len() <= 253 && text.split('.').all(label) && !number
 }
 
 #[cfg(test)]

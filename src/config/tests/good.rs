@@ -7,9 +7,10 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 
 use super::{BASE, HASH, edited, load, references};
+use crate::audit::settings::OutletSettings;
 use crate::auth::{KeySource, UnsignedPayload};
 use crate::base::RouteId;
-use crate::config::{AuditTarget, Config, LogFormat, LogLevel, load_text};
+use crate::config::{Config, LogFormat, LogLevel, load_text};
 use crate::inspect::{KindSettings, clamd, icap};
 use crate::rules::settings::Client;
 use crate::rules::{Effect, Rates, RequestRate};
@@ -49,10 +50,8 @@ fn a_small_file_gets_every_default() {
     ]
     .map(|time| time.as_secs());
     assert_eq!(seconds, [10, 30, 60, 30, 5]);
-    assert_eq!(
-        (config.audit, config.log.level, config.log.format),
-        (AuditTarget::Stdout, LogLevel::Info, LogFormat::Auto)
-    );
+    assert!(matches!(config.audit.sinks[0].outlet, OutletSettings::Stdout), "{:?}", config.audit);
+    assert_eq!((config.log.level, config.log.format), (LogLevel::Info, LogFormat::Auto));
 
     let upstream = &config.upstreams[0];
     assert_eq!(
@@ -125,7 +124,14 @@ listen:
   - address: "[::1]:8443"
   - address: 127.0.0.1:0
   - address: 127.0.0.1:0
-admin: { address: "[::1]:9091" }
+admin:
+  address: "[::1]:9091"
+  tokens:
+    - name: ops
+      hash: "sha256:1111111111111111111111111111111111111111111111111111111111111111"
+      expires: 2999-01-01T00:00:00Z
+  hosts: countersign-admin.example.com
+  metrics: protected
 upstreams:
   aws:
     endpoint: https://s3.eu-central-1.amazonaws.com/
@@ -378,7 +384,8 @@ fn every_key_of_listeners_limits_and_logs_can_be_written() {
     assert_eq!(config.edge.listeners.len(), 3);
     assert_eq!((config.edge.admin.to_string().as_str(), config.edge.drain_timeout.as_secs()), ("[::1]:9091", 4));
     assert_eq!((config.edge.limits.linger_bytes, config.edge.limits.h2_max_streams), (0, 7));
-    assert_eq!(config.audit, AuditTarget::File(PathBuf::from("/var/log/countersign/audit.jsonl")));
+    let OutletSettings::File(file) = &config.audit.sinks[0].outlet else { panic!("{:?}", config.audit) };
+    assert_eq!(file.path, PathBuf::from("/var/log/countersign/audit.jsonl"));
     assert_eq!((config.log.level.as_str(), config.log.format), ("debug", LogFormat::Json));
 }
 
@@ -403,7 +410,7 @@ fn anchors_of_yaml_work_and_dash_is_standard_output() {
         + "audit: { file: \"-\" }\n";
     let config = loaded(&text);
     assert_eq!(config.rules[1].who.clients, [Client::Token("ci".to_owned())]);
-    assert_eq!(config.audit, AuditTarget::Stdout);
+    assert!(matches!(config.audit.sinks[0].outlet, OutletSettings::Stdout), "{:?}", config.audit);
 }
 
 #[test]

@@ -1,17 +1,22 @@
 //! Tests of the configuration as a whole: text in, settings or problems out.
 
+mod admin;
+mod audit;
 mod broken;
 mod cors;
 mod downloads;
 mod examples;
 mod files;
 mod good;
+mod identity;
 mod inspect_http;
 mod inspect_yara;
 mod inspection;
+mod lifecycle;
 mod platform;
 mod rendering;
 mod schema;
+mod tracing;
 
 use super::{Config, MapReferences, Problems, load_text};
 

@@ -182,7 +182,9 @@ const NOT_ALONE: &[&str] = &[
     "/upstreams/store/credentials/file",
     "/upstreams/store/credentials/platform",
     "/rules/0/who/keys",
+    "/listen/0/mode",
     "/rules/0/who/issuers",
+    "/rules/0/who/listeners",
     "/rules/0/who/groups",
     "/rules/0/who/attributes",
     "/rules/0/limits/per_principal/request_burst",
@@ -194,12 +196,21 @@ const NOT_ALONE: &[&str] = &[
 
 /// What else must be there for a key to load: the first row whose beginning fits.
 const COMPANIONS: &[(&str, &[&str])] = &[
+    ("/admin/tls", &["/admin/tls/certificate", "/admin/tls/key"]),
+    ("/admin/tokens/0", &["/admin/tokens/0/name", "/admin/tokens/0/hash"]),
     ("/inspectors/antivirus/clamd", &["/inspectors/antivirus/clamd/addresses"]),
     ("/inspectors/antivirus/file_type", &[]),
     ("/inspectors/antivirus/icap", &["/inspectors/antivirus/icap/url"]),
     ("/inspectors/antivirus/yara", &["/inspectors/antivirus/yara/files"]),
     ("/inspectors/antivirus/http", &["/inspectors/antivirus/http/url"]),
     ("/inspectors/antivirus", &["/inspectors/antivirus/patterns/sets"]),
+    ("/audit/wait", &["/audit/sinks/siem/http/url", "/audit/sinks/siem/when_full"]),
+    ("/audit/sinks/siem/stdout", &[]),
+    ("/audit/sinks/siem/file", &["/audit/sinks/siem/file/path", "/audit/sinks/siem/file/rotate/size"]),
+    ("/audit/sinks/siem/syslog", &["/audit/sinks/siem/syslog/address"]),
+    ("/audit/sinks/siem/http", &["/audit/sinks/siem/http/url"]),
+    ("/audit/sinks/siem", &["/audit/sinks/siem/http/url"]),
+    ("/tracing/otlp", &["/tracing/otlp/endpoint"]),
     ("/rules/0/inspect", &["/rules/0/inspect/with", "/inspectors/antivirus/patterns/sets"]),
 ];
 

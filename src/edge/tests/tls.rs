@@ -21,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::world::{Admin, Event, World, limits, settings, soon};
 use crate::arrival::{Framing, Oversize};
-use crate::edge::{BindError, ConnectionLimits, Edge, TlsError, TlsSettings};
+use crate::edge::{BindError, ConnectionLimits, Edge, Inherited, TlsError, TlsSettings};
 use crate::flow::Budget;
 
 /// Long enough for a busy machine to do everything else in time.
@@ -42,14 +42,14 @@ impl Identity {
     /// Writes another certificate and key into the same files.
     fn renew(&self) -> CertificateDer<'static> {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let TlsSettings { certificate, key } = self.settings();
+        let TlsSettings { certificate, key, .. } = self.settings();
         std::fs::write(certificate, made.cert.pem()).unwrap();
         std::fs::write(key, made.signing_key.serialize_pem()).unwrap();
         made.cert.der().clone()
     }
 
     fn settings(&self) -> TlsSettings {
-        TlsSettings { certificate: self.path("cert.pem"), key: self.path("key.pem") }
+        TlsSettings { certificate: self.path("cert.pem"), key: self.path("key.pem"), client: None }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -205,18 +205,18 @@ async fn certificates_are_replaced_without_a_restart_and_kept_if_the_new_ones_ar
 #[tokio::test]
 async fn a_tls_error_names_the_file() {
     let (identity, other) = (Identity::new(), Identity::new());
-    let error = |tls| match Edge::bind(settings(limits(), Some(tls)), Budget::new(0)) {
+    let error = |tls| match Edge::bind(settings(limits(), Some(tls)), Budget::new(0), Inherited::none()) {
         Err(BindError::Tls { source, .. }) => source.to_string(),
         other => panic!("{other:?}"),
     };
-    let TlsSettings { certificate, key } = identity.settings();
-    let missing = TlsSettings { certificate: identity.path("missing.pem"), key: key.clone() };
+    let TlsSettings { certificate, key, .. } = identity.settings();
+    let missing = TlsSettings { certificate: identity.path("missing.pem"), key: key.clone(), client: None };
     assert!(error(missing).contains("missing.pem"));
-    let no_certificate = TlsSettings { certificate: key.clone(), key: key.clone() };
+    let no_certificate = TlsSettings { certificate: key.clone(), key: key.clone(), client: None };
     assert!(error(no_certificate).ends_with("key.pem has no certificate"));
-    let no_key = TlsSettings { certificate: certificate.clone(), key: certificate.clone() };
+    let no_key = TlsSettings { certificate: certificate.clone(), key: certificate.clone(), client: None };
     assert!(error(no_key).ends_with("cert.pem has no private key"));
-    let not_a_pair = TlsSettings { certificate, key: other.settings().key };
+    let not_a_pair = TlsSettings { certificate, key: other.settings().key, client: None };
     assert!(error(not_a_pair).contains("cert.pem with key"));
 }
 
@@ -371,6 +371,19 @@ async fn a_drain_lets_http2_streams_finish_and_cuts_at_the_deadline() {
     assert!(soon("end", pending).await.is_err());
     let report = world.end().await;
     assert_eq!((report.open, report.cut), (1, 1));
+}
+
+#[tokio::test]
+async fn l07_a_panic_in_the_body_of_an_answer_ends_its_http2_stream_only() {
+    let mut h2 = Http2::start(limits()).await;
+    let get = |path: &str| Request::get(format!("https://localhost{path}")).body(Full::default()).unwrap();
+    let pending = h2.send.send_request(get("/wait"));
+    h2.world.arrival_of("https://localhost/wait").await;
+    let broken = soon("head", h2.send.send_request(get("/panic-late"))).await.unwrap();
+    assert!(soon("end of the stream", broken.into_body().collect()).await.is_err());
+    h2.world.go_on();
+    assert_eq!(text(soon("answer", pending).await.unwrap()).await, "waited");
+    assert_eq!(soon("answer", h2.send.send_request(get("/"))).await.unwrap().status(), 200);
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::base::authority::{parse_port, split_port};
+
 /// The port of Debian's package and of most others.
 const DEFAULT_PORT: u16 = 3310;
 
@@ -35,19 +37,8 @@ impl FromStr for Address {
             return path.is_absolute().then_some(Self::Unix(path)).ok_or(AddressError);
         }
         let authority = text.strip_prefix("tcp://").ok_or(AddressError)?;
-        let (host, port) = match authority.strip_prefix('[') {
-            Some(rest) => {
-                let (host, after) = rest.split_once(']').ok_or(AddressError)?;
-                host.parse::<std::net::Ipv6Addr>().map_err(|_| AddressError)?;
-                (host, if after.is_empty() { None } else { Some(after.strip_prefix(':').ok_or(AddressError)?) })
-            }
-            None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
-        };
-        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        let port = match port {
-            None => DEFAULT_PORT,
-            Some(text) => text.parse().ok().filter(|port| is_number(text) && *port != 0).ok_or(AddressError)?,
-        };
+        let (host, port) = split_port(authority).ok_or(AddressError)?;
+        let port = port.map_or(Some(DEFAULT_PORT), parse_port).ok_or(AddressError)?;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
         let good = !host.is_empty() && host.bytes().all(plain);
         good.then(|| Self::Tcp { host: host.to_owned(), port }).ok_or(AddressError)

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::pin::pin;
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -14,11 +13,7 @@ use tokio::time::timeout;
 use super::answer::{Answer, MAX_ANSWER_BYTES, parse, printable};
 use super::scanner::Wire;
 use crate::inspect::Content;
-
-/// Largest chunk. A chunk larger than clamd's StreamMaxLength is refused whole, whatever came before it.
-const MAX_CHUNK: usize = 256 * 1024;
-/// How long to look for an answer after clamd stopped reading. It is there already, or never comes.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+use crate::inspect::outside::{LAST_WORDS, MAX_CHUNK};
 
 /// How the conversation ended.
 #[derive(Debug, PartialEq, Eq)]

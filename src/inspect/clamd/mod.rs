@@ -19,6 +19,7 @@ pub use address::{Address, AddressError};
 
 pub use crate::inspect::trial::Probe;
 
+use crate::inspect::outside::{named, too_large, unsent};
 use crate::inspect::{BuildError, Checkup, Content, Health, Inspector, Look, Subject, Verdict};
 use conversation::Ended;
 use scanner::Scanner;
@@ -80,13 +81,8 @@ impl Inspector for Clamd {
 impl Clamd {
     async fn ask(&self, subject: &Subject, mut content: Content) -> Verdict {
         let max_size = self.settings.max_size;
-        if !subject.is_plain_or_gzip() {
-            let coding = subject.content_encoding.as_deref().unwrap_or_default();
-            return Verdict::not_scannable(format!("clamd does not decode content-encoding {coding}"));
-        }
-        // Nothing is sent of what could not be looked at as a whole.
-        if subject.length.is_some_and(|length| length > max_size) {
-            return too_large(max_size);
+        if let Some(verdict) = unsent(subject, max_size) {
+            return verdict;
         }
         let (scanner, wire) = match self.begin().await {
             Ok(begun) => begun,
@@ -134,10 +130,7 @@ impl Clamd {
     fn verdict(&self, ended: Ended) -> Verdict {
         match ended {
             Ended::Clean => Verdict::Clean,
-            Ended::Found(name) if self.settings.not_scannable.iter().any(|begin| name.starts_with(begin)) => {
-                Verdict::not_scannable(name)
-            }
-            Ended::Found(name) => Verdict::matched(name),
+            Ended::Found(name) => named(name, &self.settings.not_scannable),
             Ended::OverOurLimit => too_large(self.settings.max_size),
             Ended::OverItsLimit => Verdict::not_scannable("larger than clamd's StreamMaxLength"),
             Ended::Failed(reason) => Verdict::error(reason),
@@ -178,8 +171,4 @@ impl Clamd {
         health.warnings.extend(dead);
         Ok(health)
     }
-}
-
-fn too_large(max_size: u64) -> Verdict {
-    Verdict::not_scannable(format!("larger than {max_size} bytes, the max_size of this inspector"))
 }

@@ -21,6 +21,7 @@ use http::uri::PathAndQuery;
 
 use crate::base::Secret;
 use crate::dial::{self, AddressPolicy, Dialer};
+use crate::inspect::outside::too_large;
 use crate::inspect::{BuildError, Checkup, Content, Health, Inspector, Look, Regards, Subject, Verdict};
 
 use answer::Answer;
@@ -31,7 +32,7 @@ use exchange::{Target, exchange};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What it is configured with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Whether TLS is spoken.
     pub tls: bool,
@@ -182,8 +183,4 @@ impl Hook {
         }
         verdict
     }
-}
-
-fn too_large(limit: u64) -> Verdict {
-    Verdict::not_scannable(format!("larger than {limit} bytes, the max_size of this inspector"))
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::base::authority::{parse_port, split_port};
+
 /// The port of RFC 3507; `icaps` has none of its own that everybody uses, 11344 is the most common.
 const DEFAULT_PORT: u16 = 1344;
 const DEFAULT_TLS_PORT: u16 = 11344;
@@ -35,21 +37,9 @@ impl FromStr for Address {
             _ => return Err(AddressError),
         };
         let (authority, service) = rest.split_at(rest.find('/').ok_or(AddressError)?);
-        let (host, port) = match authority.strip_prefix('[') {
-            Some(rest) => {
-                let (host, after) = rest.split_once(']').ok_or(AddressError)?;
-                host.parse::<std::net::Ipv6Addr>().map_err(|_| AddressError)?;
-                (host, if after.is_empty() { None } else { Some(after.strip_prefix(':').ok_or(AddressError)?) })
-            }
-            None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
-        };
-        let port = match port {
-            None => [DEFAULT_PORT, DEFAULT_TLS_PORT][usize::from(tls)],
-            Some(text) => {
-                let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-                text.parse().ok().filter(|port| digits && *port != 0).ok_or(AddressError)?
-            }
-        };
+        let (host, port) = split_port(authority).ok_or(AddressError)?;
+        let default = [DEFAULT_PORT, DEFAULT_TLS_PORT][usize::from(tls)];
+        let port = port.map_or(Some(default), parse_port).ok_or(AddressError)?;
         // It becomes part of a request line.
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
         let in_path = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~/%?&=+,;:@!$'()*".contains(&byte);

@@ -4,7 +4,6 @@
 
 use std::io;
 use std::pin::pin;
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -17,11 +16,7 @@ use super::request::Method;
 use super::source::{Measure, Source};
 use crate::dial::Stream;
 use crate::inspect::Content;
-
-/// Largest chunk.
-const MAX_CHUNK: usize = 256 * 1024;
-/// How long to look for an answer after the server stopped reading. It is there already, or never comes.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+use crate::inspect::outside::{LAST_WORDS, MAX_CHUNK};
 
 /// What is sent.
 #[derive(Debug)]

@@ -27,6 +27,7 @@ pub use crate::inspect::trial::Probe;
 
 use crate::dial::{AddressPolicy, Dialer, Settings as DialSettings};
 use crate::inspect::content::channel;
+use crate::inspect::outside::{named, too_large, unsent};
 use crate::inspect::trial::{Advice, Answering, OnTrial, Seen, Trial, Trials};
 use crate::inspect::{BuildError, Checkup, Content, Direction, Health, Inspector, Look, Regards, Subject, Verdict};
 use answer::Found;
@@ -130,13 +131,8 @@ impl Inspector for Icap {
 impl Icap {
     async fn ask(self: &Arc<Self>, subject: &Subject, mut content: Content) -> Verdict {
         let Settings { url, max_size, probe, .. } = &self.settings;
-        if !subject.is_plain_or_gzip() {
-            let coding = subject.content_encoding.as_deref().unwrap_or_default();
-            return Verdict::not_scannable(format!("scanners do not decode content-encoding {coding}"));
-        }
-        // Nothing is sent of what could not be looked at as a whole.
-        if subject.length.is_some_and(|length| length > *max_size) {
-            return self.too_large();
+        if let Some(verdict) = unsent(subject, *max_size) {
+            return verdict;
         }
         if self.trials.is_untried(*probe)
             && let Err(problem) = Arc::clone(self).health().await
@@ -198,19 +194,11 @@ impl Icap {
             }
             Ended::Unseen => Verdict::not_scannable("the ICAP server answered before it had seen all of it"),
             Ended::Found(Found::Container(name)) => Verdict::not_scannable(name),
-            Ended::Found(Found::Threat(name)) => {
-                let seen = !self.settings.not_scannable.iter().any(|begin| name.starts_with(begin));
-                if seen { Verdict::matched(name) } else { Verdict::not_scannable(name) }
-            }
-            Ended::OverLimit => self.too_large(),
+            Ended::Found(Found::Threat(name)) => named(name, &self.settings.not_scannable),
+            Ended::OverLimit => too_large(self.settings.max_size),
             Ended::Failed(reason) => Verdict::error(format!("{}: {reason}", self.settings.url)),
             Ended::BrokenOff => Verdict::error("the object broke off"),
         }
-    }
-
-    fn too_large(&self) -> Verdict {
-        let max_size = self.settings.max_size;
-        Verdict::not_scannable(format!("larger than {max_size} bytes, the max_size of this inspector"))
     }
 
     async fn health(self: Arc<Self>) -> Result<Health, String> {

@@ -27,7 +27,7 @@ pub const HEAD: usize = 8 * 1024;
 const UNPACKED: Limits = Limits { bytes: 1 << 30, depth: 2, entries: 10_000 };
 
 /// What it is configured with.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The only types there may be; none are named if all may be.
     pub allow: Vec<TypePattern>,

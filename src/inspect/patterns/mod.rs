@@ -23,7 +23,7 @@ use matcher::{Matcher, Seen, Stream};
 const SLICE: usize = 256 * 1024;
 
 /// What it is configured with.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Sets that are built in.
     pub sets: Vec<BuiltIn>,

@@ -6,7 +6,7 @@ use crate::inspect::Inspector;
 use crate::inspect::yara::{RuleProblem, Settings, Source};
 
 /// Compiled rules. There are none.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuleSet {}
 
 impl RuleSet {

@@ -98,6 +98,14 @@ impl RuleSet {
     }
 }
 
+impl PartialEq for RuleSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.digest == other.0.digest
+    }
+}
+
+impl Eq for RuleSet {}
+
 impl fmt::Debug for RuleSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RuleSet").field("way", &self.0.way).field("digest", &self.0.digest).finish_non_exhaustive()

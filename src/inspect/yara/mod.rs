@@ -37,7 +37,7 @@ use crate::inspect::{BuildError, Inspector};
 pub const IS_BUILT_IN: bool = cfg!(feature = "yara");
 
 /// What it is configured with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The rules.
     pub rules: RuleSet,

@@ -10,6 +10,7 @@ mod complete;
 mod copy;
 mod ended;
 mod hidden;
+mod listed;
 mod look;
 mod places;
 mod publish;
@@ -40,7 +41,9 @@ use crate::sign::staged::kept_headers;
 pub use complete::complete;
 pub use copy::copy;
 pub use hidden::StoredPart;
+pub use listed::open_uploads;
 pub use places::Seat;
+pub(in crate::multipart) use publish::checksums_of;
 pub use put::{begin_put, finish_put};
 
 /// Most buckets of stores that the sweeper remembers.
@@ -83,10 +86,13 @@ pub struct Staging {
     buckets: Mutex<HashMap<(RouteId, String), Arc<Bucket>>>,
     /// The upstreams that give copied parts other digests than those had that came in.
     other_digests: Mutex<HashSet<RouteId>>,
-    running: Mutex<HashMap<StagingKey, Running>>,
+    // What follows outlives a configuration: what is on its way under one is seen by requests under the next.
+    running: Arc<Mutex<HashMap<StagingKey, Running>>>,
     /// The places for which a condition is being asked or relied on.
-    conditional: Mutex<Turns>,
-    ended: Mutex<Ended>,
+    conditional: Arc<Mutex<Turns>>,
+    ended: Arc<Mutex<Ended>>,
+    /// What the uploads are for that were listed.
+    keys: Arc<Mutex<listed::Keys>>,
     places: Arc<Places>,
 }
 
@@ -117,13 +123,42 @@ impl Staging {
             inspectors,
             buckets: Mutex::default(),
             other_digests: Mutex::default(),
-            running: Mutex::default(),
-            conditional: Mutex::default(),
-            ended: Mutex::default(),
+            running: Arc::default(),
+            conditional: Arc::default(),
+            ended: Arc::default(),
+            keys: Arc::default(),
             places: Arc::default(),
         };
         buckets.into_iter().for_each(|bucket| staging.note(&bucket));
         staging
+    }
+
+    /// Those who look at what is on its way.
+    pub(super) fn inspectors(&self) -> &Inspectors {
+        &self.inspectors
+    }
+
+    /// The same with all that is on its way under another configuration, and what was learnt of its stores. `moved` tells where a store of
+    /// that configuration is in this one.
+    #[must_use]
+    pub fn after(mut self, previous: &Self, moved: impl Fn(RouteId) -> Option<RouteId>) -> Self {
+        self.running = Arc::clone(&previous.running);
+        self.ended = Arc::clone(&previous.ended);
+        self.keys = Arc::clone(&previous.keys);
+        self.places = Arc::clone(&previous.places);
+        let learnt = previous.other_digests.lock().unwrap_or_else(PoisonError::into_inner);
+        self.other_digests = Mutex::new(learnt.iter().filter_map(|route| moved(*route)).collect());
+        let seen: Vec<_> = previous.buckets.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for bucket in &seen {
+            if let Some(route) = moved(bucket.route) {
+                self.note(&Arc::new(Bucket { route, ..Bucket::clone(bucket) }));
+            }
+        }
+        // The turns are by number of the store.
+        if seen.iter().all(|bucket| moved(bucket.route) == Some(bucket.route)) {
+            self.conditional = Arc::clone(&previous.conditional);
+        }
+        self
     }
 
     /// Remembers a bucket for the sweeper: which ones the pass-through mapping has is not in the configuration.
@@ -262,6 +297,17 @@ pub fn begin(carrier: &Carrier) -> Result<Option<StagedUpload>, Refusal> {
             carrier.staging.note(&carrier.bucket);
             Ok(Some(StagedUpload { id: new_id(), headers: kept(kept_headers(&carrier.admission)?)? }))
         }
+    }
+}
+
+/// Writes down what a hidden upload is for, so that it can be listed under its key.
+///
+/// # Errors
+/// [`Refusal`] if the store does not take it.
+pub async fn note_key(carrier: &Carrier) -> Result<(), Refusal> {
+    match carrier.hidden {
+        Some(_) => Hidden::of(carrier)?.note(&hidden::Record::default()).await,
+        None => Ok(()),
     }
 }
 

@@ -407,7 +407,8 @@ impl Carrier {
     }
 }
 
-fn checksums_of(headers: &HeaderMap) -> Vec<(&'static str, String)> {
+/// The checksums that headers tell, as elements of a document.
+pub fn checksums_of(headers: &HeaderMap) -> Vec<(&'static str, String)> {
     let header = |element: &'static str| {
         let name = format!("x-amz-checksum-{}", element.strip_prefix("Checksum")?.to_ascii_lowercase());
         Some((element, headers.get(name)?.to_str().ok()?.to_owned()))

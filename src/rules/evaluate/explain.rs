@@ -203,6 +203,8 @@ impl Rule {
                 Client::Token(name) => format!("token {name}"),
                 Client::Key(name) => format!("key {name}"),
                 Client::Issuer(name) => format!("issuer {name}"),
+                Client::Listener(name) => format!("listener {name}"),
+                Client::Certificate(name) => format!("certificate {name}"),
             };
             misses.push(Miss::Client(who.clients.iter().map(name).collect()));
         }

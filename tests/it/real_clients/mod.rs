@@ -162,6 +162,27 @@ async fn every_client_works_and_is_told_why_it_is_refused() {
     }
 }
 
+/// Runs one program against an endpoint with a key; `None` if it is not installed. The steps that did not come out well.
+pub async fn failures_at(
+    name: &str,
+    endpoint: String,
+    (access_key, secret_key): (&str, &str),
+    [bucket, prefix, forbidden]: [&str; 3],
+) -> Option<BTreeMap<String, String>> {
+    let program = *PROGRAMS.iter().find(|program| program.name == name).unwrap();
+    if !tools().join("venv/bin/python").exists() {
+        missing(name);
+        return None;
+    }
+    let [access_key, secret_key, bucket, prefix, forbidden] =
+        [access_key, secret_key, bucket, prefix, forbidden].map(str::to_owned);
+    let world = World { endpoint, access_key, secret_key, bucket, prefix, forbidden, authority: None };
+    let (report, log) = tokio::task::spawn_blocking(move || run(program, &world)).await.unwrap();
+    let steps = Outcome::read(&report, program, Seen::default()).steps;
+    assert!(steps.len() >= 6, "{log}");
+    Some(steps.into_iter().filter(|(_, result)| result != "ok").collect())
+}
+
 /// What went wrong anywhere.
 fn failures(outcomes: &Outcomes) -> Vec<String> {
     let mut failures = Vec::new();

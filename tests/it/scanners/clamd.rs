@@ -60,6 +60,16 @@ async fn what_clamd_knows_is_found_plain_and_packed_over_both_kinds_of_sockets()
 }
 
 #[tokio::test]
+async fn h13_what_lies_behind_30_mib_is_found_when_the_limits_are_larger() {
+    let conf = ClamdConf { stream_max: "40M", file_max: "40M", ..ClamdConf::default() };
+    let Some(clamd) = Clamd::start(conf).await else { return };
+    let inspector = asking(&Settings { max_size: 40 << 20, ..settings(&[&clamd.unix()]) });
+    let infected = [pattern(30 << 20), eicar()].concat();
+    assert_eq!(look(&inspector, &infected).await, Verdict::matched(FOUND));
+    assert_eq!(look(&inspector, &infected[..infected.len() - 1]).await, Verdict::Clean);
+}
+
+#[tokio::test]
 async fn h12_a_match_across_any_border_of_pieces_or_chunks_is_found() {
     let Some(clamd) = Clamd::start(ClamdConf::default()).await else { return };
     let inspector = asking(&settings(&[&clamd.unix()]));

@@ -77,6 +77,22 @@ async fn what_c_icap_knows_is_found_in_both_directions() {
 }
 
 #[tokio::test]
+async fn h13_what_lies_behind_30_mib_is_found_when_the_limits_are_larger() {
+    let conf = ClamdConf { stream_max: "40M", file_max: "40M", ..ClamdConf::default() };
+    let Some(clamd) = Clamd::start(conf).await else { return };
+    let Some(server) = CIcap::start(&clamd, "40M").await else { return };
+    let infected = [vec![b'c'; 30 << 20], eicar()].concat();
+    for service in ["avscan", "virus_scan"] {
+        let settings = Settings { max_size: 40 << 20, ..settings(&server.service(service)) };
+        let inspector = build("scanner", &settings).unwrap();
+        // virus_scan has sent a part back by then, and can only break off.
+        let verdict = look(&inspector, &infected).await;
+        assert!(matches!(verdict, Verdict::Matched { .. }), "{service}: {verdict:?}");
+        assert_eq!(look(&inspector, &infected[..30 << 20]).await, Verdict::Clean, "{service}");
+    }
+}
+
+#[tokio::test]
 async fn h12_a_match_across_the_end_of_the_preview_is_found() {
     let Some(clamd) = Clamd::start(ClamdConf::default()).await else { return };
     let Some(server) = CIcap::start(&clamd, "25M").await else { return };

@@ -1,8 +1,10 @@
 //! Scanners outside of the process, as inspectors: the real ones, and ones that misbehave.
 
 mod clamd;
+mod example;
 mod icap;
 mod objects;
+mod over_tls;
 mod through;
 
 use std::sync::Arc;

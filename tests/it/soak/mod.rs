@@ -276,7 +276,7 @@ async fn stop(served: &mut Served) -> (Vec<serde_json::Value>, Vec<String>) {
     let kept = log.lines().filter(|line| line.contains("kept parts")).count();
     println!("  log: {} lines, {kept} of them of parts that were kept", log.lines().count());
     let bad =
-        |line: &&str| line.contains("panicked") || line.contains("\"ERROR\"") || line.contains("audit record lost");
+        |line: &&str| line.contains("panicked") || line.contains("\"ERROR\"") || line.contains("audit records lost");
     complaints.extend(log.lines().filter(bad).map(|line| format!("log: {line}")));
     (served.process.stdout.json(), complaints)
 }

@@ -9,12 +9,14 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::certs::Identity;
 use super::clamd::{Clamd, Server, answers, free_port};
 use super::store::missing;
 
 /// A running c-icap.
 pub struct CIcap {
     port: u16,
+    tls_port: Option<u16>,
     _process: Server,
     _folder: TempDir,
 }
@@ -22,6 +24,15 @@ pub struct CIcap {
 impl CIcap {
     /// Starts one before a clamd; `None` if its program is missing, which is an error in CI.
     pub async fn start(clamd: &Clamd, max_object: &str) -> Option<Self> {
+        Self::start_as(clamd, max_object, None).await
+    }
+
+    /// Starts one that listens for TLS, too.
+    pub async fn start_with_tls(clamd: &Clamd, identity: &Identity) -> Option<Self> {
+        Self::start_as(clamd, "25M", Some(identity)).await
+    }
+
+    async fn start_as(clamd: &Clamd, max_object: &str, identity: Option<&Identity>) -> Option<Self> {
         let module = modules().filter(|_| Path::new("/usr/bin/c-icap").exists());
         let Some(modules) = module else {
             missing("c-icap");
@@ -33,8 +44,12 @@ impl CIcap {
             let at = folder.path().display();
             let socket = clamd.socket();
             let socket = socket.display();
+            let tls_port = identity.map(|_| free_port());
+            let tls = identity.zip(tls_port).map_or_else(String::new, |(Identity { certificate, key }, port)| {
+                format!("TlsPort 127.0.0.1:{port} cert={} key={}\n", certificate.display(), key.display())
+            });
             let text = format!(
-                "PidFile {at}/pid\nCommandsSocket {at}/ctl\nPort 127.0.0.1:{port}\nServerAdmin a@b\nServerName test\nTmpDir {at}\n\
+                "PidFile {at}/pid\nCommandsSocket {at}/ctl\nPort 127.0.0.1:{port}\n{tls}ServerAdmin a@b\nServerName test\nTmpDir {at}\n\
                  MaxMemObject 131072\nTimeout 30\nStartServers 1\nMaxServers 2\nMinSpareThreads 2\nMaxSpareThreads 16\n\
                  ThreadsPerChild 16\nPipelining on\nModulesDir {modules}\nServicesDir {modules}\n\
                  TemplateDir /usr/share/c_icap/templates/\nTemplateDefaultLanguage en\nLoadMagicFile /etc/c-icap/c-icap.magic\n\
@@ -52,7 +67,7 @@ impl CIcap {
             let deadline = Instant::now() + Duration::from_secs(20);
             while Instant::now() < deadline && process.is_alive() {
                 if answers(port, question.as_bytes(), b"ICAP/1.0 200").await {
-                    return Some(Self { port, _process: process, _folder: folder });
+                    return Some(Self { port, tls_port, _process: process, _folder: folder });
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -63,6 +78,11 @@ impl CIcap {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// Where it listens for TLS.
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port.expect("it was started with TLS")
     }
 
     /// One of its services: `avscan`, `virus_scan`, `echo`.

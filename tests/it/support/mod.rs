@@ -17,6 +17,7 @@ pub mod post;
 pub mod process;
 pub mod raw;
 pub mod recorder;
+pub mod restart;
 pub mod signed;
 pub mod slow_clamd;
 pub mod store;

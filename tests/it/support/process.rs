@@ -88,7 +88,14 @@ impl Process {
     }
 
     fn start_in(folder: tempfile::TempDir, arguments: &[&str], env: &[(&str, &str)]) -> Self {
-        let mut command = command(arguments, env);
+        let mut process = Self::spawn(command(arguments, env));
+        process._folder = folder;
+        process
+    }
+
+    /// Starts another program that ends up being this one.
+    pub fn spawn(mut command: Command) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = Written::collect(child.stdout.take().unwrap());

@@ -7,7 +7,8 @@ use super::super::super::path::Path;
 use super::super::super::raw_inspect::{RawClamd, RawProbe};
 use super::super::clients::{check_texts, text_path};
 use super::super::desk::Desk;
-use super::super::values::{ANY_TIMEOUT, duration, is_host, size};
+use super::super::values::{ANY_TIMEOUT, duration, size};
+use crate::base::authority::is_host;
 use crate::inspect::clamd::{Address, NOT_SCANNABLE, Probe, Settings};
 
 /// clamd counts the bytes of a chunk in 32 bits, and takes nothing longer in all.

@@ -6,8 +6,9 @@ use super::super::super::path::Path;
 use super::super::super::raw_inspect::RawIcap;
 use super::super::desk::Desk;
 use super::super::pem;
-use super::super::values::{ANY_TIMEOUT, duration, is_host, size};
+use super::super::values::{ANY_TIMEOUT, duration, size};
 use super::clamd::{beginnings, probe};
+use crate::base::authority::is_host;
 use crate::inspect::icap::{Address, NOT_SCANNABLE, Settings};
 
 const MAX_SIZE: u64 = 1 << 40;

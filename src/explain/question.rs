@@ -5,7 +5,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Version};
 
 use super::Arguments;
-use crate::auth::hypothetical::{hypothetical_key, hypothetical_subject, hypothetical_token};
+use crate::auth::hypothetical::{hypothetical_key, hypothetical_listener, hypothetical_subject, hypothetical_token};
 use crate::auth::{Attributes, Caller, Settings};
 use crate::base::encoding::{encode_path, encode_query};
 use crate::base::parse_size;
@@ -118,8 +118,21 @@ fn caller(arguments: &Arguments, clients: &Settings) -> anyhow::Result<Caller> {
         })?;
         return Ok(hypothetical_key(key, arguments.address));
     }
+    if let Some(name) = principal.strip_prefix("listener:") {
+        ensure!(
+            arguments.attributes.is_empty(),
+            "--attribute: the attributes of a listener stand in the configuration"
+        );
+        let listener = clients.listeners.iter().find(|listener| listener.name == name).ok_or_else(|| {
+            let known = names(clients.listeners.iter().map(|listener| listener.name.as_str()).collect());
+            anyhow!("--as: there is no listener with the identity `{name}`; there are: {known}")
+        })?;
+        return Ok(hypothetical_listener(listener, arguments.address));
+    }
     let Some((name, subject)) = principal.strip_prefix("issuer:").and_then(|rest| rest.split_once(':')) else {
-        bail!("--as: `{principal}` is not a principal; write `token:NAME`, `key:NAME` or `issuer:NAME:SUBJECT`");
+        bail!(
+            "--as: `{principal}` is not a principal; write `token:NAME`, `key:NAME`, `listener:NAME` or `issuer:NAME:SUBJECT`"
+        );
     };
     let issuer = clients.issuers.iter().find(|issuer| issuer.name == name).ok_or_else(|| {
         let known = names(clients.issuers.iter().map(|issuer| issuer.name.as_str()).collect());

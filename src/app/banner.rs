@@ -1,0 +1,301 @@
+//! What an operator should see at the start: what runs here, and what of it is risky.
+//!
+//! Lines out of a checked configuration; nothing is asked or connected to. Risks are no problems: each can be what is wanted, and then its
+//! line is the reminder that it was chosen. `countersign check` prints the same ones.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::audit::settings::OutletSettings;
+use crate::auth::settings::UnsignedPayload;
+use crate::config::Config;
+use crate::edge::{ListenAddress, ListenerSettings};
+use crate::inspect::{Action, InspectionTerms};
+use crate::rules::settings::{Effect, RuleSettings, Who};
+use crate::upstream::{PayloadMode, UpstreamSettings};
+
+/// Something that is less safe than it could be, and the key of the file to change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Risk {
+    /// Where in the configuration.
+    pub key: String,
+    /// What is risky about it.
+    pub what: String,
+}
+
+impl Risk {
+    fn new(key: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { key: key.into(), what: what.into() }
+    }
+}
+
+impl fmt::Display for Risk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.what)
+    }
+}
+
+/// The features that this program was built with.
+pub const FEATURES: &[&str] = &[
+    #[cfg(feature = "aws-chain")]
+    "aws-chain",
+    #[cfg(feature = "demo")]
+    "demo",
+    #[cfg(feature = "jemalloc")]
+    "jemalloc",
+    #[cfg(feature = "otel")]
+    "otel",
+    #[cfg(feature = "yara")]
+    "yara",
+];
+
+/// Writes the banner into the log: a line each for what runs here, and for each risk.
+pub(super) fn tell(config: &Config, descriptors: Option<u64>) {
+    for line in lines(config) {
+        tracing::info!("{line}");
+    }
+    let too_few = super::descriptors::risk(descriptors, super::descriptors::needed(config));
+    for Risk { key, what } in risks(config).into_iter().chain(lost_audit(config)).chain(too_few) {
+        tracing::warn!(key, "risk: {what}");
+    }
+}
+
+/// What runs here.
+fn lines(config: &Config) -> Vec<String> {
+    let mut lines = vec![format!("countersign {}, built with {}", env!("CARGO_PKG_VERSION"), listed(FEATURES.iter()))];
+    lines.extend(
+        config
+            .edge
+            .listeners
+            .iter()
+            .map(|listener| format!("serves clients on {}: {}", listener.address, protection(listener))),
+    );
+    lines.push(format!("serves operators on {}", config.edge.admin));
+    lines.extend(config.upstreams.iter().map(|upstream| {
+        let UpstreamSettings { name, tls, host, port, region, max_connections, .. } = upstream;
+        let scheme = if *tls { "https" } else { "http" };
+        format!("store `{name}`: {scheme}://{host}:{port}, region {region}, {max_connections} requests at a time")
+    }));
+    let auth = &config.auth;
+    lines.push(format!(
+        "{}, {}; {}, {}, {}; STS {}",
+        counted(config.buckets.iter().count(), "bucket"),
+        counted(config.rules.len(), "rule"),
+        counted(auth.tokens.len(), "app token"),
+        counted(auth.access_keys.len(), "access key"),
+        counted(auth.issuers.len(), "issuer"),
+        if config.sts.is_some() { "on" } else { "off" },
+    ));
+    lines.push(match &config.inspectors[..] {
+        [] => "no inspectors: nothing looks into objects".to_owned(),
+        inspectors => format!("inspectors: {}", listed(inspectors.iter().map(|inspector| &inspector.name))),
+    });
+    let sinks = config.audit.sinks.iter().map(|sink| match &sink.outlet {
+        OutletSettings::Stdout => "standard output".to_owned(),
+        OutletSettings::File(file) => file.path.display().to_string(),
+        OutletSettings::Syslog(_) => format!("syslog ({})", sink.name),
+        OutletSettings::Http(http) => format!("{}:{} ({})", http.post.host, http.post.port, sink.name),
+    });
+    lines.push(format!("audit records go to {}", listed(sinks)));
+    lines
+}
+
+/// What is risky in a configuration, in the order of its keys.
+pub fn risks(config: &Config) -> Vec<Risk> {
+    let mut risks = Vec::new();
+    for (position, listener) in config.edge.listeners.iter().enumerate() {
+        if is_open_clear_text(listener) {
+            let what = format!(
+                "{} is clear text and not loopback: tokens and objects can be read and changed on the way",
+                listener.address
+            );
+            risks.push(Risk::new(format!("listen[{position}].tls"), what));
+        }
+        if let (Some(name), ListenAddress::Tcp(_)) = (&listener.identity, &listener.address) {
+            let what =
+                format!("whoever reaches {} is `{name}`: every program of this machine or pod", listener.address);
+            risks.push(Risk::new(format!("listen[{position}].identity"), what));
+        }
+    }
+    risks.extend(config.upstreams.iter().filter_map(store_risk));
+    let clear_text = config.edge.listeners.iter().any(|listener| listener.tls.is_none());
+    if clear_text && config.auth.signing.unsigned_payload == UnsignedPayload::Anywhere {
+        let what = "bodies may come in clear text under no signature: they can be changed on the way";
+        risks.push(Risk::new("clients.signing.unsigned_payload", what));
+    }
+    if config.auth.sessions.as_ref().is_some_and(|sessions| sessions.keys.is_empty()) {
+        let what = "empty: sessions end with this process, and no other replica accepts them";
+        risks.push(Risk::new("sts.keys", what));
+    }
+    for rule in config.rules.iter().filter(|rule| rule.effect == Effect::Allow) {
+        rule_risks(rule, !config.inspectors.is_empty(), &mut risks);
+    }
+    risks
+}
+
+fn is_open_clear_text(listener: &ListenerSettings) -> bool {
+    match &listener.address {
+        ListenAddress::Tcp(address) => listener.tls.is_none() && !address.ip().is_loopback(),
+        // Its permissions say who may connect, and nobody is between.
+        ListenAddress::Unix(_) => false,
+    }
+}
+
+fn protection(listener: &ListenerSettings) -> String {
+    let tls = match &listener.tls {
+        None => "clear text",
+        Some(tls) => match &tls.client {
+            None => "TLS",
+            Some(client) if client.require => "TLS, clients need a certificate",
+            Some(_) => "TLS, clients may show a certificate",
+        },
+    };
+    match &listener.identity {
+        None => tls.to_owned(),
+        Some(name) => format!("{tls}, whoever connects is `{name}`"),
+    }
+}
+
+fn store_risk(upstream: &UpstreamSettings) -> Option<Risk> {
+    let is_local =
+        upstream.host == "localhost" || upstream.host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    if upstream.tls || is_local {
+        return None;
+    }
+    let what = match upstream.payload {
+        PayloadMode::Signed => "http: objects can be read on the way to the store, and those on the way back changed",
+        PayloadMode::Unsigned => {
+            "http with payload `unsigned`: objects can be read and changed on the way to the store"
+        }
+    };
+    Some(Risk::new(format!("upstreams.{}.endpoint", upstream.name), what))
+}
+
+fn rule_risks(rule: &RuleSettings, inspectors: bool, risks: &mut Vec<Risk>) {
+    let key = |key: &str| format!("rules[{}].{key}", rule.name);
+    let Who { clients, attributes, networks } = &rule.who;
+    if clients.is_empty() && attributes.is_empty() && networks.is_empty() {
+        risks.push(Risk::new(key("who"), "allows everybody who has any credential of this gateway"));
+    }
+    if let Some(terms) = &rule.terms.inspection {
+        let InspectionTerms { actions, .. } = &**terms;
+        let all = [("matched", actions.matched), ("not_scannable", actions.not_scannable), ("error", actions.error)];
+        for (state, action) in all {
+            if action == Action::Allow {
+                risks.push(Risk::new(
+                    key(&format!("inspect.{state}")),
+                    format!("`allow`: objects with verdict `{state}` pass"),
+                ));
+            }
+        }
+    }
+    let inspects_uploads = rule.terms.inspection.as_ref().is_some_and(|terms| terms.uploads);
+    if inspectors && rule.actions.contains("s3:PutObject") && !inspects_uploads {
+        risks.push(Risk::new(key("inspect"), "allows uploads that no inspector looks at, though there are inspectors"));
+    }
+}
+
+/// Audit records on a standard output that goes nowhere.
+fn lost_audit(config: &Config) -> Option<Risk> {
+    let lost = config.audit.sinks.iter().all(|sink| matches!(sink.outlet, OutletSettings::Stdout))
+        && std::fs::read_link("/proc/self/fd/1").is_ok_and(|target| target.as_os_str() == "/dev/null");
+    lost.then(|| Risk::new("audit.file", "audit records go to standard output, and that is /dev/null"))
+}
+
+fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+fn listed(things: impl Iterator<Item: fmt::Display>) -> String {
+    let all: Vec<_> = things.map(|thing| thing.to_string()).collect();
+    if all.is_empty() { "nothing more".to_owned() } else { all.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{MapReferences, load_text};
+
+    const SAFE: &str = r#"
+listen: [{ address: 127.0.0.1:8080 }, { address: "[::1]:8080" }]
+upstreams:
+  main: { endpoint: "https://s3.example.com", region: eu-1, credentials: { access_key_id: env:ID, secret_access_key: env:SECRET } }
+buckets: { data: { upstream: main } }
+clients: { tokens: [{ name: ci, hash: env:HASH }] }
+inspectors: { words: { patterns: { literals: { word: nightjar } } } }
+rules:
+  - { name: uploads, who: { tokens: ci }, where: data, what: write, inspect: { with: words } }
+  - { name: nobody, effect: deny, who: anyone, where: data, what: delete }
+"#;
+
+    fn config(text: &str) -> Config {
+        let hash = crate::auth::app_token::generate().1;
+        let env = [("ID", "id"), ("SECRET", "secret-value"), ("HASH", &hash)];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let references = MapReferences { env, ..MapReferences::default() };
+        load_text("test.yaml", text, &references).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+    }
+
+    /// The keys that are told as risky after `from` was replaced by `to`.
+    fn risky_keys(from: &str, to: &str) -> Vec<String> {
+        assert!(SAFE.contains(from), "{from}");
+        risks(&config(&SAFE.replacen(from, to, 1))).into_iter().map(|risk| risk.key).collect()
+    }
+
+    #[test]
+    fn a_careful_configuration_has_no_risks() {
+        assert_eq!(risks(&config(SAFE)), []);
+    }
+
+    #[test]
+    fn each_risk_is_told_with_the_key_to_change() {
+        let cases = [
+            ("\"[::1]:8080\"", "\"[::]:8080\"", "listen[1].tls"),
+            ("127.0.0.1:8080", "192.0.2.7:8080", "listen[0].tls"),
+            ("https://s3", "http://s3", "upstreams.main.endpoint"),
+            ("clients: { ", "clients: { signing: { unsigned_payload: anywhere }, ", "clients.signing.unsigned_payload"),
+            ("who: { tokens: ci }", "who: anyone", "rules[uploads].who"),
+            (", inspect: { with: words }", "", "rules[uploads].inspect"),
+            ("with: words", "with: words, uploads: false, downloads: { hold: 1MiB }", "rules[uploads].inspect"),
+            ("with: words", "with: words, error: allow", "rules[uploads].inspect.error"),
+            ("with: words", "with: words, matched: allow", "rules[uploads].inspect.matched"),
+            ("with: words", "with: words, not_scannable: allow", "rules[uploads].inspect.not_scannable"),
+            (
+                "clients: { ",
+                "sts: { enabled: true }\nclients: { issuers: [{ name: idp, issuer: \"https://idp.example.com\", audience: s3, algorithms: [RS256] }], ",
+                "sts.keys",
+            ),
+        ];
+        for (from, to, key) in cases {
+            assert_eq!(risky_keys(from, to), [key], "{to}");
+        }
+    }
+
+    #[test]
+    fn what_is_near_to_a_risk_is_none() {
+        for (from, to) in [
+            ("https://s3.example.com", "http://127.0.0.1:9000"),
+            ("https://s3.example.com", "http://localhost:9000"),
+            ("with: words", "with: words, error: mark"),
+            ("what: write, inspect: { with: words }", "what: read"),
+        ] {
+            assert_eq!(risky_keys(from, to), [""; 0], "{to}");
+        }
+    }
+
+    #[test]
+    fn the_lines_tell_what_runs_here() {
+        let text = lines(&config(SAFE)).join("\n");
+        for part in [
+            env!("CARGO_PKG_VERSION"),
+            "serves clients on 127.0.0.1:8080: clear text",
+            "store `main`: https://s3.example.com:443, region eu-1",
+            "1 bucket, 2 rules; 1 app token, 0 access keys, 0 issuers; STS off",
+            "inspectors: words",
+            "audit records go to standard output",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        assert!(!text.contains("secret-value"), "{text}");
+    }
+}

@@ -1,0 +1,105 @@
+//! What of a running edge can be changed: certificates, and what connections may cost from now on.
+//!
+//! In two steps, so that a caller who has more to change does it all or nothing: what can fail is prepared, then everything is put to use.
+//! Sockets stay bound where they are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use tokio::sync::watch;
+
+use super::BindError;
+use super::admin::{AdminTls, AdminTlsSettings};
+use super::listener::Manner;
+use super::settings::{ConnectionLimits, ListenAddress, Settings, TlsSettings};
+use super::tls::Tls;
+
+/// What later connections are served by.
+#[derive(Debug, Clone)]
+pub(super) struct Tuning {
+    /// Of connections that are accepted from now on.
+    pub(super) limits: Arc<ConnectionLimits>,
+    /// For an end that begins from now on.
+    pub(super) drain_delay: Duration,
+    /// The same.
+    pub(super) drain_timeout: Duration,
+}
+
+impl Tuning {
+    pub(super) fn of(settings: &Settings) -> Self {
+        let Settings { limits, drain_delay, drain_timeout, .. } = settings;
+        Self { limits: Arc::new(limits.clone()), drain_delay: *drain_delay, drain_timeout: *drain_timeout }
+    }
+}
+
+/// Changes an edge while it runs; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Control {
+    pub(super) listeners: Arc<[(ListenAddress, Arc<ArcSwap<Manner>>)]>,
+    pub(super) admin: Option<Arc<AdminTls>>,
+    pub(super) tuning: Arc<watch::Sender<Tuning>>,
+}
+
+/// Changes that can no longer fail.
+pub struct Prepared {
+    tls: Vec<(Arc<Tls>, TlsSettings, ServerConfig)>,
+    manners: Vec<(Arc<ArcSwap<Manner>>, Manner)>,
+    admin: Option<(Arc<AdminTls>, AdminTlsSettings, ServerConfig)>,
+    tuning: Tuning,
+}
+
+impl Control {
+    /// How long the end may take at most.
+    pub fn longest_end(&self) -> Duration {
+        let tuning = self.tuning.borrow();
+        tuning.drain_delay + tuning.drain_timeout
+    }
+
+    /// Takes these settings, and reads the files of TLS if `read_files`: without need it would only end the resumption of sessions.
+    /// Listeners that are not there yet, or are to change between TLS and clear text, stay as they are. Blocks for as long as reading takes.
+    ///
+    /// # Errors
+    /// [`BindError::Tls`] for the first listener whose files cannot be used.
+    pub fn prepare(&self, settings: &Settings, read_files: bool) -> Result<Prepared, BindError> {
+        let (mut tls, mut manners) = (Vec::new(), Vec::new());
+        for (listener, (address, manner)) in settings.listeners.iter().zip(&*self.listeners) {
+            let serving = manner.load().tls.clone();
+            if listener.address != *address || listener.tls.is_some() != serving.is_some() {
+                continue;
+            }
+            if let (Some(settings), Some(serving), true) = (&listener.tls, &serving, read_files) {
+                let config = Tls::prepare(settings);
+                let config =
+                    config.map_err(|source| BindError::Tls { address: address.clone(), source: Box::new(source) })?;
+                tls.push((Arc::clone(serving), settings.clone(), config));
+            }
+            manners.push((Arc::clone(manner), Manner::of(listener, serving)));
+        }
+        let admin = match (&settings.admin_tls, &self.admin, read_files) {
+            (Some(wanted), Some(serving), true) => {
+                let address = ListenAddress::Tcp(settings.admin);
+                let config = AdminTls::prepare(wanted);
+                let config = config.map_err(|source| BindError::Tls { address, source: Box::new(source) })?;
+                Some((Arc::clone(serving), wanted.clone(), config))
+            }
+            _ => None,
+        };
+        Ok(Prepared { tls, manners, admin, tuning: Tuning::of(settings) })
+    }
+
+    /// Serves later connections with what was prepared.
+    pub fn apply(&self, prepared: Prepared) {
+        for (tls, settings, config) in prepared.tls {
+            tls.change(settings, config);
+        }
+        for (serving, manner) in prepared.manners {
+            serving.store(Arc::new(manner));
+        }
+        if let Some((tls, settings, config)) = prepared.admin {
+            tls.change(settings, config);
+        }
+        self.tuning.send_replace(prepared.tuning);
+    }
+}

@@ -1,0 +1,215 @@
+//! What is in `deploy/observability` and what traces say, held against the program.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use countersign::telemetry::{ConnectionCounts, Metrics};
+
+use super::support::clamd::{Server, free_port};
+use super::support::process::Served;
+use super::support::store::missing;
+use super::support::{Answer, Recorder, Setup, eventually};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/observability")
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(folder().join(name)).unwrap()
+}
+
+/// What a program with one of everything has counted, in the text of its metrics; and what shows only where a scanner tells its age.
+async fn all_metrics() -> String {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let setup = Setup::before(&recorder).top("inspectors: { words: { patterns: { sets: [eicar] } } }");
+    let served = Served::start(&setup, "", &[]).await;
+    assert_eq!(served.a.get("/bkt/a/x").await.status, 200);
+    assert_eq!(served.b.get("/bkt/a/x").await.status, 403);
+    let metrics = Metrics::new().unwrap();
+    metrics.inspections().announce("av");
+    metrics.inspections().set_health("av", true, false, Some(Duration::from_secs(1)));
+    let shown = metrics.render(ConnectionCounts::default(), [("corp".to_owned(), Some(Duration::from_secs(1)))]);
+    served.ask_admin("/metrics").await.text() + &shown
+}
+
+fn names_of(text: &str) -> BTreeSet<String> {
+    let typed = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next().map(str::to_owned));
+    typed.collect()
+}
+
+/// Names of metrics that a text uses. Words of PromQL and labels do not begin so.
+fn used(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let names = words.filter(|word| word.starts_with("countersign_") || word.starts_with("process_"));
+    let base = |name: &str| {
+        let bucket = name.strip_suffix("_bucket").or(name.strip_suffix("_count")).or(name.strip_suffix("_sum"));
+        bucket.unwrap_or(name).to_owned()
+    };
+    names.map(base).collect()
+}
+
+#[tokio::test]
+async fn the_dashboard_and_the_rules_use_only_metrics_that_the_program_has() {
+    let known = names_of(&all_metrics().await);
+    for name in ["dashboard.json", "rules.yaml", "rules_test.yaml"] {
+        let used = used(&read(name));
+        assert!(used.len() > 10, "{name}: {used:?}");
+        let unknown: Vec<_> = used.difference(&known).collect();
+        assert!(unknown.is_empty(), "{name} uses {unknown:?}, the program has {known:?}");
+    }
+    let shown = used(&read("dashboard.json"));
+    let own = known.iter().filter(|name| name.starts_with("countersign_")).cloned().collect::<BTreeSet<_>>();
+    let left_out: Vec<_> = own.difference(&shown).map(String::as_str).collect();
+    let wanted = [
+        "countersign_connections_total",
+        "countersign_inspector_breaker_open",
+        "countersign_recalled_verdicts_total",
+        "countersign_remembered_verdicts",
+        "countersign_staging_swept_total",
+    ];
+    assert!(left_out.iter().all(|name| wanted.contains(name)), "the dashboard does not show {left_out:?}");
+}
+
+#[test]
+fn every_panel_of_the_dashboard_has_its_place_and_its_data_source() {
+    let dashboard: serde_json::Value = serde_json::from_str(&read("dashboard.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let mut taken = BTreeSet::new();
+    let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    assert!(ids.len() == panels.len() && panels.len() > 30, "{ids:?}");
+    for panel in panels {
+        let place = |side: &str| panel["gridPos"][side].as_u64().unwrap();
+        assert!(place("x") + place("w") <= 24, "{panel}");
+        for (x, y) in (place("x")..place("x") + place("w"))
+            .flat_map(|x| (place("y")..place("y") + place("h")).map(move |y| (x, y)))
+        {
+            assert!(taken.insert((x, y)), "{} lies on another panel", panel["title"]);
+        }
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            assert_eq!(target["datasource"]["uid"], "${datasource}", "{panel}");
+            assert!(target["expr"].as_str().unwrap().contains("$instance"), "{target}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn promtool_finds_nothing_against_rules_and_metrics_and_every_alert_fires_for_what_is_ill() {
+    if Command::new("promtool").arg("--version").output().is_err() {
+        return missing("promtool");
+    }
+    for arguments in [["check", "rules", "rules.yaml"], ["test", "rules", "rules_test.yaml"]] {
+        let done = Command::new("promtool").args(arguments).current_dir(folder()).output().unwrap();
+        let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+        assert!(done.status.success(), "promtool {arguments:?}: {said}");
+    }
+    let rules = read("rules.yaml");
+    let alerts: BTreeSet<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let tests = read("rules_test.yaml");
+    let tested: BTreeSet<_> = tests.lines().filter_map(|line| line.strip_prefix("  - name: ")).collect();
+    assert_eq!(alerts, tested, "every alert has a test");
+    let recorder = Recorder::start(Answer::ok()).await;
+    let served = Served::start(&Setup::before(&recorder), "", &[]).await;
+    assert_eq!(served.a.get("/bkt/a/x").await.status, 200);
+    let metrics = served.ask_admin("/metrics").await.text();
+    let mut lint = Command::new("promtool");
+    let lint = lint.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut lint = lint.spawn().unwrap();
+    lint.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    let done = lint.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+    assert!(done.status.success() && said.trim().is_empty(), "promtool check metrics: {said}");
+}
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+
+#[tokio::test]
+async fn a_trace_goes_through_the_gateway_to_the_store_and_into_the_record() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let served =
+        Served::start(&Setup::before(&recorder), "tracing: { accept: 127.0.0.0/8 }\nlog: { level: debug }\n", &[])
+            .await;
+    let parent = format!("00-{TRACE}-{PARENT}-01");
+    let headers = [("traceparent", parent.as_str()), ("tracestate", "vendor=1")];
+    assert_eq!(served.a.send("GET", "/bkt/a/x", &headers, "").await.status, 200);
+    let asked = recorder.only();
+    let told = asked.header("traceparent");
+    assert!(told.starts_with(&format!("00-{TRACE}-")) && told.ends_with("-01") && !told.contains(PARENT), "{told}");
+    assert_eq!(asked.header("tracestate"), "vendor=1");
+    assert!(!asked.header("authorization").contains("traceparent"), "what is between may change it");
+    assert_eq!(served.records(1).await[0]["trace_id"], TRACE);
+    assert_eq!(served.b.send("GET", "/bkt/a/x", &headers, "").await.status, 403);
+    assert_eq!(served.records(2).await[1]["trace_id"], TRACE);
+    let log = served.process.stderr.text();
+    assert!(log.lines().any(|line| line.contains("request refused") && line.contains(TRACE)), "{log}");
+    for garbage in
+        ["", "00-0", "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", format!("{parent}-x").as_str()]
+    {
+        let before = served.records(2).await.len();
+        assert_eq!(served.a.send("GET", "/bkt/a/x", &[("traceparent", garbage)], "").await.status, 200);
+        let begun = served.records(before + 1).await[before]["trace_id"].as_str().unwrap().to_owned();
+        assert!(begun.len() == 32 && begun != TRACE, "{garbage}: {begun}");
+    }
+}
+
+#[tokio::test]
+async fn without_the_section_no_trace_of_a_client_is_looked_at() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let served = Served::start(&Setup::before(&recorder), "", &[]).await;
+    let parent = format!("00-{TRACE}-{PARENT}-01");
+    assert_eq!(served.a.send("GET", "/bkt/a/x", &[("traceparent", &parent)], "").await.status, 200);
+    assert!(served.records(1).await[0].get("trace_id").is_none());
+    assert_eq!(recorder.only().header("traceparent"), "");
+}
+
+/// Whether bytes are somewhere in others.
+fn holds(all: &[u8], part: &[u8]) -> bool {
+    all.windows(part.len()).any(|window| window == part)
+}
+
+#[cfg(feature = "otel")]
+#[tokio::test]
+async fn spans_of_a_request_reach_the_collector_with_names_parents_and_attributes() {
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let file = folder.path().join("spans");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/log_receiver.py");
+    let arguments = [script.to_str().unwrap(), &port.to_string(), file.to_str().unwrap()];
+    let _collector = Server::start(folder.path(), "/usr/bin/python3", &arguments);
+    eventually("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+    let recorder = Recorder::start(Answer::ok()).await;
+    let tracing =
+        format!("tracing: {{ otlp: {{ endpoint: \"http://127.0.0.1:{port}/v1/traces\", one_in: 1000000 }} }}\n");
+    let served = Served::start(&Setup::before(&recorder), &tracing, &[]).await;
+    assert_eq!(served.a.get("/bkt/a/unsampled").await.status, 200);
+    let parent = format!("00-{TRACE}-{PARENT}-01");
+    assert_eq!(served.a.send("PUT", "/bkt/a/x", &[("traceparent", &parent)], "body").await.status, 200);
+    let taken = || std::fs::read(&file).unwrap_or_default();
+    eventually("the spans arrive", || holds(&taken(), b"S3/PutObject")).await;
+    let bytes = taken();
+    let ids = [TRACE, PARENT, &recorder.requests()[1].header("traceparent")[36..52]].map(|id| hex::decode(id).unwrap());
+    for id in &ids {
+        assert!(holds(&bytes, id), "{id:02x?} is not in {bytes:02x?}");
+    }
+    for text in [
+        "countersign",
+        "authenticate",
+        "PUT",
+        "rpc.method",
+        "PutObject",
+        "aws.s3.key",
+        "a/x",
+        "token:a",
+        "server.address",
+    ] {
+        assert!(holds(&bytes, text.as_bytes()), "{text} is not in {}", String::from_utf8_lossy(&bytes));
+    }
+    assert!(!holds(&bytes, b"unsampled"), "one in a million new traces is sent");
+    let heads = std::fs::read_to_string(file.with_extension("heads")).unwrap();
+    assert!(heads.starts_with("/v1/traces application/x-protobuf None\n"), "{heads}");
+    let metrics = served.ask_admin("/metrics").await.text();
+    assert!(metrics.contains("countersign_trace_spans_dropped_total 0\n"), "{metrics}");
+    assert!(metrics.contains("countersign_trace_spans_sent_total 3\n"), "{metrics}");
+}
