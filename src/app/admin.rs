@@ -128,7 +128,7 @@ impl Told for State {
             name: state.name.to_owned(),
             endpoint: shown::endpoint(place),
             region: place.region.clone(),
-            has_credentials: credentials.current().is_some(),
+            has_credentials: credentials.trouble().is_none(),
             in_flight: state.in_flight,
             waiting: state.waiting,
             resting: state.resting,

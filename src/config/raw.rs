@@ -4,10 +4,11 @@
 //! does not fit together. Unknown keys are refused. Sizes and durations are texts with a unit (`10MiB`, `30s`), counts are whole
 //! numbers. Changes take effect with a reload; `outline` names the keys that wait for a restart.
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
 use super::raw_admin::RawAdmin;

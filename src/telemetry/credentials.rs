@@ -68,4 +68,14 @@ impl CredentialMetrics {
             None => drop(self.expiry.remove_label_values(&[upstream])),
         }
     }
+
+    /// There is no upstream of this name any more, or its credentials are counted anew.
+    pub fn forget(&self, upstream: &str) {
+        // An error means that it was never there.
+        drop(self.age.remove_label_values(&[upstream]));
+        drop(self.expiry.remove_label_values(&[upstream]));
+        for result in ["ok", "error"] {
+            drop(self.refreshes.remove_label_values(&[upstream, result]));
+        }
+    }
 }

@@ -67,10 +67,7 @@ impl CredentialStore {
             wanted: Notify::new(),
             heard: Mutex::default(),
         };
-        if store.source.is_local() {
-            let loaded = store.source.read();
-            store.note(loaded);
-        }
+        store.read_again();
         store
     }
 
@@ -130,7 +127,7 @@ impl CredentialStore {
     /// Loads again what may be other than it was: what lies on this machine at once, anything else soon.
     pub fn look_again(&self) {
         match (self.source.is_local(), self.source.changes()) {
-            (true, true) => drop(self.note(self.source.read())),
+            (true, true) => self.read_again(),
             (false, true) => self.wanted.notify_one(),
             (_, false) => {}
         }
@@ -155,6 +152,14 @@ impl CredentialStore {
             *heard = Some(Instant::now());
             tracing::warn!(upstream = %self.upstream, code, "the store refuses the credentials; they are loaded again");
             self.wanted.notify_one();
+        }
+    }
+
+    /// Reads again what lies on this machine; others are asked at their time.
+    pub fn read_again(&self) {
+        if self.source.is_local() {
+            let loaded = self.source.read();
+            self.note(loaded);
         }
     }
 
