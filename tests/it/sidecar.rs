@@ -290,6 +290,8 @@ fn sandbox(store: &Store) -> Setup {
         rest[..end].to_owned()
     };
     let mut setup = store.setup().rules(&format!("\n{}", section("rules")));
+    // No bucket may lie inside another.
+    setup.bucket_settings = ", prefix: elsewhere/".to_owned();
     for name in ["datasets", "results"] {
         setup.buckets.push(format!("{name}: {{ upstream: store, bucket: {}, prefix: {name}/ }}", store.bucket));
     }
@@ -320,13 +322,14 @@ async fn d12_a_sandbox_reaches_its_buckets_prefixes_and_operations_and_nothing_e
         ("GET", "/datasets?list-type=2&prefix=public/"),
         ("GET", "/results?list-type=2"),
         ("GET", "/elsewhere/x"),
-        ("GET", "/bkt/elsewhere/x"),
+        ("GET", "/bkt/x"),
         ("PUT", "/a-new-bucket"),
         ("GET", "/datasets?policy"),
         ("PUT", "/results/sandbox/old?acl"),
     ] {
         let answer = agent.ask(method, target, &[], b"").await;
-        assert!(matches!(answer.status.as_u16(), 400 | 403), "{method} {target}: {} {}", answer.status, answer.text());
+        let refused = matches!(answer.status.as_u16(), 400 | 403 | 501);
+        assert!(refused, "{method} {target}: {} {}", answer.status, answer.text());
     }
     let copy = [("x-amz-copy-source", "/datasets/private/x")];
     assert_eq!(agent.ask("PUT", "/results/sandbox/copy", &copy, b"").await.status, 403);
