@@ -65,6 +65,11 @@ impl AdminState for State {
             self.metrics.inspections().set_load(state.name, state.running, state.waiting);
             self.metrics.inspections().set_health(state.name, state.up, state.resting, state.signatures_age);
         }
+        for store in &generation.credentials {
+            let (age, expiry) = store.times().unzip();
+            let expiry = expiry.flatten().map(|expiry| expiry.as_second());
+            self.metrics.credentials().set_times(store.upstream(), age, expiry);
+        }
         let verdicts = &gateway.verdicts;
         self.metrics.inspections().set_memory(verdicts.verdicts(), verdicts.recalled());
         self.metrics.set_limits(gateway.limiter.accounts(), gateway.limiter.refused());

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 
 use crate::audit::settings::OutletSettings;
 use crate::auth::settings::UnsignedPayload;
@@ -50,8 +51,8 @@ pub const FEATURES: &[&str] = &[
 ];
 
 /// Writes the banner into the log: a line each for what runs here, and for each risk.
-pub(super) fn tell(config: &Config, descriptors: Option<u64>) {
-    for line in lines(config) {
+pub(super) fn tell(config: &Config, file: &Path, descriptors: Option<u64>) {
+    for line in lines(config, file) {
         tracing::info!("{line}");
     }
     let too_few = super::descriptors::risk(descriptors, super::descriptors::needed(config));
@@ -61,8 +62,9 @@ pub(super) fn tell(config: &Config, descriptors: Option<u64>) {
 }
 
 /// What runs here.
-fn lines(config: &Config) -> Vec<String> {
+fn lines(config: &Config, file: &Path) -> Vec<String> {
     let mut lines = vec![format!("countersign {}, built with {}", env!("CARGO_PKG_VERSION"), listed(FEATURES.iter()))];
+    lines.push(format!("configuration {}", file.display()));
     lines.extend(
         config
             .edge
@@ -285,9 +287,10 @@ rules:
 
     #[test]
     fn the_lines_tell_what_runs_here() {
-        let text = lines(&config(SAFE)).join("\n");
+        let text = lines(&config(SAFE), Path::new("/etc/gw.yaml")).join("\n");
         for part in [
             env!("CARGO_PKG_VERSION"),
+            "configuration /etc/gw.yaml",
             "serves clients on 127.0.0.1:8080: clear text",
             "store `main`: https://s3.example.com:443, region eu-1",
             "1 bucket, 2 rules; 1 app token, 0 access keys, 0 issuers; STS off",

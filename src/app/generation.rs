@@ -26,7 +26,7 @@ use crate::limits::{Limiter, StoreShares};
 use crate::multipart::staged::Staging;
 use crate::multipart::staged::sweep::{self, Sweeper};
 use crate::rules::RuleSet;
-use crate::sign::{CredentialStore, Route, Signer};
+use crate::sign::{CredentialStore, Route, Signer, Unusable};
 use crate::telemetry::Metrics;
 use crate::upkeep::forever;
 use crate::upstream::{Addressing, ChecksumMode, PayloadMode, UpstreamSettings, Upstreams};
@@ -152,8 +152,8 @@ impl Generation {
     pub(super) fn start(&self, metrics: &Metrics) -> Upkeep {
         let mut tasks = JoinSet::new();
         for store in &self.credentials {
-            let store = Arc::clone(store);
-            tasks.spawn(forever("credentials", move || Arc::clone(&store).keep_fresh()));
+            let (store, counts) = (Arc::clone(store), metrics.credentials().clone());
+            tasks.spawn(forever("credentials", move || Arc::clone(&store).keep_fresh(counts.clone())));
         }
         let sweeper = Sweeper {
             staging: Arc::clone(&self.gateway.staging),
@@ -202,10 +202,13 @@ impl Generation {
     }
 
     fn not_ready(&self) -> Vec<(Part, String)> {
-        let stores = self.credentials.iter().filter(|store| store.current().is_none());
-        let credentials = stores.map(|store| {
+        let credentials = self.credentials.iter().filter_map(|store| {
+            let problem = match store.trouble()? {
+                Unusable::Missing => "could not be loaded",
+                Unusable::Expired => "have expired and could not be renewed",
+            };
             let name = store.upstream();
-            (Part::Upstream(name.to_owned()), format!("credentials of upstream `{name}` could not be loaded"))
+            Some((Part::Upstream(name.to_owned()), format!("credentials of upstream `{name}` {problem}")))
         });
         let states = self.gateway.inspectors.states();
         let inspectors = states.filter_map(|state| Some((Part::Inspector(state.name.to_owned()), state.not_ready?)));
@@ -248,16 +251,22 @@ pub(super) struct Upkeep {
 
 /// The credentials of a store: those in use, looked up again, if they come from the same place.
 fn credential_store(upstream: &UpstreamSettings, previous: Option<Previous<'_>>) -> Arc<CredentialStore> {
-    let same = previous.map(|previous| previous.generation).and_then(|generation| {
+    let before = previous.map(|previous| previous.generation).and_then(|generation| {
         let mut all = generation.config.upstreams.iter().zip(&generation.credentials);
-        all.find(|(old, _)| old.name == upstream.name && old.credentials == upstream.credentials)
+        all.find(|(old, _)| old.is_store_of(upstream))
     });
-    match same {
-        Some((_, store)) => {
-            store.refresh();
+    match before {
+        Some((old, store)) if old.credentials == upstream.credentials => {
+            store.look_again();
             Arc::clone(store)
         }
-        None => Arc::new(CredentialStore::new(&upstream.name, upstream.credentials.clone())),
+        before => {
+            let store = CredentialStore::new(&upstream.name, upstream.credentials.clone());
+            if let Some((_, before)) = before {
+                store.inherit(before);
+            }
+            Arc::new(store)
+        }
     }
 }
 

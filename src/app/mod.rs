@@ -29,6 +29,7 @@ use crate::console::{Console, Recent};
 use crate::edge::{DrainReport, Edge, Inherited};
 use crate::flow::Budget;
 use crate::telemetry::Metrics;
+use crate::upkeep::forever;
 
 use generation::{Generation, Lasting};
 use live::{Live, Serve};
@@ -123,7 +124,8 @@ impl App {
     pub async fn run_until(self, shutdown: impl Future<Output = ()>, at_once: impl Future<Output = ()>) -> DrainReport {
         let Self { edge, live, lasting, reloader, recent } = self;
         let _upkeep = reloader.start();
-        let _watch = Task(tokio::spawn(watch::follow(reloader.clone())));
+        let watched = reloader.clone();
+        let _watch = Task(tokio::spawn(forever("watch over files", move || watch::follow(watched.clone()))));
         let control = edge.control();
         reloader.observe(Arc::new(notify::reload));
         let state = Arc::new(admin::State {
@@ -190,7 +192,7 @@ pub fn serve(file: &Path) -> anyhow::Result<u8> {
         .map_err(|problems| anyhow::anyhow!("the configuration has problems\n\n{problems}"))?;
     start_log(config.log);
     panics::install_hook();
-    banner::tell(&config, descriptors::raise_limit());
+    banner::tell(&config, file, descriptors::raise_limit());
     // Before there are threads: it changes the environment.
     let inherited = Inherited::take()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

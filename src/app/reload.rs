@@ -333,6 +333,7 @@ impl Inner {
         let metrics = &self.lasting.metrics;
         let loaded = SystemClock.now();
         let before = self.live.replace(Arc::new(generation));
+        let waiting: Vec<_> = prepared.waiting().iter().map(|key| (*key).to_owned()).collect();
         self.control.apply(prepared);
         // Behind the end nothing goes on.
         if let Some(upkeep) = lock(&self.upkeep).as_mut() {
@@ -343,7 +344,8 @@ impl Inner {
             let mut state = self.state();
             state.generation += 1;
             (state.loaded, state.digest, state.reads, state.last_error) = (loaded, digest, reads, None);
-            state.needs_restart = state.at_start.needs_restart(&outline).into_iter().collect();
+            let keys: BTreeSet<_> = state.at_start.needs_restart(&outline).into_iter().chain(waiting).collect();
+            state.needs_restart = keys.into_iter().collect();
             state.outline = outline;
             state.generation
         };

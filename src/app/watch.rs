@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
@@ -24,21 +24,29 @@ const POLL: Duration = Duration::from_secs(30);
 
 /// Reloads when something changes, until the task ends.
 pub(super) async fn follow(reloader: Reloader) {
-    let mut folders = Folders::new();
-    let tell = Arc::clone(&folders.changed);
+    let changed = Arc::<Notify>::default();
+    let tell = Arc::clone(&changed);
     // Another file may be referred to now, whoever asked for the reload.
     reloader.observe(Arc::new(move |moment| {
         if moment == Moment::Ended {
             tell.notify_one();
         }
     }));
+    let mut folders = None;
     loop {
-        if reloader.watches() {
-            folders.watch(&reloader.paths());
-        }
-        let event = tokio::time::timeout(POLL, folders.changed.notified()).await.is_ok();
-        if event {
-            folders.wait_for_quiet().await;
+        let (asked, tell) = (reloader.clone(), Arc::clone(&changed));
+        let watching = tokio::task::spawn_blocking(move || {
+            // Nothing is watched for those who do not want it.
+            let mut folders = asked.watches().then(|| folders.unwrap_or_else(|| Folders::new(Arc::clone(&tell))));
+            if folders.as_mut().is_some_and(|folders| folders.watch(&asked.paths())) {
+                // Something may have changed since it was read and before it was watched.
+                tell.notify_one();
+            }
+            folders
+        });
+        folders = watching.await.unwrap_or_default();
+        if tokio::time::timeout(POLL, changed.notified()).await.is_ok() {
+            wait_for_quiet(&changed).await;
         }
         let asked = reloader.clone();
         let outdated = tokio::task::spawn_blocking(move || asked.watches() && asked.is_outdated()).await;
@@ -49,37 +57,35 @@ pub(super) async fn follow(reloader: Reloader) {
     }
 }
 
-/// Which folder it is that has this name: one that was made anew is not watched by the old watch.
+/// Which folder it is that has this name: one that was made anew is not watched by the old watch. Its number may be the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FolderId(u64, u64);
+struct FolderId(u64, u64, Option<SystemTime>);
 
 /// The folders that are watched.
 struct Folders {
-    changed: Arc<Notify>,
     watcher: Option<RecommendedWatcher>,
     watched: BTreeMap<PathBuf, FolderId>,
 }
 
 impl Folders {
-    fn new() -> Self {
-        let changed = Arc::<Notify>::default();
-        let tell = Arc::clone(&changed);
+    /// None yet; `changed` is told of everything that happens in them.
+    fn new(changed: Arc<Notify>) -> Self {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Our own reading is an event too.
             if !matches!(event, Ok(notify::Event { kind: EventKind::Access(_), .. })) {
-                tell.notify_one();
+                changed.notify_one();
             }
         });
         if let Err(error) = &watcher {
             let every = POLL.as_secs();
             tracing::warn!(%error, "files cannot be watched; they are looked at every {every} s");
         }
-        Self { changed, watcher: watcher.ok(), watched: BTreeMap::new() }
+        Self { watcher: watcher.ok(), watched: BTreeMap::new() }
     }
 
-    /// Watches the folders of these files, and no others.
-    fn watch(&mut self, paths: &BTreeSet<PathBuf>) {
-        let Some(watcher) = &mut self.watcher else { return };
+    /// Watches the folders of these files, and no others. Tells whether one of them is new.
+    fn watch(&mut self, paths: &BTreeSet<PathBuf>) -> bool {
+        let Some(watcher) = &mut self.watcher else { return false };
         let wanted = folders_of(paths);
         let is_current = |folder: &PathBuf, id: &FolderId| wanted.get(folder) == Some(id);
         let gone: Vec<_> = self
@@ -93,23 +99,28 @@ impl Folders {
             drop(watcher.unwatch(&folder));
             self.watched.remove(&folder);
         }
+        let mut is_new = false;
         for (folder, id) in wanted {
             if self.watched.contains_key(&folder) {
                 continue;
             }
             match watcher.watch(&folder, RecursiveMode::NonRecursive) {
-                Ok(()) => drop(self.watched.insert(folder, id)),
+                Ok(()) => {
+                    self.watched.insert(folder, id);
+                    is_new = true;
+                }
                 Err(error) => tracing::debug!(%error, folder = %folder.display(), "a folder cannot be watched"),
             }
         }
+        is_new
     }
+}
 
-    async fn wait_for_quiet(&self) {
-        let latest = Instant::now() + LONGEST_UNREST;
-        while timeout_at(latest.min(Instant::now() + QUIET), self.changed.notified()).await.is_ok() {
-            if Instant::now() >= latest {
-                return;
-            }
+async fn wait_for_quiet(changed: &Notify) {
+    let latest = Instant::now() + LONGEST_UNREST;
+    while timeout_at(latest.min(Instant::now() + QUIET), changed.notified()).await.is_ok() {
+        if Instant::now() >= latest {
+            return;
         }
     }
 }
@@ -136,7 +147,7 @@ fn folders_of(paths: &BTreeSet<PathBuf>) -> BTreeMap<PathBuf, FolderId> {
 fn id_of(folder: &Path) -> Option<FolderId> {
     use std::os::unix::fs::MetadataExt as _;
     let metadata = std::fs::metadata(folder).ok().filter(std::fs::Metadata::is_dir)?;
-    Some(FolderId(metadata.dev(), metadata.ino()))
+    Some(FolderId(metadata.dev(), metadata.ino(), metadata.created().ok()))
 }
 
 #[cfg(test)]
@@ -144,13 +155,13 @@ mod tests {
     use super::*;
 
     /// Whether an event comes soon.
-    async fn hears(folders: &Folders) -> bool {
-        tokio::time::timeout(Duration::from_secs(10), folders.changed.notified()).await.is_ok()
+    async fn hears(changed: &Notify) -> bool {
+        tokio::time::timeout(Duration::from_secs(10), changed.notified()).await.is_ok()
     }
 
     /// Takes what has come so far.
-    async fn rest(folders: &Folders) {
-        while tokio::time::timeout(Duration::from_millis(100), folders.changed.notified()).await.is_ok() {}
+    async fn rest(changed: &Notify) {
+        while tokio::time::timeout(Duration::from_millis(100), changed.notified()).await.is_ok() {}
     }
 
     #[tokio::test]
@@ -163,32 +174,30 @@ mod tests {
         std::fs::write(&behind, "1").unwrap();
         std::os::unix::fs::symlink(&behind, &file).unwrap();
         let paths: BTreeSet<_> = [file.clone()].into();
-        let mut folders = Folders::new();
+        let changed = Arc::<Notify>::default();
+        let mut folders = Folders::new(Arc::clone(&changed));
         folders.watch(&paths);
 
         std::fs::write(&behind, "2").unwrap();
-        assert!(hears(&folders).await, "behind a link");
-        rest(&folders).await;
+        assert!(hears(&changed).await, "behind a link");
+        rest(&changed).await;
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "2");
-        assert!(tokio::time::timeout(Duration::from_millis(300), folders.changed.notified()).await.is_err(), "read");
+        assert!(tokio::time::timeout(Duration::from_millis(300), changed.notified()).await.is_err(), "read");
 
         std::fs::write(folder.join("new"), "3").unwrap();
         std::fs::rename(folder.join("new"), &file).unwrap();
-        assert!(hears(&folders).await, "as editors do");
+        assert!(hears(&changed).await, "as editors do");
         folders.watch(&paths);
-        rest(&folders).await;
-        std::fs::write(&behind, "4").unwrap();
-        assert!(
-            tokio::time::timeout(Duration::from_millis(300), folders.changed.notified()).await.is_err(),
-            "nothing refers there any more"
-        );
+        rest(&changed).await;
+        assert!(!folders.watched.contains_key(&elsewhere), "nothing refers there any more");
 
         std::fs::remove_dir_all(&folder).unwrap();
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(&file, "5").unwrap();
-        folders.watch(&paths);
-        rest(&folders).await;
+        // Until then the end of the old folder would end the new watch.
+        rest(&changed).await;
+        assert!(folders.watch(&paths) && !folders.watch(&paths));
         std::fs::write(&file, "6").unwrap();
-        assert!(hears(&folders).await, "in a folder that was made anew");
+        assert!(hears(&changed).await, "in a folder that was made anew");
     }
 }

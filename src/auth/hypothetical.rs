@@ -7,10 +7,14 @@ use std::net::IpAddr;
 
 use crate::auth::access_keys::NAME_ATTRIBUTE as KEY_ATTRIBUTE;
 use crate::auth::app_token::NAME_ATTRIBUTE;
+use crate::auth::certificates::{NAME_ATTRIBUTE as CERTIFICATE_ATTRIBUTE, TRUST_DOMAIN};
 use crate::auth::jwt::claims::MAX_PRINCIPAL_BYTES;
 use crate::auth::jwt::{ISSUER, SUBJECT};
 use crate::auth::listeners::NAME_ATTRIBUTE as LISTENER_ATTRIBUTE;
-use crate::auth::{AccessKeySettings, Attributes, Caller, IssuerSettings, ListenerIdentity, Scheme, TokenSettings};
+use crate::auth::{
+    AccessKeySettings, Attributes, Caller, CertificateMatch, CertificateSettings, IssuerSettings, ListenerIdentity,
+    Scheme, TokenSettings,
+};
 use crate::base::PrincipalId;
 
 /// Why there can be no such caller.
@@ -22,10 +26,10 @@ pub enum HypotheticalError {
     /// An attribute that the gateway sets itself.
     #[error("the attribute `{0}` is set by the gateway")]
     Own(String),
-    /// An attribute that no token of the issuer can give.
-    #[error("the issuer `{issuer}` gives no attribute `{name}`; it gives: {known}")]
+    /// An attribute that no token of the issuer, or no certificate of the entry, can give.
+    #[error("`{issuer}` gives no attribute `{name}`; it gives: {known}")]
     Unknown {
-        /// Configured name of the issuer.
+        /// Configured name of the issuer or entry.
         issuer: String,
         /// The attribute.
         name: String,
@@ -56,6 +60,34 @@ pub fn hypothetical_listener(listener: &ListenerIdentity, address: IpAddr) -> Ca
     attributes.insert(LISTENER_ATTRIBUTE.to_owned(), vec![listener.name.clone()]);
     let principal = PrincipalId::new(format!("listener:{}", listener.name));
     Caller::new(principal, Scheme::Listener, listener.name.clone(), attributes, address, None)
+}
+
+/// The caller that would show a certificate of this entry; nobody has. `given` are the parts of a SPIFFE id that are attributes.
+///
+/// # Errors
+/// [`HypotheticalError::Unknown`] for an attribute that no such certificate gives.
+pub fn hypothetical_certificate(
+    certificate: &CertificateSettings,
+    given: &Attributes,
+    address: IpAddr,
+) -> Result<Caller, HypotheticalError> {
+    let CertificateSettings { name, matches, attributes } = certificate;
+    let mut attributes = attributes.clone();
+    attributes.insert(CERTIFICATE_ATTRIBUTE.to_owned(), vec![name.clone()]);
+    let mut parts: Vec<&str> = Vec::new();
+    if let CertificateMatch::Spiffe { trust_domain, path } = matches {
+        attributes.insert(TRUST_DOMAIN.to_owned(), vec![trust_domain.clone()]);
+        parts.extend(path.attributes());
+    }
+    for (attribute, values) in given {
+        if !parts.contains(&attribute.as_str()) {
+            let (issuer, name) = (name.clone(), attribute.clone());
+            return Err(HypotheticalError::Unknown { issuer, name, known: parts.join(", ") });
+        }
+        attributes.insert(attribute.clone(), values.clone());
+    }
+    let principal = PrincipalId::new(format!("certificate:{name}"));
+    Ok(Caller::new(principal, Scheme::Certificate, name.clone(), attributes, address, None))
 }
 
 /// The caller that would show a token of this issuer with this subject and these attributes; nobody has shown one.
@@ -143,6 +175,6 @@ mod tests {
         assert_eq!(subject("a\nb", &[]).unwrap_err(), HypotheticalError::Subject);
         assert_eq!(subject("a", &[("issuer", "x")]).unwrap_err(), HypotheticalError::Own("issuer".to_owned()));
         let unknown = subject("a", &[("team", "x")]).unwrap_err();
-        assert_eq!(unknown.to_string(), "the issuer `corp` gives no attribute `team`; it gives: sub, groups, mail");
+        assert_eq!(unknown.to_string(), "`corp` gives no attribute `team`; it gives: sub, groups, mail");
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -11,7 +12,7 @@ use crate::app;
 use crate::config::{Config, SystemReferences, load_file};
 use crate::dial::{self, AddressPolicy, Dialer};
 use crate::probe::{Ability, Findings, Fitting, Target, Verdict, probe};
-use crate::sign::CredentialStore;
+use crate::sign::{CredentialStore, Unusable};
 use crate::upstream::UpstreamSettings;
 
 /// What is to be probed.
@@ -28,6 +29,9 @@ pub struct Arguments {
     bucket: String,
 }
 
+/// How long the credentials are waited for.
+const CREDENTIALS_TIME: Duration = Duration::from_secs(30);
+
 /// Probes, and prints what came out.
 ///
 /// # Errors
@@ -36,8 +40,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = load_file(&arguments.config, &SystemReferences)
         .map_err(|problems| anyhow::anyhow!("the configuration has problems\n\n{problems}"))?;
     let upstream = chosen(&config, arguments.upstream.as_deref())?;
-    let target = target(upstream, &arguments.bucket)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let target = runtime.block_on(target(upstream, &arguments.bucket))?;
     let (findings, left) = runtime.block_on(probe(&target)).with_context(|| format!("upstream `{}`", upstream.name))?;
     let loopback = upstream.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     let fitting = findings.fitting(upstream.tls, loopback);
@@ -60,7 +64,7 @@ fn chosen<'a>(config: &'a Config, name: Option<&str>) -> anyhow::Result<&'a Upst
     }
 }
 
-fn target(upstream: &UpstreamSettings, bucket: &str) -> anyhow::Result<Target> {
+async fn target(upstream: &UpstreamSettings, bucket: &str) -> anyhow::Result<Target> {
     let credentials = Arc::new(CredentialStore::new(&upstream.name, upstream.credentials.clone()));
     let dialer = Dialer::new(dial::Settings {
         host: upstream.host.clone(),
@@ -70,7 +74,10 @@ fn target(upstream: &UpstreamSettings, bucket: &str) -> anyhow::Result<Target> {
         connect_timeout: upstream.connect_timeout,
         addresses: AddressPolicy::Any,
     })?;
-    let current = credentials.current().context("its credentials could not be loaded")?;
+    let current = credentials.load_within(CREDENTIALS_TIME).await.map_err(|problem| match problem {
+        Unusable::Missing => anyhow::anyhow!("its credentials could not be loaded"),
+        Unusable::Expired => anyhow::anyhow!("its credentials have expired"),
+    })?;
     Ok(Target { route: app::route(upstream, &credentials), dialer, credentials: current, bucket: bucket.to_owned() })
 }
 

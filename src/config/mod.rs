@@ -16,6 +16,7 @@ mod raw;
 mod raw_admin;
 mod raw_audit;
 mod raw_cors;
+mod raw_credentials;
 mod raw_identity;
 mod raw_inspect;
 mod raw_output;

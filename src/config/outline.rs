@@ -22,6 +22,9 @@ const EFFECTS: &[(&str, Effect)] = &[
     // Sockets are bound once.
     ("listen", Effect::Restart),
     ("listen[].tls", Effect::Reload),
+    ("listen[].identity", Effect::Reload),
+    ("listen[].proxy_protocol", Effect::Reload),
+    ("listen[].forwarded", Effect::Reload),
     ("domains", Effect::Reload),
     ("admin", Effect::Reload),
     ("admin.address", Effect::Restart),

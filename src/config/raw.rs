@@ -4,16 +4,16 @@
 //! does not fit together. Unknown keys are refused. Sizes and durations are texts with a unit (`10MiB`, `30s`), counts are whole
 //! numbers. Changes take effect with a reload; `outline` names the keys that wait for a restart.
 
-use std::collections::BTreeMap;
-use std::fmt;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt;
 
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
 use super::raw_admin::RawAdmin;
 use super::raw_audit::RawAudit;
 use super::raw_cors::RawCorsRule;
+use super::raw_credentials::RawCredentials;
 use super::raw_identity::{RawCertificate, RawClientTls, RawListener};
 use super::raw_inspect::{RawInspect, RawInspectionLimits, RawInspector, RawStaging};
 use super::raw_output::RawLog;
@@ -86,6 +86,10 @@ pub struct RawUpstream {
     pub ca_file: Option<String>,
     /// The credential the gateway signs with. Required.
     pub credentials: Option<RawCredentials>,
+    /// What seals upload ids and positions in lists: secrets of at least 32 random characters, as `env:NAME` or `file:/path`, the same in
+    /// every replica. The first seals, all open. Default: the secret access key; with `platform`, and with `assume_role` over anything but
+    /// the two values, a key that is made at the start, and then uploads in parts end with the process and are of one replica.
+    pub seal_keys: Option<OneOrMany>,
     /// How the signature covers the bytes of an object: `unsigned` (TLS protects them; the default over `https`) or `signed` (a
     /// SHA-256 of every byte; the default over `http`). `unsigned` over `http` is accepted for a loopback address only.
     pub payload: Option<RawPayload>,
@@ -149,30 +153,6 @@ pub enum RawChecksum {
     Trailer,
     /// As a header if the client declared one, else not at all.
     Header,
-}
-
-/// The credential of a store: either the two (or three) values by reference, or a profile of an AWS credentials file.
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawCredentials {
-    /// Access key id: `env:NAME` or `file:/path`.
-    pub access_key_id: Option<String>,
-    /// Secret access key: `env:NAME` or `file:/path`. If all values are files, they are read again every minute, so that they can be
-    /// rotated. A file must not be readable by every user of the machine.
-    pub secret_access_key: Option<String>,
-    /// Session token of temporary credentials: `env:NAME` or `file:/path`.
-    pub session_token: Option<String>,
-    /// Section of an AWS credentials file, instead of the values above; default `default` if `file` is given. Read again every minute.
-    pub profile: Option<String>,
-    /// That file; default `$AWS_SHARED_CREDENTIALS_FILE`, else `~/.aws/credentials`. Absolute path, or one that begins with `~/`.
-    pub file: Option<String>,
-}
-
-// Somebody may have written a secret here instead of a reference.
-impl fmt::Debug for RawCredentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RawCredentials(…)")
-    }
 }
 
 /// Time limits towards a store.

@@ -41,8 +41,8 @@ pub struct RawClientTls {
     pub crls: Option<OneOrMany>,
     /// Whether a client without certificate is refused in the handshake; default true.
     pub require: Option<bool>,
-    /// Whether the certificate says who the caller is, by `clients.certificates`; default false: it only opens the door, and requests show a
-    /// credential as elsewhere.
+    /// Whether the certificate says who the caller is, by `clients.certificates`; default false. Otherwise it only opens the door, and
+    /// requests show a credential as elsewhere.
     pub identity: Option<bool>,
 }
 

@@ -169,8 +169,8 @@ mod tests {
 
     fn reads(references: &MapReferences) -> Reads {
         let recording = Recording::new(references);
-        let _ = (recording.env("V"), recording.read(Path::new("/d/f")), recording.list(Path::new("/d")));
-        let _ = recording.is_world_readable(Path::new("/d/f"));
+        drop((recording.env("V"), recording.read(Path::new("/d/f")), recording.list(Path::new("/d"))));
+        drop(recording.is_world_readable(Path::new("/d/f")));
         recording.into_reads()
     }
 

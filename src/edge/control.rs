@@ -46,8 +46,16 @@ pub struct Control {
 pub struct Prepared {
     tls: Vec<(Arc<Tls>, TlsSettings, ServerConfig)>,
     manners: Vec<(Arc<ArcSwap<Manner>>, Manner)>,
+    waiting: Vec<&'static str>,
     admin: Option<(Arc<AdminTls>, AdminTlsSettings, ServerConfig)>,
     tuning: Tuning,
+}
+
+impl Prepared {
+    /// The keys of listeners that are to change between TLS and clear text, which waits for a restart.
+    pub fn waiting(&self) -> &[&'static str] {
+        &self.waiting
+    }
 }
 
 impl Control {
@@ -64,9 +72,15 @@ impl Control {
     /// [`BindError::Tls`] for the first listener whose files cannot be used.
     pub fn prepare(&self, settings: &Settings, read_files: bool) -> Result<Prepared, BindError> {
         let (mut tls, mut manners) = (Vec::new(), Vec::new());
-        for (listener, (address, manner)) in settings.listeners.iter().zip(&*self.listeners) {
+        let mut waiting = Vec::new();
+        let mut bound: Vec<_> = self.listeners.iter().collect();
+        for listener in &settings.listeners {
+            // Others may have been written before it. Two can have the same address only if both take free ports.
+            let Some(position) = bound.iter().position(|(address, _)| listener.address == *address) else { continue };
+            let (address, manner) = bound.remove(position);
             let serving = manner.load().tls.clone();
-            if listener.address != *address || listener.tls.is_some() != serving.is_some() {
+            if listener.tls.is_some() != serving.is_some() {
+                waiting.push("listen.tls");
                 continue;
             }
             if let (Some(settings), Some(serving), true) = (&listener.tls, &serving, read_files) {
@@ -77,6 +91,9 @@ impl Control {
             }
             manners.push((Arc::clone(manner), Manner::of(listener, serving)));
         }
+        if settings.admin_tls.is_some() != self.admin.is_some() {
+            waiting.push("admin.tls");
+        }
         let admin = match (&settings.admin_tls, &self.admin, read_files) {
             (Some(wanted), Some(serving), true) => {
                 let address = ListenAddress::Tcp(settings.admin);
@@ -86,7 +103,7 @@ impl Control {
             }
             _ => None,
         };
-        Ok(Prepared { tls, manners, admin, tuning: Tuning::of(settings) })
+        Ok(Prepared { tls, manners, admin, waiting, tuning: Tuning::of(settings) })
     }
 
     /// Serves later connections with what was prepared.

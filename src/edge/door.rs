@@ -144,3 +144,34 @@ impl Slots {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn places_can_be_more_or_fewer_while_some_are_held() {
+        let mut slots = Slots::new(3);
+        let mut held: Vec<_> = (0..3).filter_map(|_| slots.take().now_or_never().flatten()).collect();
+        assert_eq!(held.len(), 3);
+        slots.resize(1);
+        held.pop();
+        held.pop();
+        assert!(slots.take().now_or_never().is_none(), "one is held, and one may be");
+        held.pop();
+        held.extend(slots.take().now_or_never().flatten());
+        assert!(held.len() == 1 && slots.take().now_or_never().is_none());
+        // More again before the surplus came back, and some on top.
+        slots.resize(4);
+        held.extend((0..3).filter_map(|_| slots.take().now_or_never().flatten()));
+        assert!(held.len() == 4 && slots.take().now_or_never().is_none());
+        slots.resize(2);
+        slots.resize(3);
+        held.pop();
+        assert!(slots.take().now_or_never().is_none());
+        held.pop();
+        assert!(slots.take().now_or_never().is_some());
+    }
+}

@@ -5,7 +5,9 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Version};
 
 use super::Arguments;
-use crate::auth::hypothetical::{hypothetical_key, hypothetical_listener, hypothetical_subject, hypothetical_token};
+use crate::auth::hypothetical::{
+    hypothetical_certificate, hypothetical_key, hypothetical_listener, hypothetical_subject, hypothetical_token,
+};
 use crate::auth::{Attributes, Caller, Settings};
 use crate::base::encoding::{encode_path, encode_query};
 use crate::base::parse_size;
@@ -129,21 +131,34 @@ fn caller(arguments: &Arguments, clients: &Settings) -> anyhow::Result<Caller> {
         })?;
         return Ok(hypothetical_listener(listener, arguments.address));
     }
+    if let Some(name) = principal.strip_prefix("certificate:") {
+        let certificate =
+            clients.certificates.iter().find(|certificate| certificate.name == name).ok_or_else(|| {
+                let known = names(clients.certificates.iter().map(|certificate| certificate.name.as_str()).collect());
+                anyhow!("--as: there is no certificate `{name}`; there are: {known}")
+            })?;
+        return Ok(hypothetical_certificate(certificate, &attributes(arguments)?, arguments.address)?);
+    }
     let Some((name, subject)) = principal.strip_prefix("issuer:").and_then(|rest| rest.split_once(':')) else {
         bail!(
-            "--as: `{principal}` is not a principal; write `token:NAME`, `key:NAME`, `listener:NAME` or `issuer:NAME:SUBJECT`"
+            "--as: `{principal}` is not a principal; write `token:NAME`, `key:NAME`, `listener:NAME`, `certificate:NAME` or `issuer:NAME:SUBJECT`"
         );
     };
     let issuer = clients.issuers.iter().find(|issuer| issuer.name == name).ok_or_else(|| {
         let known = names(clients.issuers.iter().map(|issuer| issuer.name.as_str()).collect());
         anyhow!("--as: there is no issuer `{name}`; there are: {known}")
     })?;
+    Ok(hypothetical_subject(issuer, subject, &attributes(arguments)?, arguments.address)?)
+}
+
+/// The attributes that are given on the command line.
+fn attributes(arguments: &Arguments) -> anyhow::Result<Attributes> {
     let mut attributes = Attributes::new();
     for text in &arguments.attributes {
         let (name, value) = pair(text, '=').with_context(|| format!("--attribute `{text}` is not `NAME=VALUE`"))?;
         attributes.entry(name).or_default().push(value);
     }
-    Ok(hypothetical_subject(issuer, subject, &attributes, arguments.address)?)
+    Ok(attributes)
 }
 
 fn pair(text: &str, between: char) -> Option<(String, String)> {

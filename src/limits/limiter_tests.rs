@@ -222,3 +222,41 @@ fn l08_what_no_rule_permits_counts_for_its_principal_with_everything_else() {
     assert!(open.limiter.enter_without_rule(&PrincipalId::new("a"), open.start).is_ok());
     assert_eq!(open.limiter.accounts(), 0, "without a limit nothing is kept");
 }
+
+#[test]
+fn l08_what_was_taken_is_taken_under_the_next_configuration_too() {
+    let each = Rates { requests: requests(1, 2), ..Rates::default() };
+    let together = Rates { in_flight: Some(1), ..Rates::default() };
+    let terms = Terms { rates_per_principal: each, rates_together: together, ..Terms::default() };
+    let shares = StoreShares { connections: 4, unknown_length_uploads: 3, percent: 50 };
+    let everywhere = Rates { requests: requests(1, 9), ..Rates::default() };
+    let mut world = World::with_shares(everywhere, terms.clone(), shares);
+    let held = world.get("a", "/bkt/l/x").unwrap();
+    let plain = world.get("a", "/bkt/x").unwrap();
+    let fail = |limiter: &Limiter| limiter.note_failed_authentication("192.0.2.1".parse().unwrap(), world.start);
+    assert!((0..3).all(|_| fail(&world.limiter).is_ok()));
+
+    // Another rule stands before them, and another store.
+    let rules =
+        vec![rule("new", "n/", terms.clone()), rule("limited", "l/", terms), rule("plain", "", Terms::default())];
+    let settings = LimitSettings { per_principal: everywhere, failed_authentications: requests(1, 3) };
+    let later = world.start + Duration::from_millis(1);
+    let before = |route: RouteId| (route.0 == 1).then_some(RouteId(0));
+    let limiter = Limiter::new(settings, &rules, &[NO_SHARES, shares], later).after(&world.limiter, before);
+    assert!(fail(&limiter).is_err());
+    let enter = |limiter: &Limiter, target: &str| {
+        limiter.enter(&permit(&rules, "a", "GET", target), Some(RouteId(1)), later).map(drop)
+    };
+    assert_eq!(enter(&limiter, "/bkt/x"), Err(Limited::Share { limit: 2 }), "both places at the store");
+    drop(plain);
+    let limited = Whose::Rule(RuleId::new("limited"));
+    assert_eq!(enter(&limiter, "/bkt/l/x"), Err(Limited::InFlight { whose: limited, limit: 1 }));
+    drop(held);
+    assert_eq!(enter(&limiter, "/bkt/l/x"), Ok(()), "the place came back");
+    let Err(Limited::Requests { whose, .. }) = enter(&limiter, "/bkt/l/x") else { panic!("the burst is two") };
+    assert_eq!(whose, Whose::PrincipalUnder(RuleId::new("limited")));
+    assert_eq!(enter(&limiter, "/bkt/n/x"), Ok(()), "the new rule is not taken for one that was there");
+    assert_eq!(limiter.refused(), 4, "counted since the start");
+    world.limiter = limiter;
+    assert!(world.at(60_000, "a", "GET", "/bkt/l/x").is_ok());
+}

@@ -440,7 +440,7 @@ impl From<Fault> for Refusal {
 impl From<SignError> for Refusal {
     fn from(error: SignError) -> Self {
         match &error {
-            SignError::NoCredentials(_) => Self::new(
+            SignError::NoCredentials(_) | SignError::Expired(_) => Self::new(
                 S3ErrorCode::ServiceUnavailable,
                 RefusalKind::Internal,
                 "The store cannot be reached at the moment. Try again.",

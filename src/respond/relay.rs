@@ -64,6 +64,9 @@ pub fn compose(head: Parts, body: Source, call: &S3Call, region: &str) -> Reply 
 pub async fn read_error(reply: UpstreamReply, call: &S3Call) -> Refusal {
     let (status, upstream) = (reply.head.status, reply.upstream);
     let code = read_code(reply.body).await;
+    if let Some(code) = &code {
+        reply.credentials.note_rejection(code);
+    }
     let reason = format!("upstream `{upstream}` answered {status} {}", code.as_deref().unwrap_or("without a code"));
     translate(status, code.as_deref(), call, reason)
 }

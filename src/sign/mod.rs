@@ -20,7 +20,7 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 
-use crate::base::{Clock, RouteId, Sealer, Secret};
+use crate::base::{Clock, RouteId, Sealer};
 use crate::body::{ChunkEncode, UploadBody};
 use crate::limits::Admission;
 use crate::rules::Terms;
@@ -30,7 +30,9 @@ use crate::sigv4::canonical::canonical_query;
 use crate::sigv4::chunk::EMPTY_SHA256;
 use crate::sigv4::{AmzDate, CanonicalRequest, ChunkSigner, KeyCache, sign_request};
 
-pub use credentials::CredentialStore;
+use outbound::Destination;
+
+pub use credentials::{CredentialStore, Unusable};
 pub use multipart::MultipartStep;
 pub use outbound::{Outbound, OutboundBody};
 pub use payload::PayloadPlan;
@@ -53,6 +55,9 @@ pub enum SignError {
     /// The upstream's credentials could not be loaded yet.
     #[error("no credentials for upstream `{0}` could be loaded")]
     NoCredentials(String),
+    /// The upstream's credentials have come to their end, and there are no new ones.
+    #[error("the credentials for upstream `{0}` have expired and could not be renewed")]
+    Expired(String),
     /// A header value that cannot be sent. Values were checked before, so this is a fault of the gateway.
     #[error("the header `{0}` cannot be sent")]
     Header(HeaderName),
@@ -121,15 +126,13 @@ impl Signer {
         }
     }
 
-    /// Seals and opens what clients carry for the gateway. The key comes from the upstream's secret, so every replica with the same secret
-    /// has it.
+    /// Seals and opens what clients carry for the gateway, with a key that every replica has: see `credentials/sealing`.
     ///
     /// # Errors
     /// [`SignError`] if the upstream has no credentials.
     pub fn sealer(&self, bucket: &Bucket, purpose: &str) -> Result<Sealer, SignError> {
         let route = self.route(bucket.route);
-        let credentials = route.credentials.current().ok_or_else(|| SignError::NoCredentials(route.name.clone()))?;
-        Ok(Sealer::derive(&Secret::new(credentials.secret_access_key()), purpose))
+        route.credentials.sealer(purpose).ok_or_else(|| SignError::NoCredentials(route.name.clone()))
     }
 
     /// Prepares one listing of keys under a prefix in upstream terms.
@@ -175,10 +178,14 @@ impl Signer {
         Ok(Outbound::upload(request, body))
     }
 
-    fn sign(&self, draft: Draft<'_>, payload: &str) -> Result<(Request<RouteId>, ChunkSigner), SignError> {
+    fn sign(&self, draft: Draft<'_>, payload: &str) -> Result<(Request<Destination>, ChunkSigner), SignError> {
         let route = self.route(draft.bucket.route);
-        let credentials = route.credentials.current().ok_or_else(|| SignError::NoCredentials(route.name.clone()))?;
-        let date = AmzDate::new(self.clock.now());
+        let now = self.clock.now();
+        let credentials = route.credentials.usable(now).map_err(|problem| match problem {
+            Unusable::Missing => SignError::NoCredentials(route.name.clone()),
+            Unusable::Expired => SignError::Expired(route.name.clone()),
+        })?;
+        let date = AmzDate::new(now);
         let (host, path) = route.address(&draft.bucket.upstream_bucket, draft.key);
         let mut headers = draft.headers;
         let mut set = |name: HeaderName, value: &str| {
@@ -209,7 +216,8 @@ impl Signer {
         authorization.set_sensitive(true);
         headers.insert(AUTHORIZATION, authorization);
         let target = if draft.query.is_empty() { path } else { format!("{path}?{}", draft.query) };
-        let mut request = Request::new(draft.bucket.route);
+        let credentials = Arc::clone(&route.credentials);
+        let mut request = Request::new(Destination { route: draft.bucket.route, credentials });
         *request.method_mut() = draft.method;
         *request.uri_mut() = target.parse().expect("percent-encoded path and query, built above");
         *request.headers_mut() = headers;

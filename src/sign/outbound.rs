@@ -11,12 +11,20 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::base::RouteId;
 use crate::body::{Fault, UploadBody, UploadWatch};
+use crate::sign::credentials::CredentialStore;
 use crate::telemetry::trace::{TRACEPARENT, TRACESTATE};
+
+/// Where a signed request goes, and whose credentials it was signed with.
+#[derive(Debug, Clone)]
+pub(in crate::sign) struct Destination {
+    pub(in crate::sign) route: RouteId,
+    pub(in crate::sign) credentials: Arc<CredentialStore>,
+}
 
 /// A signed, complete request. Only `sign` makes one; sending consumes it.
 #[derive(Debug)]
 pub struct Outbound {
-    route: RouteId,
+    destination: Destination,
     watch: Option<Arc<UploadWatch>>,
     /// Behind a pointer, because it is handed on through several futures.
     request: Box<Request<OutboundBody>>,
@@ -35,21 +43,22 @@ pub enum OutboundBody {
 }
 
 impl Outbound {
-    pub(in crate::sign) fn empty(request: Request<RouteId>) -> Self {
-        let route = *request.body();
-        Self { route, watch: None, request: Box::new(request.map(|_| OutboundBody::Empty)), takes_long: false }
+    pub(in crate::sign) fn empty(request: Request<Destination>) -> Self {
+        Self::new(request, OutboundBody::Empty, None)
     }
 
-    pub(in crate::sign) fn upload(request: Request<RouteId>, body: UploadBody) -> Self {
-        let (route, watch) = (*request.body(), Arc::clone(body.watch()));
-        let request = request.map(|_| OutboundBody::Upload(Box::new(body)));
-        Self { route, watch: Some(watch), request: Box::new(request), takes_long: false }
+    pub(in crate::sign) fn upload(request: Request<Destination>, body: UploadBody) -> Self {
+        let watch = Arc::clone(body.watch());
+        Self::new(request, OutboundBody::Upload(Box::new(body)), Some(watch))
     }
 
-    pub(in crate::sign) fn buffered(request: Request<RouteId>, pieces: VecDeque<Bytes>) -> Self {
-        let route = *request.body();
-        let request = request.map(|_| OutboundBody::Buffered(pieces));
-        Self { route, watch: None, request: Box::new(request), takes_long: false }
+    pub(in crate::sign) fn buffered(request: Request<Destination>, pieces: VecDeque<Bytes>) -> Self {
+        Self::new(request, OutboundBody::Buffered(pieces), None)
+    }
+
+    fn new(request: Request<Destination>, body: OutboundBody, watch: Option<Arc<UploadWatch>>) -> Self {
+        let (head, destination) = request.into_parts();
+        Self { destination, watch, request: Box::new(Request::from_parts(head, body)), takes_long: false }
     }
 
     /// Adds the trace that it is a part of. The only headers that the signature does not cover: what is between the gateway and the store may
@@ -80,7 +89,12 @@ impl Outbound {
 
     /// The upstream it goes to.
     pub fn route(&self) -> RouteId {
-        self.route
+        self.destination.route
+    }
+
+    /// Where the credentials come from that it was signed with.
+    pub fn credentials(&self) -> &Arc<CredentialStore> {
+        &self.destination.credentials
     }
 
     /// The view of its upload, if it carries one.

@@ -9,6 +9,7 @@ use prometheus::{
 
 use crate::telemetry::admin::AdminMetrics;
 use crate::telemetry::audits::AuditMetrics;
+use crate::telemetry::credentials::CredentialMetrics;
 use crate::telemetry::inspections::InspectionMetrics;
 use crate::telemetry::panics;
 use crate::telemetry::reloads::ReloadMetrics;
@@ -43,6 +44,7 @@ pub struct Metrics {
     spans: SpanMetrics,
     panics: IntCounter,
     reloads: ReloadMetrics,
+    credentials: CredentialMetrics,
 }
 
 /// What the edge has counted since the start.
@@ -152,6 +154,7 @@ impl Metrics {
             spans: SpanMetrics::register(&registry)?,
             panics: panics::register(&registry)?,
             reloads: ReloadMetrics::register(&registry)?,
+            credentials: CredentialMetrics::register(&registry)?,
             registry,
         };
         let registry = &metrics.registry;
@@ -250,6 +253,11 @@ impl Metrics {
         &self.inspections
     }
 
+    /// What is counted of the credentials of upstreams.
+    pub fn credentials(&self) -> &CredentialMetrics {
+        &self.credentials
+    }
+
     /// What the limits keep now, and what they have refused since the start.
     pub fn set_limits(&self, accounts: usize, refused: u64) {
         self.limit_accounts.set(i64::try_from(accounts).unwrap_or(i64::MAX));
@@ -298,6 +306,9 @@ mod tests {
         metrics.inspections().set_load("av", 2, 1);
         metrics.inspections().set_memory(9, 8);
         metrics.inspections().set_health("av", true, false, Some(Duration::from_secs(60)));
+        metrics.credentials().announce("rack");
+        metrics.credentials().count("rack", true);
+        metrics.credentials().set_times("rack", Some(Duration::from_secs(9)), Some(1_800_000_000));
         let text = metrics.render(
             ConnectionCounts { open: 2, accepted: 7, unreadable: 3, ..ConnectionCounts::default() },
             [("corp".to_owned(), Some(Duration::from_secs(5)))],
@@ -315,6 +326,10 @@ mod tests {
             "countersign_upstream_requests{state=\"waiting\",upstream=\"rack\"} 2",
             "countersign_upstream_resting{upstream=\"rack\"} 1",
             "countersign_upstream_trips_total{upstream=\"rack\"} 4",
+            "countersign_upstream_credentials_age_seconds{upstream=\"rack\"} 9",
+            "countersign_upstream_credentials_expiry_timestamp_seconds{upstream=\"rack\"} 1800000000",
+            "countersign_upstream_credentials_refreshes_total{result=\"ok\",upstream=\"rack\"} 1",
+            "countersign_upstream_credentials_refreshes_total{result=\"error\",upstream=\"rack\"} 0",
             "countersign_limited_total 5",
             "countersign_remembered_verdicts 9",
             "countersign_recalled_verdicts_total 8",

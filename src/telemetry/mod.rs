@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod audits;
+pub mod credentials;
 pub mod inspections;
 pub mod metrics;
 pub mod panics;
@@ -13,6 +14,7 @@ pub mod trace;
 
 pub use admin::AdminMetrics;
 pub use audits::{AuditMetrics, SinkMetrics};
+pub use credentials::CredentialMetrics;
 pub use inspections::InspectionMetrics;
 pub use metrics::{ConnectionCounts, Metrics};
 pub use reloads::ReloadMetrics;

@@ -221,6 +221,7 @@ impl Upstream {
 
     async fn send_on(&self, outbound: Outbound, slot: OwnedSemaphorePermit) -> Result<UpstreamReply, UpstreamError> {
         let watch = outbound.watch().cloned();
+        let credentials = Arc::clone(outbound.credentials());
         let started = Instant::now();
         let patience = if outbound.takes_long() { LONG_WORK } else { self.settings.first_byte_timeout };
         let (carries_body, request) = self.pace(outbound);
@@ -232,7 +233,8 @@ impl Upstream {
         let (head, incoming) = response.into_parts();
         let lease = Lease::new(connection, Arc::clone(&self.pool), slot, reusable);
         let body = ReplyBody::new(incoming, lease, self.settings.idle_timeout);
-        Ok(UpstreamReply { head, body, upstream: self.settings.name.clone(), first_byte: started.elapsed() })
+        let (upstream, first_byte) = (self.settings.name.clone(), started.elapsed());
+        Ok(UpstreamReply { head, body, upstream, credentials, first_byte })
     }
 
     /// Puts the body under the budget; tells whether there is one.

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
+use crate::sign::CredentialStore;
 use crate::upstream::pool::{Connection, Pool};
 
 /// An answer of a store.
@@ -23,6 +24,8 @@ pub struct UpstreamReply {
     pub body: ReplyBody,
     /// Name of the upstream.
     pub upstream: String,
+    /// Where the credentials come from that the request was signed with.
+    pub credentials: Arc<CredentialStore>,
     /// Time from sending to the head.
     pub first_byte: Duration,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::breaker::BreakerSettings;
-pub use crate::sign::credentials::CredentialSource as CredentialSettings;
+pub use crate::sign::credentials::CredentialSettings;
 
 /// One upstream, as resolved from the configuration.
 #[derive(Debug, Clone)]

@@ -133,7 +133,7 @@ async fn a_certificate_that_is_nobody_here_is_refused() {
         }),
     ] {
         let refused = world.ask(Some(&identity), "/bkt/etl/x", &[]).await;
-        assert_eq!(refused.outcome(), (403, "InvalidToken".to_owned()), "{what}: {}", refused.text());
+        assert_eq!(refused.outcome(), (401, "InvalidToken".to_owned()), "{what}: {}", refused.text());
     }
     assert!(world.recorder.is_silent());
 }

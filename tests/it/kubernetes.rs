@@ -116,10 +116,10 @@ async fn service_accounts_are_known_by_the_keys_that_the_api_server_gives_to_the
     assert_eq!(ask(&claims("bank", "orders"), "/bkt/shop/orders/x").await, (403, "AccessDenied".to_owned()));
     let mut for_the_server = orders.clone();
     for_the_server["aud"] = json!([ISSUER]);
-    assert_eq!(ask(&for_the_server, "/bkt/shop/orders/x").await, (403, "InvalidToken".to_owned()));
+    assert_eq!(ask(&for_the_server, "/bkt/shop/orders/x").await, (401, "InvalidToken".to_owned()));
     let mut flat = orders.clone();
     flat["kubernetes.io"] = json!("shop");
-    assert_eq!(ask(&flat, "/bkt/shop/orders/x").await, (403, "InvalidToken".to_owned()), "no object on the way");
+    assert_eq!(ask(&flat, "/bkt/shop/orders/x").await, (401, "InvalidToken".to_owned()), "no object on the way");
     let mut without = orders.clone();
     without.as_object_mut().unwrap().remove("kubernetes.io");
     // A name that says the same is another claim.

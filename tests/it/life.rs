@@ -272,6 +272,11 @@ async fn the_service_manager_is_told_when_it_serves_how_it_is_that_it_lives_and_
         hear("WATCHDOG=1", 4);
         assert!(begun.elapsed() < Duration::from_secs(10), "fed too seldom: {:?}", begun.elapsed());
     });
+    served.process.signal("HUP");
+    tokio::task::block_in_place(|| {
+        hear("RELOADING=1", 1);
+        hear("READY=1", 2);
+    });
     served.process.signal("TERM");
     tokio::task::block_in_place(|| {
         hear("STOPPING=1", 1);
@@ -279,6 +284,8 @@ async fn the_service_manager_is_told_when_it_serves_how_it_is_that_it_lives_and_
         // Delay, drain, objects that wait to be copied, and some more.
         hear("EXTEND_TIMEOUT_USEC=30000000", 1);
     });
+    let reloading = said.iter().position(|said| said == "RELOADING=1").unwrap();
+    assert!(said[reloading + 1].starts_with("MONOTONIC_USEC="), "{said:?}");
     assert_eq!(served.process.end().await.code(), Some(0));
 }
 
@@ -452,7 +459,8 @@ async fn after_kill_9_the_store_has_nothing_half_and_retries_at_the_restarted_ga
     drop(served);
 }
 
-/// haproxy with the configuration of `deploy/`, before two gateways.
+/// haproxy with the configuration of `deploy/`, before two gateways; but it tries nothing twice, so that only what it is told in time keeps
+/// requests from failing.
 fn haproxy(gateways: [&Lasting; 2], folder: &Path) -> Option<(Server, SocketAddr)> {
     if !Path::new("/usr/sbin/haproxy").exists() {
         missing("haproxy");
@@ -461,6 +469,17 @@ fn haproxy(gateways: [&Lasting; 2], folder: &Path) -> Option<(Server, SocketAddr
     let front = free_address();
     let [one, two] = gateways;
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/haproxy/haproxy.cfg");
+    let mut configuration = std::fs::read_to_string(file).unwrap();
+    for (line, replaced) in [
+        ("retries 3", "retries 0"),
+        ("retry-on conn-failure", "retry-on none"),
+        ("option redispatch 1", "no option redispatch"),
+    ] {
+        assert!(configuration.contains(line), "{line}");
+        configuration = configuration.replace(line, replaced);
+    }
+    let file = folder.join("haproxy.cfg");
+    std::fs::write(&file, configuration).unwrap();
     let mut arguments = Vec::new();
     for (name, value) in [
         ("FRONT", front),

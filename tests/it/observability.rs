@@ -83,7 +83,9 @@ fn every_panel_of_the_dashboard_has_its_place_and_its_data_source() {
     for panel in panels {
         let place = |side: &str| panel["gridPos"][side].as_u64().unwrap();
         assert!(place("x") + place("w") <= 24, "{panel}");
-        for (x, y) in (place("x")..place("x") + place("w")).flat_map(|x| (place("y")..place("y") + place("h")).map(move |y| (x, y))) {
+        for (x, y) in (place("x")..place("x") + place("w"))
+            .flat_map(|x| (place("y")..place("y") + place("h")).map(move |y| (x, y)))
+        {
             assert!(taken.insert((x, y)), "{} lies on another panel", panel["title"]);
         }
         for target in panel["targets"].as_array().into_iter().flatten() {
@@ -127,7 +129,9 @@ const PARENT: &str = "b7ad6b7169203331";
 #[tokio::test]
 async fn a_trace_goes_through_the_gateway_to_the_store_and_into_the_record() {
     let recorder = Recorder::start(Answer::ok()).await;
-    let served = Served::start(&Setup::before(&recorder), "tracing: { accept: 127.0.0.0/8 }\nlog: { level: debug }\n", &[]).await;
+    let served =
+        Served::start(&Setup::before(&recorder), "tracing: { accept: 127.0.0.0/8 }\nlog: { level: debug }\n", &[])
+            .await;
     let parent = format!("00-{TRACE}-{PARENT}-01");
     let headers = [("traceparent", parent.as_str()), ("tracestate", "vendor=1")];
     assert_eq!(served.a.send("GET", "/bkt/a/x", &headers, "").await.status, 200);
@@ -141,7 +145,9 @@ async fn a_trace_goes_through_the_gateway_to_the_store_and_into_the_record() {
     assert_eq!(served.records(2).await[1]["trace_id"], TRACE);
     let log = served.process.stderr.text();
     assert!(log.lines().any(|line| line.contains("request refused") && line.contains(TRACE)), "{log}");
-    for garbage in ["", "00-0", "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", format!("{parent}-x").as_str()] {
+    for garbage in
+        ["", "00-0", "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", format!("{parent}-x").as_str()]
+    {
         let before = served.records(2).await.len();
         assert_eq!(served.a.send("GET", "/bkt/a/x", &[("traceparent", garbage)], "").await.status, 200);
         let begun = served.records(before + 1).await[before]["trace_id"].as_str().unwrap().to_owned();
@@ -174,7 +180,8 @@ async fn spans_of_a_request_reach_the_collector_with_names_parents_and_attribute
     let _collector = Server::start(folder.path(), "/usr/bin/python3", &arguments);
     eventually("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
     let recorder = Recorder::start(Answer::ok()).await;
-    let tracing = format!("tracing: {{ otlp: {{ endpoint: \"http://127.0.0.1:{port}/v1/traces\", one_in: 1000000 }} }}\n");
+    let tracing =
+        format!("tracing: {{ otlp: {{ endpoint: \"http://127.0.0.1:{port}/v1/traces\", one_in: 1000000 }} }}\n");
     let served = Served::start(&Setup::before(&recorder), &tracing, &[]).await;
     assert_eq!(served.a.get("/bkt/a/unsampled").await.status, 200);
     let parent = format!("00-{TRACE}-{PARENT}-01");
@@ -186,7 +193,17 @@ async fn spans_of_a_request_reach_the_collector_with_names_parents_and_attribute
     for id in &ids {
         assert!(holds(&bytes, id), "{id:02x?} is not in {bytes:02x?}");
     }
-    for text in ["countersign", "authenticate", "PUT", "rpc.method", "PutObject", "aws.s3.key", "a/x", "token:a", "server.address"] {
+    for text in [
+        "countersign",
+        "authenticate",
+        "PUT",
+        "rpc.method",
+        "PutObject",
+        "aws.s3.key",
+        "a/x",
+        "token:a",
+        "server.address",
+    ] {
         assert!(holds(&bytes, text.as_bytes()), "{text} is not in {}", String::from_utf8_lossy(&bytes));
     }
     assert!(!holds(&bytes, b"unsampled"), "one in a million new traces is sent");

@@ -17,13 +17,13 @@ async fn inspected(store: &Store, more: &str) -> Gateway {
     store.setup().top("inspectors: { av: { patterns: { sets: [eicar] } } }").rules(&rules).start().await
 }
 
-async fn create(client: &Client, key: &str, headers: &[(&str, &str)]) -> String {
+pub(super) async fn create(client: &Client, key: &str, headers: &[(&str, &str)]) -> String {
     let created = client.send("POST", &format!("/bkt/{key}?uploads"), headers, "").await;
     assert_eq!(created.status, 200, "{}", created.text());
     created.element("UploadId")
 }
 
-async fn upload(client: &Client, key: &str, id: &str, parts: &[Vec<u8>]) -> String {
+pub(super) async fn upload(client: &Client, key: &str, id: &str, parts: &[Vec<u8>]) -> String {
     let mut list = String::new();
     for (number, part) in (1..).zip(parts) {
         let put = client.put(&format!("/bkt/{key}?partNumber={number}&uploadId={id}"), &[], part.clone()).await;
@@ -34,7 +34,7 @@ async fn upload(client: &Client, key: &str, id: &str, parts: &[Vec<u8>]) -> Stri
     format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>")
 }
 
-async fn complete(client: &Client, key: &str, id: &str, list: &str, headers: &[(&str, &str)]) -> Response {
+pub(super) async fn complete(client: &Client, key: &str, id: &str, list: &str, headers: &[(&str, &str)]) -> Response {
     client.send("POST", &format!("/bkt/{key}?uploadId={id}"), headers, list.to_owned()).await
 }
 

@@ -278,6 +278,33 @@ async fn a_reload_keeps_the_keys_of_the_same_source_only() {
 }
 
 #[tokio::test]
+async fn a_reload_fetches_nothing_before_its_time_but_asks_again_at_once_if_the_last_fetch_failed() {
+    let idp = Idp::start(|_| Answer::Json(jwks(&[RSA.jwk("k1")]))).await;
+    let old = set_up(vec![], vec![from_url(&idp)], quick());
+    let tasks = old.start();
+    timeout(DEADLINE, old.first_fetches()).await.unwrap();
+    drop(tasks);
+    idp.behave(|_| status("500 Oops", ""));
+    let new = set_up(vec![], vec![from_url(&idp)], quick());
+    new.adopt_keys(&old);
+    let tasks = new.start();
+    timeout(DEADLINE, new.first_fetches()).await.unwrap();
+    assert!(timeout(Duration::from_millis(200), idp.saw(2)).await.is_err(), "{}", idp.requests().len());
+    assert_eq!(principal(&new, &Token::new().sign(&RSA)).await, alice());
+    // An unknown key may still wish for a fetch, which fails here.
+    assert_eq!(principal(&new, &Token::new().header("kid", "k2").sign(&RSA)).await, unknown_key());
+    // The third comes when the second has failed.
+    timeout(DEADLINE, idp.saw(3)).await.unwrap();
+    drop(tasks);
+    let seen = idp.requests().len();
+    let third = set_up(vec![], vec![from_url(&idp)], quick());
+    third.adopt_keys(&new);
+    let _tasks = third.start();
+    timeout(DEADLINE, idp.saw(seen + 1)).await.unwrap();
+    assert_eq!(principal(&third, &Token::new().sign(&RSA)).await, alice(), "the old keys are good meanwhile");
+}
+
+#[tokio::test]
 async fn errors_and_debug_output_hold_no_token_material() {
     let (issuer, _file) = with_keys(
         IssuerSettings { attributes: [("groups".to_owned(), "groups".to_owned())].into(), ..settings() },

@@ -81,6 +81,23 @@ fn a13_a_session_is_the_principal_of_its_jwt_and_no_more() {
 }
 
 #[test]
+fn sessions_under_keys_of_the_process_outlive_a_reload_and_others_depend_on_the_ring() {
+    let stage = Stage::new();
+    let lifetime = Duration::from_secs(3600);
+    let own = || Sessions::new(SessionSettings { keys: Vec::new(), lifetime });
+    let first = own();
+    let jwt = Secret::new(long_token().sign(&RSA));
+    let session = first.begin(&stage.issuers(), &jwt, None, ADDRESS, at(0)).unwrap();
+    let (id, token) = (&session.keys.access_key_id, session.keys.session_token.expose());
+    let known = |sessions: &Sessions| sessions.find(&stage.issuers(), id, token, at(1)).is_ok();
+    assert!(known(&first) && known(&own().after(Some(&first))));
+    assert!(!known(&own()) && !known(&own().after(None)));
+    let configured = sessions_of(3600);
+    assert!(!known(&sessions_of(3600).after(Some(&first))), "keys are configured now");
+    assert!(!known(&own().after(Some(&configured))), "keys that are no longer configured are no longer good");
+}
+
+#[test]
 fn a13_a_session_ends_with_its_jwt_at_the_latest() {
     let stage = Stage::new();
     for (left, asked, lasts) in [

@@ -10,7 +10,8 @@ use super::values::{check_name, duration};
 use crate::auth::{AccessKeySettings, Attributes, SigningSettings, UnsignedPayload};
 use crate::base::authority::is_host;
 use crate::rules::settings::Client;
-use crate::upstream::{CredentialSettings, UpstreamSettings};
+use crate::sign::credentials::CredentialSource;
+use crate::upstream::UpstreamSettings;
 
 /// A secret that can be guessed can be found from one signed request.
 const MIN_SECRET_BYTES: usize = 20;
@@ -88,7 +89,7 @@ pub fn check_loops<'a>(
     upstreams: impl Iterator<Item = &'a UpstreamSettings>,
 ) {
     for upstream in upstreams {
-        let CredentialSettings::Static { access_key_id, .. } = &upstream.credentials else { continue };
+        let CredentialSource::Static { access_key_id, .. } = upstream.credentials.source.base() else { continue };
         if keys.iter().any(|key| key.id == access_key_id.expose()) {
             let path = Path::top().key("upstreams").key(&upstream.name).key("credentials");
             desk.report(

@@ -2,43 +2,72 @@
 
 use std::path::PathBuf;
 
+use super::super::forms::OneOrMany;
 use super::super::path::Path;
-use super::super::raw::RawCredentials;
+use super::super::raw_credentials::RawCredentials;
 use super::super::suggest::{did_you_mean, listed};
 use super::desk::{Desk, Reference};
+use super::platform;
 use super::values::absolute;
 use crate::base::Secret;
-use crate::upstream::CredentialSettings;
+use crate::sign::credentials::{Assumed, CredentialSource};
 
 /// Where an upstream's credentials come from; every value is read once to see that it is there.
-pub fn credentials(desk: &mut Desk<'_>, path: &Path, raw: &RawCredentials) -> Option<CredentialSettings> {
+pub fn credentials(desk: &mut Desk<'_>, path: &Path, raw: &RawCredentials, region: &str) -> Option<CredentialSource> {
+    let base = base(desk, path, raw, region);
+    match &raw.assume_role {
+        None => base,
+        Some(role) => {
+            let role = platform::assume_role(desk, &path.key("assume_role"), role, region);
+            let (base, role) = (base?, role?);
+            Some(CredentialSource::Assumed(Box::new(Assumed { base, role })))
+        }
+    }
+}
+
+fn base(desk: &mut Desk<'_>, path: &Path, raw: &RawCredentials, region: &str) -> Option<CredentialSource> {
     let has_keys = raw.access_key_id.is_some() || raw.secret_access_key.is_some() || raw.session_token.is_some();
     let has_profile = raw.profile.is_some() || raw.file.is_some();
-    match (has_keys, has_profile) {
-        (true, false) => keys(desk, path, raw),
-        (false, true) => profile(desk, path, raw),
-        (true, true) => {
-            desk.report(
-                path,
-                "there are two credentials here",
-                "keep either `access_key_id` and `secret_access_key`, or `profile` and `file`",
-            );
-            None
-        }
-        (false, false) => {
+    match (has_keys, has_profile, &raw.platform) {
+        (true, false, None) => keys(desk, path, raw),
+        (false, true, None) => profile(desk, path, raw),
+        (false, false, Some(raw)) => platform::platform(desk, &path.key("platform"), raw, region),
+        (false, false, None) => {
             if !desk.is_blurred(path) {
                 desk.report(
                     path,
                     "there is no credential here",
-                    "write `access_key_id` and `secret_access_key` as env:NAME or file:/path, or `profile`",
+                    "write `access_key_id` and `secret_access_key` as env:NAME or file:/path, or `profile`, or `platform`",
                 );
             }
+            None
+        }
+        _ => {
+            desk.report(
+                path,
+                "there are two credentials here",
+                "keep either `access_key_id` and `secret_access_key`, or `profile` and `file`, or `platform`",
+            );
             None
         }
     }
 }
 
-fn keys(desk: &mut Desk<'_>, path: &Path, raw: &RawCredentials) -> Option<CredentialSettings> {
+/// What seals upload ids, if it is not to be the credential itself.
+pub fn seal_keys(desk: &mut Desk<'_>, path: &Path, raw: Option<&OneOrMany>) -> Vec<Secret> {
+    let texts = raw.map(OneOrMany::texts).unwrap_or_default();
+    if raw.is_some() && texts.is_empty() && !desk.is_blurred(path) {
+        desk.report(path, "the list is empty", "leave it out, or write env:NAME or file:/path");
+    }
+    let mut keys = Vec::new();
+    for (position, text) in texts.iter().enumerate() {
+        let path = if matches!(raw, Some(OneOrMany::Many(_))) { path.item(position) } else { path.clone() };
+        keys.extend(super::sts::secret(desk, &path, text));
+    }
+    keys
+}
+
+fn keys(desk: &mut Desk<'_>, path: &Path, raw: &RawCredentials) -> Option<CredentialSource> {
     let help = "write it as env:NAME or file:/path";
     let id = desk.required(path, "access_key_id", raw.access_key_id.as_ref(), help);
     let secret = desk.required(path, "secret_access_key", raw.secret_access_key.as_ref(), help);
@@ -50,14 +79,14 @@ fn keys(desk: &mut Desk<'_>, path: &Path, raw: &RawCredentials) -> Option<Creden
     };
     match (id?, secret?, token) {
         ((Reference::File(id), _), (Reference::File(secret), _), None) => {
-            Some(CredentialSettings::Files { access_key_id: id, secret_access_key: secret, session_token: None })
+            Some(CredentialSource::Files { access_key_id: id, secret_access_key: secret, session_token: None })
         }
         ((Reference::File(id), _), (Reference::File(secret), _), Some((Reference::File(token), _))) => {
-            Some(CredentialSettings::Files { access_key_id: id, secret_access_key: secret, session_token: Some(token) })
+            Some(CredentialSource::Files { access_key_id: id, secret_access_key: secret, session_token: Some(token) })
         }
         ((_, id), (_, secret), token) => {
             let session_token = token.map(|(_, token)| token);
-            Some(CredentialSettings::Static { access_key_id: id, secret_access_key: secret, session_token })
+            Some(CredentialSource::Static { access_key_id: id, secret_access_key: secret, session_token })
         }
     }
 }
@@ -128,7 +157,7 @@ fn is_published(value: &str) -> bool {
     PUBLISHED.contains(&value.as_str()) || value.ends_with("example") || value.ends_with("examplekey")
 }
 
-fn profile(desk: &mut Desk<'_>, path: &Path, raw: &RawCredentials) -> Option<CredentialSettings> {
+fn profile(desk: &mut Desk<'_>, path: &Path, raw: &RawCredentials) -> Option<CredentialSource> {
     let file_path = path.key(if raw.file.is_some() { "file" } else { "profile" });
     let file = profile_file(desk, &file_path, raw.file.as_deref())?;
     let text = desk.read_secret_file(&file_path, &file)?;
@@ -153,7 +182,7 @@ fn profile(desk: &mut Desk<'_>, path: &Path, raw: &RawCredentials) -> Option<Cre
             }
         }
     }
-    complete.then(|| CredentialSettings::Profile { file, profile: profile.to_owned() })
+    complete.then(|| CredentialSource::Profile { file, profile: profile.to_owned() })
 }
 
 fn profile_file(desk: &mut Desk<'_>, path: &Path, written: Option<&str>) -> Option<PathBuf> {

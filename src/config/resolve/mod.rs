@@ -16,6 +16,7 @@ mod inspect;
 mod issuers;
 mod listen;
 mod pem;
+mod platform;
 mod post;
 mod proxies;
 mod rates;

@@ -60,7 +60,8 @@ fn keys(desk: &mut Desk<'_>, path: &Path, raw: &[RawSessionKey]) -> Vec<RingKey>
     keys
 }
 
-fn secret(desk: &mut Desk<'_>, path: &Path, text: &str) -> Option<Secret> {
+/// A secret that seals something: long enough for that.
+pub fn secret(desk: &mut Desk<'_>, path: &Path, text: &str) -> Option<Secret> {
     let reference = desk.secret_reference(path, text)?;
     let secret = Secret::new(desk.fetch(path, &reference, true)?);
     if secret.expose().len() < MIN_SECRET_CHARACTERS {

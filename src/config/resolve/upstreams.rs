@@ -16,7 +16,7 @@ use crate::s3::buckets::is_bucket_name;
 use crate::s3::names::check_text;
 use crate::s3::reserved::is_reserved;
 use crate::s3::{Bucket, OddKeys, PassThrough};
-use crate::upstream::{Addressing, BreakerSettings, ChecksumMode, PayloadMode, UpstreamSettings};
+use crate::upstream::{Addressing, BreakerSettings, ChecksumMode, CredentialSettings, PayloadMode, UpstreamSettings};
 
 /// The stores in the order of their names, which is the order of [`RouteId`]. `None` stands for one with a problem.
 pub fn upstreams(desk: &mut Desk<'_>, raw: &RawConfig) -> Vec<Option<UpstreamSettings>> {
@@ -35,9 +35,12 @@ fn upstream(desk: &mut Desk<'_>, path: &Path, name: &str, raw: &RawUpstream) -> 
     let region = region(desk, path, raw);
     let ca_path = path.key("ca_file");
     let ca_file = pem::authorities(desk, &ca_path, raw.ca_file.as_ref());
-    let help = "add `credentials:` with `access_key_id` and `secret_access_key`, or with `profile`";
+    let help = "add `credentials:` with `access_key_id` and `secret_access_key`, or with `profile` or `platform`";
     let credentials = desk.required(path, "credentials", raw.credentials.as_ref(), help);
-    let credentials = credentials.and_then(|raw| credentials::credentials(desk, &path.key("credentials"), raw));
+    let region_or_none = region.as_deref().unwrap_or_default();
+    let credentials =
+        credentials.and_then(|raw| credentials::credentials(desk, &path.key("credentials"), raw, region_or_none));
+    let seal_keys = credentials::seal_keys(desk, &path.key("seal_keys"), raw.seal_keys.as_ref());
     let times = path.key("timeouts");
     let seconds = Duration::from_secs;
     let max_connections = count(desk, &path.key("max_connections"), raw.max_connections, 512, 1..=100_000);
@@ -77,7 +80,7 @@ fn upstream(desk: &mut Desk<'_>, path: &Path, name: &str, raw: &RawUpstream) -> 
         port: endpoint.port,
         region: region?,
         ca_file,
-        credentials: credentials?,
+        credentials: CredentialSettings { source: credentials?, seal_keys },
         max_connections,
         max_waiting,
         principal_share,

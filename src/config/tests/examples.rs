@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::config::{MapReferences, load_file};
+use crate::sign::credentials::HAS_PLATFORM;
 
 /// What the example files refer to.
 fn references(path: &Path) -> MapReferences {
@@ -21,7 +22,9 @@ pub(super) fn file_references(path: &Path, text: &str) -> MapReferences {
             let value = match name {
                 _ if name.ends_with("_HASH") => format!("sha256:{}", hex::encode(digest(&SHA256, name.as_bytes()))),
                 _ if name.ends_with("_ENDPOINT") => "http://127.0.0.1:9000".to_owned(),
-                _ if name.ends_with("_SESSION_KEY") => "v4lue-of-a-session-key-of-32-characters".to_owned(),
+                _ if name.ends_with("_SESSION_KEY") || name.ends_with("_SEAL_KEY") => {
+                    "v4lue-of-a-session-key-of-32-characters".to_owned()
+                }
                 _ => "v4lue-of-a-credential".to_owned(),
             };
             (name.to_owned(), value)
@@ -32,6 +35,10 @@ pub(super) fn file_references(path: &Path, text: &str) -> MapReferences {
         (PathBuf::from("/etc/countersign/tls/tls.crt"), certificate.cert.pem()),
         (PathBuf::from("/etc/countersign/tls/tls.key"), certificate.signing_key.serialize_pem()),
         (PathBuf::from("/etc/countersign/ca.pem"), certificate.cert.pem()),
+        (
+            PathBuf::from("/etc/countersign/revoked.pem"),
+            "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n".to_owned(),
+        ),
         (
             PathBuf::from("/etc/countersign/credentials"),
             "[countersign]\naws_access_key_id = v4lue\naws_secret_access_key = v4lue\n".to_owned(),
@@ -61,7 +68,7 @@ pub(super) fn yaml_files() -> Vec<PathBuf> {
 fn every_file_under_config_loads() {
     let files = yaml_files();
     assert!(files.len() >= 7, "{files:?}");
-    for file in files {
+    for file in files.into_iter().filter(|file| HAS_PLATFORM || !file.ends_with("eks.yaml")) {
         if let Err(problems) = load_file(&file, &references(&file)) {
             panic!("{problems}");
         }

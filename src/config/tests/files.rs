@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{BASE, assert_problems, edited, references};
 use crate::auth::KeySource;
 use crate::config::{MapReferences, References, SystemReferences, load_file, load_text};
-use crate::upstream::CredentialSettings;
+use crate::sign::credentials::CredentialSource;
 
 const KEYS: &str = "credentials: { access_key_id: env:ID, secret_access_key: env:KEY }";
 
@@ -14,9 +14,9 @@ fn with_files(files: &[(&str, &str)]) -> MapReferences {
     MapReferences { files, ..references() }
 }
 
-fn credentials(written: &str, references: &MapReferences) -> CredentialSettings {
+fn credentials(written: &str, references: &MapReferences) -> CredentialSource {
     let config = load_text("test.yaml", &edited(KEYS, &format!("credentials: {written}")), references);
-    config.unwrap_or_else(|problems| panic!("{problems}")).upstreams.remove(0).credentials
+    config.unwrap_or_else(|problems| panic!("{problems}")).upstreams.remove(0).credentials.source
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn credentials_in_files_stay_files_so_that_they_can_be_rotated() {
     let refs = with_files(&[("/id", "AKIDREAL\n"), ("/key", "k3y\r\n"), ("/token", "t0k3n")]);
     let found =
         credentials("{ access_key_id: file:/id, secret_access_key: file:/key, session_token: file:/token }", &refs);
-    let CredentialSettings::Files { access_key_id, secret_access_key, session_token: Some(token) } = found else {
+    let CredentialSource::Files { access_key_id, secret_access_key, session_token: Some(token) } = found else {
         panic!("{found:?}")
     };
     assert_eq!(
@@ -37,7 +37,7 @@ fn credentials_in_files_stay_files_so_that_they_can_be_rotated() {
 fn credentials_from_both_sources_are_read_once() {
     let refs = with_files(&[("/key", "k3y\r\n")]);
     let found = credentials("{ access_key_id: env:ID, secret_access_key: file:/key }", &refs);
-    let CredentialSettings::Static { secret_access_key, .. } = found else { panic!("{found:?}") };
+    let CredentialSource::Static { secret_access_key, .. } = found else { panic!("{found:?}") };
     assert_eq!(secret_access_key.expose(), "k3y");
 }
 
@@ -63,12 +63,12 @@ fn profiles_are_looked_up_where_aws_tools_look() {
         ("{ file: /elsewhere, profile: default }", "/elsewhere"),
     ] {
         let found = credentials(written, &refs);
-        let CredentialSettings::Profile { file: found, profile } = found else { panic!("{found:?}") };
+        let CredentialSource::Profile { file: found, profile } = found else { panic!("{found:?}") };
         assert_eq!((found, profile), (PathBuf::from(file), "default".to_owned()));
     }
     refs.env.insert("AWS_SHARED_CREDENTIALS_FILE".to_owned(), "/elsewhere".to_owned());
     let found = credentials("{ profile: default }", &refs);
-    assert!(matches!(found, CredentialSettings::Profile { file, .. } if file == Path::new("/elsewhere")));
+    assert!(matches!(found, CredentialSource::Profile { file, .. } if file == Path::new("/elsewhere")));
 }
 
 #[test]

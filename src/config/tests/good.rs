@@ -16,7 +16,8 @@ use crate::rules::settings::Client;
 use crate::rules::{Effect, Rates, RequestRate};
 use crate::s3::addressing::Domains;
 use crate::s3::{Bucket, OddKeys};
-use crate::upstream::{Addressing, BreakerSettings, ChecksumMode, CredentialSettings, PayloadMode};
+use crate::sign::credentials::CredentialSource;
+use crate::upstream::{Addressing, BreakerSettings, ChecksumMode, PayloadMode};
 
 fn requests(per_second: u32, burst: u32) -> Option<RequestRate> {
     Some(RequestRate { per_second: NonZeroU32::new(per_second)?, burst: NonZeroU32::new(burst)? })
@@ -69,7 +70,7 @@ fn a_small_file_gets_every_default() {
         [upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout, upstream.pool_idle_timeout]
             .map(|time| time.as_secs());
     assert_eq!(seconds, [5, 60, 60, 8]);
-    let CredentialSettings::Static { access_key_id, session_token: None, .. } = &upstream.credentials else {
+    let CredentialSource::Static { access_key_id, session_token: None, .. } = &upstream.credentials.source else {
         panic!("{:?}", upstream.credentials)
     };
     assert_eq!(access_key_id.expose(), "AKIDFORTESTS000000001");

@@ -13,6 +13,8 @@ mod inspect_http;
 mod inspect_yara;
 mod inspection;
 mod lifecycle;
+mod platform;
+mod reload;
 mod rendering;
 mod schema;
 mod tracing;

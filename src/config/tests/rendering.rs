@@ -11,7 +11,7 @@ fn a_problem_shows_its_line_and_what_to_do() {
 test.yaml:6:5: upstreams.store: unknown key `regoin`
   6 |     regoin: …
     |     ^^^^^^
-  help: did you mean `region`? allowed keys: `endpoint`, `region`, `addressing`, `ca_file`, `credentials`, `payload`, `checksum`, `max_connections`, `max_waiting`, `principal_share`, `unknown_length_uploads`, `breaker`, `timeouts`
+  help: did you mean `region`? allowed keys: `endpoint`, `region`, `addressing`, `ca_file`, `credentials`, `seal_keys`, `payload`, `checksum`, `max_connections`, `max_waiting`, `principal_share`, `unknown_length_uploads`, `breaker`, `timeouts`
 test.yaml:24:12: rules[0].where: there is no bucket `team-dta`
   24 |     where: team-dta/builds/
      |            ^^^^^^^^^^^^^^^^

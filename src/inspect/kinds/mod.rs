@@ -16,7 +16,7 @@ pub use classes::Class;
 pub use names::media_type_of;
 
 use crate::inspect::patterns::{Search, matcher::Matcher};
-use crate::inspect::unpack::{EndOfZip, Limits, UnpackError, Unpacker};
+use crate::inspect::unpack::{Attempt, EndOfZip, Limits, UnpackError, Unpacker};
 use crate::inspect::{BuildError, Content, Inspector, Look, Subject, Verdict, file_type};
 use sniff::Sniffed;
 
@@ -170,7 +170,7 @@ impl Object<'_> {
         let sniffed = Sniffed::of(&head);
         self.kinds.judge(self.subject, &sniffed, &head).map_err(Verdict::matched)?;
         let search = self.kinds.inside.as_ref().filter(|_| sniffed.is_zip || sniffed.is_ole);
-        let search = search.map(|matcher| Search::new(matcher, Unpacker::new(UNPACKED, None).ok()));
+        let search = search.map(|matcher| Search::new(matcher, Attempt::with(Unpacker::new(UNPACKED, None).ok())));
         let mut rest = Rest { sniffed, end_of_zip: EndOfZip::default(), search };
         rest.feed(Bytes::from(head), self.kinds).await?;
         self.rest = Some(rest);

@@ -15,7 +15,7 @@ use bytes::Bytes;
 pub use built_in::{BuiltIn, eicar};
 pub use matcher::{PatternError, check_regex};
 
-use crate::inspect::unpack::{Limits, Sink, Stop, UnpackError, Unpacker};
+use crate::inspect::unpack::{Attempt, Limits, Sink, UnpackError};
 use crate::inspect::{BuildError, Content, Inspector, Look, Subject, Verdict};
 use matcher::{Matcher, Seen, Stream};
 
@@ -67,17 +67,12 @@ struct Patterns {
 impl Inspector for Patterns {
     fn look(self: Arc<Self>, subject: Arc<Subject>, mut content: Content) -> Look {
         Box::pin(async move {
-            let unpacker = match &self.unpack {
-                None if subject.is_encoded() => {
-                    return Verdict::not_scannable("the content is encoded, and is not unpacked");
-                }
-                None => None,
-                Some(limits) => match Unpacker::new(*limits, subject.content_encoding.as_deref()) {
-                    Ok(unpacker) => Some(unpacker),
-                    Err(error) => return Verdict::not_scannable(error.to_string()),
-                },
+            let coding = subject.content_encoding.as_deref();
+            let attempt = match Attempt::new(self.unpack, coding, subject.is_encoded()) {
+                Ok(attempt) => attempt,
+                Err(reason) => return Verdict::not_scannable(reason),
             };
-            let mut search = Search::new(&self.matcher, unpacker);
+            let mut search = Search::new(&self.matcher, attempt);
             loop {
                 match content.next().await {
                     Ok(Some(bytes)) => {
@@ -105,14 +100,12 @@ impl Inspector for Patterns {
 /// The search of one object, and of what is packed in it.
 pub(super) struct Search {
     layers: Layers,
-    /// None if nothing is unpacked, or nothing any more.
-    unpacker: Option<Unpacker>,
-    failed: Option<UnpackError>,
+    unpacking: Attempt,
 }
 
 impl Search {
-    pub(super) fn new(matcher: &Arc<Matcher>, unpacker: Option<Unpacker>) -> Self {
-        Self { layers: Layers::new(matcher), unpacker, failed: None }
+    pub(super) fn new(matcher: &Arc<Matcher>, unpacking: Attempt) -> Self {
+        Self { layers: Layers::new(matcher), unpacking }
     }
 
     /// Searches one piece, however large, without keeping the other tasks of the thread waiting. False if enough was found.
@@ -121,41 +114,19 @@ impl Search {
             if number > 0 {
                 tokio::task::yield_now().await;
             }
-            if !self.layers.feed(0, slice) {
-                return false;
-            }
-            let Some(unpacker) = &mut self.unpacker else { continue };
-            let outcome = unpacker.feed(slice, &mut self.layers).await;
-            if !self.note(outcome) {
+            if !self.layers.feed(0, slice) || !self.unpacking.feed(slice, &mut self.layers).await {
                 return false;
             }
         }
         true
     }
 
-    /// What cannot be unpacked is still searched as it is: a match says more than that not everything was seen, and what an object comes to
-    /// must not depend on which of the two comes first.
-    fn note(&mut self, outcome: Result<(), Stop>) -> bool {
-        match outcome {
-            Ok(()) => true,
-            Err(Stop::Enough) => false,
-            Err(Stop::Failed(error)) => {
-                self.unpacker = None;
-                self.failed = Some(error);
-                true
-            }
-        }
-    }
-
     /// What was found, and why not everything was seen.
     pub(super) async fn finish(mut self) -> (Option<String>, Option<UnpackError>) {
-        if self.layers.found.is_none()
-            && let Some(unpacker) = self.unpacker.take()
-        {
-            let outcome = unpacker.finish(&mut self.layers).await;
-            self.note(outcome);
+        if self.layers.found.is_none() {
+            self.unpacking.finish(&mut self.layers).await;
         }
-        (self.layers.finish(), self.failed)
+        (self.layers.finish(), self.unpacking.into_failure())
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! Sources: RFC 1951, RFC 1952, PKWARE APPNOTE 6.3.10; Fifield, "A better zip bomb" (overlapping entries).
 
+mod attempt;
 mod end_of_zip;
 mod entry;
 mod gzip;
@@ -15,6 +16,7 @@ mod zip;
 
 use std::pin::Pin;
 
+pub use attempt::Attempt;
 pub(in crate::inspect) use end_of_zip::EndOfZip;
 use gzip::Gzip;
 use zip::Zip;

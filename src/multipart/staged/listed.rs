@@ -59,7 +59,12 @@ pub async fn open_uploads(
         let key = key.strip_prefix(&bucket.upstream_prefix)?.to_owned();
         Some((ListEntry { key, ..entry }, hidden.id().to_owned()))
     });
-    Ok(named.buffered(AT_A_TIME).filter_map(std::future::ready).collect().await)
+    let mut named = std::pin::pin!(named.buffered(AT_A_TIME));
+    let mut uploads = Vec::new();
+    while let Some(upload) = named.next().await {
+        uploads.extend(upload);
+    }
+    Ok(uploads)
 }
 
 async fn all(signer: &Signer, upstreams: &Upstreams, bucket: &Bucket) -> Result<Vec<ListEntry>, Refusal> {

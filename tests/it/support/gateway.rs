@@ -209,16 +209,23 @@ impl Setup {
         let config = load_text("test.yaml", &text, &references).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
         let (audit, metrics) = (Arc::new(InMemory::default()), Metrics::new().unwrap());
         let app = App::with_sink(config, metrics, Arc::clone(&audit) as _).expect("the gateway starts");
+        Gateway::run(app, audit, token_a.expose(), token_b.expose())
+    }
+}
+
+impl Gateway {
+    /// Runs an app with tokens of both tenants.
+    pub fn run(app: App, audit: Arc<InMemory>, token_a: &str, token_b: &str) -> Self {
         let addresses = app.addresses().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(app.run(async { drop(stopped.await) }));
         let client = |token: &str| Client { address: addresses.data[0], token: token.to_owned() };
-        Gateway {
+        Self {
             address: addresses.data[0],
             addresses: addresses.data.clone(),
             admin: addresses.admin,
-            a: client(token_a.expose()),
-            b: client(token_b.expose()),
+            a: client(token_a),
+            b: client(token_b),
             key_a: SignedClient::new(addresses.data[0], KEY_A, KEY_SECRETS[0].1),
             key_b: SignedClient::new(addresses.data[0], KEY_B, KEY_SECRETS[1].1),
             audit,
