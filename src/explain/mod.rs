@@ -30,7 +30,6 @@ pub use report::Report;
 // `cli/explain` takes it in, and clap would name the groups of both after their equal names.
 #[group(skip)]
 #[serde(deny_unknown_fields)]
-#[group(skip)]
 pub struct Arguments {
     /// Who asks: `token:NAME`, `key:NAME`, `listener:NAME` or `certificate:NAME`, with the attributes of the configuration, or
     /// `issuer:NAME:SUBJECT`.

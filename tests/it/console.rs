@@ -1,6 +1,7 @@
 //! The operator's page: its JSON against a running gateway, and the page itself in a real Chromium.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -12,8 +13,11 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use super::support::certs::write;
+use super::support::gateway::KEY_SECRETS;
+use super::support::process::Process;
 use super::support::store::{missing, tools};
-use super::support::{Answer, Client, Gateway, Recorder, Response, Setup};
+use super::support::{Answer, Client, Gateway, Recorder, Response, Setup, eventually};
 
 const RULES: &str = "
   - { name: small-ones, who: { tokens: [a] }, where: bkt/a/small/, what: [read, write], limits: { max_size: 1KiB } }
@@ -37,12 +41,16 @@ fn protected(recorder: &Recorder, more: &str) -> (Setup, String) {
 }
 
 async fn ask(gateway: &Gateway, method: &str, path: &str, token: Option<&str>, body: &str) -> Response {
+    ask_at(gateway.admin, method, path, token, body).await
+}
+
+async fn ask_at(address: SocketAddr, method: &str, path: &str, token: Option<&str>, body: &str) -> Response {
     let authorization = token.map(|token| format!("Bearer {token}"));
     let mut headers: Vec<_> = authorization.iter().map(|text| ("authorization", text.as_str())).collect();
     if method == "POST" {
         headers.extend([("content-type", "application/json"), ("x-countersign-console", "1")]);
     }
-    let admin = Client { address: gateway.admin, token: String::new() };
+    let admin = Client { address, token: String::new() };
     admin.send_plain(method, path, &headers, body.to_owned()).await
 }
 
@@ -216,6 +224,65 @@ async fn l14_paths_and_methods_that_are_not_there() {
     assert_eq!(ask(&gateway, "POST", "/api/reload", None, "[1]").await.status, 400);
     for path in ["/api/status", "/api/reload", "/api/events"] {
         assert_eq!(gateway.a.get(path).await.code(), "AccessDenied", "{path} of a data listener is a bucket");
+    }
+}
+
+#[tokio::test]
+async fn l05_a_reload_is_asked_for_here_and_takes_the_tokens_of_operators_along() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let ((first, first_hash), (second, second_hash)) = (app_token::generate(), app_token::generate());
+    let (first, second) = (first.expose().to_owned(), second.expose().to_owned());
+    let with_token = |hash: &str| {
+        let mut setup = setup(&recorder).top("reload: { watch: false }");
+        setup.admin = format!("admin: {{ address: 127.0.0.1:0, tokens: [{{ name: ops, hash: \"{hash}\" }}] }}");
+        setup.text()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("countersign.yaml");
+    write(&file, &with_token(&first_hash));
+    let (hash_a, hash_b) = (format!("sha256:{}", "a1".repeat(32)), format!("sha256:{}", "b2".repeat(32)));
+    let mut env = vec![
+        ("ACCESS", "RECORDER-ACCESS-KEY"),
+        ("SECRET", "recorder-secret-access-key"),
+        ("HASH_A", hash_a.as_str()),
+        ("HASH_B", hash_b.as_str()),
+    ];
+    env.extend(KEY_SECRETS);
+    let process = Process::start(&["serve", "--config", file.to_str().unwrap()], &env);
+    let mut admin = None;
+    eventually("it serves", || {
+        let log = process.stderr.text();
+        let line = log.lines().find(|line| line.contains("\"admin listener\"")).map(str::to_owned);
+        let line = line.and_then(|line| serde_json::from_str::<Value>(&line).ok());
+        admin = line.and_then(|line| line["address"].as_str().and_then(|text| text.parse::<SocketAddr>().ok()));
+        admin.is_some()
+    })
+    .await;
+    let admin = admin.unwrap();
+    let reload = async |token: &str| {
+        let answer = ask_at(admin, "POST", "/api/reload", Some(token), "{}").await;
+        (answer.status.as_u16(), answer.text())
+    };
+
+    let (status, text) = reload(&first).await;
+    assert_eq!(status, 200, "{text}");
+    assert!(text.contains("\"generation\":1") && text.contains("\"changed\":[]"), "{text}");
+
+    write(&file, &with_token(&second_hash));
+    let (status, text) = reload(&first).await;
+    assert_eq!(status, 200, "{text}");
+    assert!(text.contains("\"generation\":2") && text.contains("admin.tokens"), "{text}");
+    assert_eq!(reload(&first).await.0, 401, "the token was taken out of the file");
+
+    write(&file, "rules: [");
+    let (status, text) = reload(&second).await;
+    assert!(status == 409 && text.contains("the configuration has problems"), "{text}");
+    let answer = ask_at(admin, "GET", "/api/status", Some(&second), "").await;
+    let status: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!((&status["ready"], &status["reload"]["generation"]), (&true.into(), &2.into()));
+    assert!(status["notes"][0].as_str().unwrap().contains("failed, the old configuration serves"), "{status:#}");
+    for secret in [first, second] {
+        assert!(!process.stderr.text().contains(&secret));
     }
 }
 
