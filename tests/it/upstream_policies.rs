@@ -109,6 +109,7 @@ async fn one_after_the_other(gateway: &Gateway) -> [u16; 5] {
 async fn the_gateway_can_do_with_each_policy_what_it_is_for_and_no_more() {
     let Some(store) = Store::get(StoreKind::Rgw).await else { return };
     store.put("a/whole", b"before").await;
+    store.put("a/of-another", b"before").await;
     let user = seen_by("gateway", &store);
     let gateway = user.setup().start().await;
     let policies: [(&[&str], [u16; 5]); 4] = [
@@ -122,7 +123,7 @@ async fn the_gateway_can_do_with_each_policy_what_it_is_for_and_no_more() {
         assert_eq!(one_after_the_other(&gateway).await, statuses, "{names:?}");
     }
     for (method, key, query) in
-        [("PUT", "", "policy="), ("DELETE", "", "policy="), ("DELETE", "", ""), ("PUT", "a/parts", "acl=")]
+        [("PUT", "", "policy="), ("DELETE", "", "policy="), ("DELETE", "", ""), ("PUT", "a/of-another", "acl=")]
     {
         let headers = [("content-length", "0"), ("x-amz-acl", "public-read")];
         let refused = user.send_with(method, key, query, &headers, b"").await;
