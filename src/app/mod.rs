@@ -119,7 +119,7 @@ impl App {
         let Self { edge, live, lasting, reloader } = self;
         let _upkeep = reloader.start();
         let _watch = Task(tokio::spawn(watch::follow(reloader.clone())));
-        let (metrics, monitor) = (lasting.metrics, edge.monitor());
+        let (metrics, sink, monitor) = (lasting.metrics, lasting.sink, edge.monitor());
         let control = edge.control();
         reloader.observe(Arc::new(notify::reload));
         let state = Arc::new(admin::State { live: Arc::clone(&live), metrics, monitor, reloader });
@@ -137,6 +137,10 @@ impl App {
             () = staging.drained() => {}
             () = tokio::time::sleep(STAGING_DRAIN) => tracing::warn!("staged objects were still on their way"),
             () = at_once, if !report.at_once => tracing::warn!("not waiting for staged objects on their way"),
+        }
+        // Whatever still holds the sink: the last records are written, or said to be lost.
+        if tokio::task::spawn_blocking(move || sink.close()).await.is_err() {
+            tracing::error!("closing the audit panicked");
         }
         tracing::info!(?report, "stopped");
         report
