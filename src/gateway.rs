@@ -31,7 +31,6 @@ use crate::downloads::held::HeldBytes;
 use crate::inspect::{Inspectors, Memory, Outcome};
 use crate::limits::meter::Direction;
 use crate::limits::{Admission, Limiter, Meter, Passage};
-use crate::listing;
 use crate::multipart::Carrier;
 use crate::multipart::staged::Staging;
 use crate::respond::{Refusal, RefusalKind, Reply, local};
@@ -275,19 +274,7 @@ impl Gateway {
         match (permit.scope(), permit.call().resource.bucket()) {
             // Boxed like all that is not on the way of every object: the future of a request is copied and kept at its full size.
             (Scope::Buckets(visible), _) => Box::pin(self.list_buckets(permit, visible, ticket)).await,
-            (Scope::Listing(scope), Some(bucket)) => {
-                let page = Box::pin(listing::collect(
-                    scope,
-                    permit.call(),
-                    bucket,
-                    permit.caller(),
-                    &self.signer,
-                    &self.upstreams,
-                    ticket,
-                ))
-                .await?;
-                Ok(local::document(page))
-            }
+            (Scope::Listing(scope), Some(bucket)) => Box::pin(self.list(permit, scope, bucket, ticket)).await,
             (Scope::Batch(scope), Some(bucket)) => {
                 note_verdicts(ticket, scope);
                 Box::pin(delete_objects::delete(&self.errand(&admission, bucket), scope, ticket)).await

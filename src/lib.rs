@@ -59,9 +59,13 @@ pub mod downloads;
 
 pub mod sts;
 
+pub mod explain;
+
 pub mod gateway;
 
 // Around it.
+pub mod console;
+
 pub mod edge;
 
 pub mod config;

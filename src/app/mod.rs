@@ -12,6 +12,7 @@ mod notify;
 mod otlp;
 mod panics;
 pub mod reload;
+mod shown;
 mod signals;
 mod tracer;
 mod watch;
@@ -22,8 +23,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use crate::audit::AuditSink;
+use crate::audit::{AuditSink, Fanout};
 use crate::config::{Config, SystemReferences};
+use crate::console::{Console, Recent};
 use crate::edge::{DrainReport, Edge, Inherited};
 use crate::flow::Budget;
 use crate::telemetry::Metrics;
@@ -43,6 +45,7 @@ pub struct App {
     live: Arc<Live>,
     lasting: Lasting,
     reloader: Reloader,
+    recent: Arc<Recent>,
 }
 
 impl App {
@@ -90,13 +93,15 @@ impl App {
         sink: Arc<dyn AuditSink>,
         inherited: Inherited,
     ) -> anyhow::Result<Self> {
+        let recent = Arc::new(Recent::default());
+        let sink = Arc::new(Fanout::new(vec![sink, Arc::clone(&recent) as _]));
         let lasting = Lasting { metrics, sink, budget: Budget::new(config.edge.limits.buffer_bytes) };
         let edge_settings = config.edge.clone();
         let first = Generation::build(config, &lasting, None)?;
         let edge = Edge::bind(edge_settings, Arc::clone(&lasting.budget), inherited)?;
         let live = Arc::new(Live::new(first));
         let reloader = Reloader::new(Arc::clone(&live), lasting.clone(), edge.control(), origin);
-        Ok(Self { edge, live, lasting, reloader })
+        Ok(Self { edge, live, lasting, reloader, recent })
     }
 
     /// Where it listens.
@@ -116,13 +121,21 @@ impl App {
 
     /// As [`App::run`], without waiting any longer when `at_once` completes behind `shutdown`.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>, at_once: impl Future<Output = ()>) -> DrainReport {
-        let Self { edge, live, lasting, reloader } = self;
+        let Self { edge, live, lasting, reloader, recent } = self;
         let _upkeep = reloader.start();
         let _watch = Task(tokio::spawn(watch::follow(reloader.clone())));
-        let (metrics, sink, monitor) = (lasting.metrics, lasting.sink, edge.monitor());
         let control = edge.control();
         reloader.observe(Arc::new(notify::reload));
-        let state = Arc::new(admin::State { live: Arc::clone(&live), metrics, monitor, reloader });
+        let state = Arc::new(admin::State {
+            live: Arc::clone(&live),
+            metrics: lasting.metrics,
+            monitor: edge.monitor(),
+            reloader,
+            console: Console::new(recent),
+            addresses: edge.addresses().clone(),
+        });
+        let sink = lasting.sink;
+        let _history = Task(tokio::spawn(Arc::clone(&state).keep_history()));
         let _beat = Task(tokio::spawn(beat()));
         let _told = Task(tokio::spawn(notify::keep_told(Arc::clone(&state) as _)));
         let shutdown =

@@ -307,7 +307,7 @@ impl Inner {
             Thing::Folder(_) | Thing::Permissions(_) | Thing::Variable(_) => None,
         };
         let changed_files: BTreeSet<PathBuf> = things.iter().filter_map(file).collect();
-        let concerns_tls = !changed_files.is_empty() || keys.contains("listen");
+        let concerns_tls = !changed_files.is_empty() || keys.contains("listen") || keys.contains("admin.tls");
         let failed = |error: &dyn std::fmt::Display| ReloadError::Build(error.to_string());
         let prepared = self.control.prepare(&config.edge, concerns_tls).map_err(|error| failed(&error))?;
         let current = self.live.current();

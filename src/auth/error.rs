@@ -151,6 +151,9 @@ pub enum InvalidReason {
         /// What is wrong with it.
         fault: ClaimFault,
     },
+    /// A client certificate that is good for the listener, but is nobody here.
+    #[error("client certificate: {0}")]
+    Certificate(CertificateFault),
     /// A connection came over a listener whose identity is not configured any more.
     #[error("the listener has no identity `{name}` any more")]
     NoListener {
@@ -160,6 +163,29 @@ pub enum InvalidReason {
     /// A session token does not stand for a session any more, or none could be made.
     #[error(transparent)]
     Session(#[from] SessionFault),
+}
+
+/// Why a client certificate that the listener accepts is no caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateFault {
+    /// No entry of the configuration fits.
+    #[error("no entry of `clients.certificates` fits it")]
+    Unknown,
+    /// Several entries fit.
+    #[error("more than one entry of `clients.certificates` fits it")]
+    Ambiguous,
+    /// It may sign other certificates.
+    #[error("it is that of an authority")]
+    MaySign,
+    /// A SPIFFE id beside another URI.
+    #[error("it has a SPIFFE id and another URI")]
+    SeveralUris,
+    /// A SPIFFE id that is none, or that of a trust domain.
+    #[error("its SPIFFE id is malformed, or has no path")]
+    SpiffeId,
+    /// A SPIFFE id, and key usages without digital signatures.
+    #[error("it has a SPIFFE id, and its key is not for digital signatures")]
+    Usage,
 }
 
 /// In what way a text is not a JWT.

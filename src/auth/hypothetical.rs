@@ -112,6 +112,7 @@ mod tests {
             algorithms: vec![jsonwebtoken::Algorithm::RS256],
             keys: KeySource::Discovery,
             jwks_hosts: Vec::new(),
+            jwks_token: None,
             ca_file: None,
             required: true,
             token_types: Vec::new(),

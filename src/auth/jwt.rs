@@ -38,9 +38,12 @@ pub(in crate::auth) const SUBJECT: &str = "sub";
 /// Attribute that names the configured issuer; config lets no claim be mapped to it.
 pub(in crate::auth) const ISSUER: &str = "issuer";
 
-/// Names that belong to app tokens and access keys: as an issuer's name they would start principals with `token:` or `key:`, as
+/// Names that belong to callers of another kind: as an issuer's name they would start principals with `token:` or `key:`, as
 /// attributes they would let claims pass for a name of these.
-const RESERVED: [&str; 2] = ["token", "key"];
+const RESERVED: [&str; 4] = ["token", "key", "listener", "certificate"];
+
+/// What SPIFFE ids begin with, which are principals as they are.
+const SPIFFE: &str = "spiffe";
 
 /// All configured issuers by their `iss` value.
 #[derive(Debug, Default)]
@@ -285,6 +288,7 @@ fn fingerprint(settings: &IssuerSettings) -> String {
         principal_claim,
         attributes,
         jwks_hosts: _,
+        jwks_token: _,
         ca_file: _,
         required: _,
         leeway: _,
@@ -313,7 +317,7 @@ fn fingerprint(settings: &IssuerSettings) -> String {
 /// Checks what does not need the network.
 fn check(settings: &IssuerSettings) -> Result<(), SetupError> {
     let name = || settings.name.clone();
-    if !super::is_plain_name(&settings.name) || RESERVED.contains(&settings.name.as_str()) {
+    if !super::is_plain_name(&settings.name) || RESERVED.contains(&settings.name.as_str()) || settings.name == SPIFFE {
         return Err(SetupError::BadName { name: name() });
     }
     let empty = |field| Err(SetupError::Empty { name: name(), field });

@@ -12,15 +12,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HOST, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HOST, USER_AGENT};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
+use crate::auth::claim::MAX_TOKEN_BYTES;
 use crate::auth::error::{SetupError, UrlFault};
 use crate::auth::key_set::{KeySet, KeySetFault};
 use crate::auth::settings::{IssuerSettings, KeySource};
@@ -69,6 +71,8 @@ pub(in crate::auth) struct WebDocument {
     url: FetchUrl,
     dialer: Dialer,
     time_limit: Duration,
+    /// File with a token that is shown there.
+    token: Option<PathBuf>,
 }
 
 /// A URL that may be fetched from: `https`, or `http` to a loopback address.
@@ -123,6 +127,9 @@ pub enum KeyFetchError {
     /// The file could not be read.
     #[error("reading the file: {0}")]
     File(#[from] std::io::Error),
+    /// The token that is to be shown could not be read, or is none.
+    #[error("reading the token to show: {0}")]
+    Token(std::io::Error),
 }
 
 impl IssuerKeys {
@@ -137,9 +144,11 @@ impl IssuerKeys {
             WebDocument::new(url, settings.ca_file.clone(), time_limit)
                 .map_err(|problem| SetupError::Dial { name: name(), problem })
         };
+        let token = settings.jwks_token.clone();
         match &settings.keys {
             KeySource::File(path) => Ok(Self::File { path: path.clone(), time_limit }),
-            KeySource::Url(url) => Ok(Self::Web(web(url)?)),
+            // To this URL alone, which the configuration names: a discovery document could name any.
+            KeySource::Url(url) => Ok(Self::Web(WebDocument { token, ..web(url)? })),
             KeySource::Discovery => {
                 if settings.issuer.contains('?') {
                     return Err(SetupError::KeyUrl { name: name(), problem: UrlFault::Extra });
@@ -180,6 +189,20 @@ pub(in crate::auth) fn read_file(path: &Path) -> Result<Vec<u8>, KeyFetchError> 
     if document.len() > MAX_DOCUMENT_BYTES { Err(KeyFetchError::TooLarge) } else { Ok(document) }
 }
 
+/// The header that shows the token in a file.
+fn bearer(path: &Path) -> std::io::Result<HeaderValue> {
+    let limit = MAX_TOKEN_BYTES as u64 + 1;
+    let mut text = Zeroizing::new(String::new());
+    std::fs::File::open(path)?.take(limit).read_to_string(&mut text)?;
+    let token = text.trim();
+    let plain =
+        !token.is_empty() && token.len() <= MAX_TOKEN_BYTES && token.bytes().all(|byte| byte.is_ascii_graphic());
+    let value = Zeroizing::new(format!("Bearer {token}"));
+    let mut value = HeaderValue::from_str(&value).ok().filter(|_| plain).ok_or(std::io::ErrorKind::InvalidData)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 impl Discovery {
     /// Fetches the discovery document and checks what it says.
     async fn key_set_location(&self) -> Result<WebDocument, KeyFetchError> {
@@ -198,7 +221,7 @@ impl Discovery {
             return Err(KeyFetchError::JwksUrl(UrlFault::Scheme));
         }
         let dialer = self.document.dialer.retarget(&url.host, url.port, url.tls)?;
-        Ok(WebDocument { url, dialer, time_limit: self.document.time_limit })
+        Ok(WebDocument { url, dialer, time_limit: self.document.time_limit, token: None })
     }
 }
 
@@ -212,7 +235,7 @@ impl WebDocument {
             connect_timeout: time_limit,
             addresses: AddressPolicy::Guarded,
         })?;
-        Ok(Self { url, dialer, time_limit })
+        Ok(Self { url, dialer, time_limit, token: None })
     }
 
     /// Fetches the document within the time limit.
@@ -223,10 +246,17 @@ impl WebDocument {
 
     /// One request over one connection, which ends with it.
     async fn exchange(&self) -> Result<Vec<u8>, KeyFetchError> {
+        let mut request = self.url.request();
+        if let Some(path) = self.token.clone() {
+            // Read for each fetch: Kubernetes writes a new one every hour or so.
+            let reading = tokio::task::spawn_blocking(move || bearer(&path)).await;
+            let bearer = reading.map_err(std::io::Error::other).and_then(|read| read).map_err(KeyFetchError::Token)?;
+            request.headers_mut().insert(AUTHORIZATION, bearer);
+        }
         let stream = TokioIo::new(self.dialer.connect().await?);
         let (mut sender, connection) = http1::Builder::new().max_buf_size(READ_BUFFER_BYTES).handshake(stream).await?;
         let exchange = async {
-            let response = sender.send_request(self.url.request()).await?;
+            let response = sender.send_request(request).await?;
             let (head, body) = response.into_parts();
             check_head(head.status, &head.headers)?;
             read_body(body).await

@@ -6,6 +6,7 @@
 pub mod access_keys;
 pub mod app_token;
 pub mod caller;
+pub mod certificates;
 pub mod claim;
 pub mod error;
 pub mod hypothetical;
@@ -25,7 +26,8 @@ pub mod strict_json;
 pub use caller::{Attributes, Caller, Scheme};
 pub use claim::Claim;
 pub use error::{
-    AuthError, ClaimFault, CredentialKind, InvalidReason, JwtFault, KeyMisfit, SetupError, SignatureError, UrlFault,
+    AuthError, CertificateFault, ClaimFault, CredentialKind, InvalidReason, JwtFault, KeyMisfit, SetupError,
+    SignatureError, UrlFault,
 };
 pub use jwks::CacheTimes;
 pub use key_fetch::KeyFetchError;
@@ -35,8 +37,8 @@ pub use presigned::{PresignedRequest, REPRESENTATION};
 pub use session_token::{RingKey, SessionFault};
 pub use sessions::Session;
 pub use settings::{
-    AccessKeySettings, IssuerSettings, KeySource, ListenerIdentity, SessionSettings, Settings, SigningSettings,
-    TokenSettings, UnsignedPayload,
+    AccessKeySettings, CertificateMatch, CertificateSettings, IssuerSettings, KeySource, ListenerIdentity,
+    SessionSettings, Settings, SigningSettings, TokenSettings, UnsignedPayload,
 };
 
 use std::fmt;
@@ -54,6 +56,7 @@ use crate::sigv4::{ChunkCheck, FormFault};
 use crate::upkeep::forever;
 use access_keys::AccessKeys;
 use app_token::AppTokens;
+use certificates::Certificates;
 use jwt::Issuers;
 use listeners::Listeners;
 use sessions::Sessions;
@@ -65,6 +68,7 @@ pub struct Authenticators {
     keys: AccessKeys,
     signatures: SignatureCheck,
     listeners: Listeners,
+    certificates: Certificates,
     issuers: Arc<Issuers>,
     sessions: Option<Arc<Sessions>>,
     clock: Arc<dyn Clock>,
@@ -120,16 +124,18 @@ impl Authenticators {
         times: CacheTimes,
         sessions_before: Option<&Sessions>,
     ) -> Result<Self, SetupError> {
-        let Settings { tokens, issuers, access_keys, listeners, signing, sessions } = settings;
-        if tokens.is_empty() && issuers.is_empty() && access_keys.is_empty() && listeners.is_empty() {
+        let Settings { tokens, issuers, access_keys, listeners, certificates, signing, sessions } = settings;
+        let vouched = !listeners.is_empty() || !certificates.is_empty();
+        if tokens.is_empty() && issuers.is_empty() && access_keys.is_empty() && !vouched {
             return Err(SetupError::Nothing);
         }
         let (tokens, keys) = (AppTokens::new(tokens)?, AccessKeys::new(access_keys)?);
         let sessions = sessions.map(|settings| Arc::new(Sessions::new(settings).after(sessions_before)));
         let issuers = Arc::new(Issuers::new(issuers, times)?);
         let keys = keys.with_issuers(Arc::clone(&issuers), sessions.clone());
-        let (signatures, listeners) = (SignatureCheck::new(signing), Listeners::new(listeners)?);
-        Ok(Self { tokens, keys, signatures, listeners, issuers, sessions, clock })
+        let (listeners, certificates) = (Listeners::new(listeners)?, Certificates::new(certificates)?);
+        let signatures = SignatureCheck::new(signing);
+        Ok(Self { tokens, keys, signatures, listeners, certificates, issuers, sessions, clock })
     }
 
     /// Checks the credential of a request that came in over `connection`.
@@ -180,7 +186,9 @@ impl Authenticators {
         }
         match by {
             Vouched::Listener(name) => self.listeners.authenticate(name, shown, connection.peer.ip()),
-            Vouched::Certificate(_) => Err(AuthError::BesideConnection),
+            Vouched::Certificate(certificate) => {
+                self.certificates.authenticate(certificate, connection.peer.ip(), self.clock.now())
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 
 use crate::auth::Attributes;
+use crate::auth::certificates::PathPattern;
 use crate::auth::session_token::RingKey;
 use crate::base::{Secret, UtcInstant};
 
@@ -21,6 +22,8 @@ pub struct Settings {
     pub access_keys: Vec<AccessKeySettings>,
     /// Identities of listeners.
     pub listeners: Vec<ListenerIdentity>,
+    /// Client certificates.
+    pub certificates: Vec<CertificateSettings>,
     /// What a signed request must keep to.
     pub signing: SigningSettings,
     /// Sessions that STS gives out; `None` if it is not enabled.
@@ -56,6 +59,35 @@ pub struct AccessKeySettings {
     pub expires: Option<UtcInstant>,
     /// Attributes of the principal, for rules and prefix templates.
     pub attributes: Attributes,
+}
+
+/// Client certificates that are known.
+#[derive(Debug, Clone)]
+pub struct CertificateSettings {
+    /// Name in rules and audit records.
+    pub name: String,
+    /// Which certificates.
+    pub matches: CertificateMatch,
+    /// Attributes of the principal, for rules and prefix templates.
+    pub attributes: Attributes,
+}
+
+/// Which certificates an entry is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertificateMatch {
+    /// The one with this subject, in the form of RFC 4514.
+    Subject(String),
+    /// The one with this among its DNS names.
+    Dns(String),
+    /// The one with this among its URIs.
+    Uri(String),
+    /// Those with a SPIFFE id of this trust domain whose path fits. The principal is the SPIFFE id.
+    Spiffe {
+        /// Name of the trust domain.
+        trust_domain: String,
+        /// Paths that fit, and attributes in them.
+        path: PathPattern,
+    },
 }
 
 /// Who everybody is that reaches a listener.
@@ -142,6 +174,8 @@ pub struct IssuerSettings {
     pub keys: KeySource,
     /// Hosts besides the issuer's own that the discovery document's `jwks_uri` may name.
     pub jwks_hosts: Vec<String>,
+    /// File with a token that is shown, as a bearer token, where the key set is fetched from a URL. Read again for each fetch.
+    pub jwks_token: Option<PathBuf>,
     /// PEM file of certificate authorities for fetching, instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// Whether `/readyz` waits for the keys of this issuer.
@@ -152,7 +186,7 @@ pub struct IssuerSettings {
     pub required_claims: BTreeMap<String, Vec<String>>,
     /// Claim that names the principal; `sub` by default.
     pub principal_claim: String,
-    /// Attribute name → claim name. `sub` is always an attribute.
+    /// Attribute name → claim: a name, or a path that begins with `/`. `sub` is always an attribute.
     pub attributes: BTreeMap<String, String>,
     /// Tolerated clock difference, at most 60 s.
     pub leeway: std::time::Duration,

@@ -14,7 +14,7 @@ use super::problem::{Problem, Problems};
 use super::raw::RawConfig;
 use super::reads::{Reads, Recording};
 use super::resolve::{self, Desk};
-use super::{Config, mask};
+use super::{Config, Source, mask};
 
 /// Where the things that a configuration refers to are read from.
 pub trait References {
@@ -154,12 +154,17 @@ fn load_tree(name: &str, text: &str, references: &dyn References) -> Result<(Con
         return Err(fail(problems));
     }
     let mut desk = Desk::new(&root, references, problems);
-    let config = resolve::resolve(&raw, &mut desk);
+    let config = resolve::resolve(&raw, &mut desk).map(|config| Config { source: shown(name, text), ..config });
     let problems = desk.into_problems();
     match config {
         Some(config) if problems.is_empty() => Ok((config, Outline::new(&root))),
         _ => Err(fail(problems)),
     }
+}
+
+fn shown(name: &str, text: &str) -> Source {
+    let digest = hex::encode(digest(&SHA256, text.as_bytes()));
+    Source { name: name.to_owned(), digest, text: mask::masked_lines(text).join("\n") }
 }
 
 fn problem(mark: Mark, message: impl Into<String>, help: &str) -> Problem {

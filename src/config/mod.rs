@@ -13,6 +13,7 @@ mod outline;
 mod path;
 mod problem;
 mod raw;
+mod raw_admin;
 mod raw_audit;
 mod raw_cors;
 mod raw_identity;
@@ -85,6 +86,19 @@ pub struct Config {
     pub log: LogSettings,
     /// When the configuration is read again.
     pub reload: ReloadSettings,
+    /// The file itself, as it may be shown.
+    pub source: Source,
+}
+
+/// A configuration file as it may be shown: no secret in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Source {
+    /// Its name, or what stands for it.
+    pub name: String,
+    /// SHA-256 of the file in hex.
+    pub digest: String,
+    /// Its lines, with `…` for whatever may be secret.
+    pub text: String,
 }
 
 /// When the configuration is read again.

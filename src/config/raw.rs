@@ -11,9 +11,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::forms::{HeaderWish, OneOrMany, RawKeys, RawWho};
+use super::raw_admin::RawAdmin;
 use super::raw_audit::RawAudit;
 use super::raw_cors::RawCorsRule;
-use super::raw_identity::RawListener;
+use super::raw_identity::{RawCertificate, RawClientTls, RawListener};
 use super::raw_inspect::{RawInspect, RawInspectionLimits, RawInspector, RawStaging};
 use super::raw_output::RawLog;
 use super::raw_reload::RawReload;
@@ -31,7 +32,7 @@ pub struct RawConfig {
     /// the key. Names in lower case without port; none may lie inside another. Default none: the bucket is the first segment of the
     /// path, as it is for every other host. Not together with `clients.signing.host`.
     pub domains: Option<OneOrMany>,
-    /// The address of `/healthz`, `/readyz` and `/metrics`.
+    /// Health, metrics and the operator's page.
     pub admin: RawAdmin,
     /// The S3 stores behind the gateway, by a name of your choice. Required, at least one.
     pub upstreams: Option<BTreeMap<String, RawUpstream>>,
@@ -66,14 +67,8 @@ pub struct RawTls {
     pub certificate: Option<String>,
     /// PEM file with the private key. Absolute path; must not be readable by every user of the machine. Required.
     pub key: Option<String>,
-}
-
-/// The admin listener.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawAdmin {
-    /// IP address and port; default `127.0.0.1:9090`. It has no authentication, so only loopback addresses are accepted.
-    pub address: Option<String>,
+    /// Ask clients for a certificate. Default: they are not asked.
+    pub client: Option<RawClientTls>,
 }
 
 /// One S3 store.
@@ -230,6 +225,8 @@ pub struct RawClients {
     pub tokens: Option<Vec<RawToken>>,
     /// Access keys: for S3 clients that sign with SigV4, in the header or as presigned URLs. `countersign access-key NAME` makes one.
     pub access_keys: Option<Vec<RawAccessKey>>,
+    /// Client certificates, by name. Needs a listener with `tls.client.identity`.
+    pub certificates: Option<Vec<RawCertificate>>,
     /// Issuers of JWTs: identity providers, CI systems, Kubernetes.
     pub issuers: Option<Vec<RawIssuer>>,
     /// What signed requests must keep to. Every key has a default.
@@ -272,6 +269,9 @@ pub struct RawIssuer {
     /// Where its keys are: `discovery` (default: `{issuer}/.well-known/openid-configuration`), `{ url: https://… }` or `{ file: /path }`
     /// with a JWKS document.
     pub keys: Option<RawKeys>,
+    /// File with a token that is shown where `keys.url` is fetched, such as the one that Kubernetes gives to a pod: its API server answers
+    /// nobody else. Read again for each fetch, and sent to that URL alone. Absolute path. Needs `keys: { url: … }`.
+    pub jwks_token_file: Option<String>,
     /// Hosts besides the issuer's own that the discovery document may send us to for the keys; default none. Google needs
     /// `www.googleapis.com`.
     pub jwks_hosts: Option<Vec<String>>,
@@ -286,6 +286,7 @@ pub struct RawIssuer {
     /// Claim that names the principal in audit records; default `sub`.
     pub principal: Option<String>,
     /// Attributes for rules and for `{name}` in prefixes: attribute name → claim name. `sub` and `issuer` are always there.
+    /// A claim inside others is written as a JSON Pointer, which begins with `/`: `/kubernetes.io/namespace`.
     pub attributes: BTreeMap<String, String>,
     /// Tolerated clock difference, at most `60s`; default `30s`.
     pub leeway: Option<String>,
@@ -353,6 +354,8 @@ pub struct RawConditions {
     pub issuers: Option<OneOrMany>,
     /// Names of identities of listeners.
     pub listeners: Option<OneOrMany>,
+    /// Names of client certificates.
+    pub certificates: Option<OneOrMany>,
     /// Values of the attribute `groups`; short for `attributes: { groups: … }`.
     pub groups: Option<OneOrMany>,
     /// Attribute name → accepted value or values.

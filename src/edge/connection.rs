@@ -4,6 +4,7 @@
 //! only: `auto` detection in hyper-util waits for ever for the first bytes.
 //! Source: `docs/DEFAULTS.md`; `docs/THREATS.md` K05, K12, K13, K15.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,16 +18,17 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use super::Handler;
 use super::drain::Stop;
 use super::framing;
-use super::listener::Accepted;
+use super::listener::{Accepted, Manner};
 use super::monitor::Monitor;
+use super::proxy_header::{self, ProxyHeaderError};
 use super::rate_guard::{Pace, RateGuard};
-use super::service::Service;
+use super::service::{Line, Service};
 use super::settings::ConnectionLimits;
 use super::stream::Stream;
 use super::streams::{Judgement, Streams};
 use super::tls::{Protocol, Tls};
 use super::wire_guard::{Verdicts, WireGuard};
-use crate::arrival::{ConnectionFacts, UnreadableHead};
+use crate::arrival::{ConnectionFacts, UnreadableHead, Vouched};
 use crate::base::RequestId;
 use crate::flow::{Collect, MeteredReads, ReadAhead};
 
@@ -50,26 +52,61 @@ const H2_MAX_LOCAL_RESETS: usize = 128;
 
 /// Serves the connection until it ends. Dropping the future cuts it.
 pub(super) async fn serve<H: Handler>(accepted: Accepted, service: Arc<Service<H>>, stop: Stop, monitor: Monitor) {
-    let Accepted { stream, facts, manner } = accepted;
+    let Accepted { mut stream, mut facts, manner } = accepted;
+    if !manner.proxies.is_empty() {
+        // Boxed, here and below: a future has room for its largest branch, for as long as the connection lives.
+        match Box::pin(proxied(&mut stream, &manner, &facts, &service.limits)).await {
+            Ok(client) => facts.peer = client,
+            Err(error) => {
+                tracing::debug!(peer = %facts.peer, %error, "connection without a usable PROXY header");
+                return monitor.handshake_failed();
+            }
+        }
+    }
+    let line = Line { facts, forwarded: manner.forwarded.clone() };
     let stream = RateGuard::new(stream, Pace::of(&service.limits));
     match &manner.tls {
-        None => serve_http1(stream, service, facts, stop, &monitor).await,
-        // Boxed, here and below: a future has room for its largest branch, for as long as the connection lives.
-        Some(tls) => Box::pin(serve_tls(stream, tls, service, facts, stop, &monitor)).await,
+        None => serve_http1(stream, service, line, stop, &monitor).await,
+        Some(tls) => Box::pin(serve_tls(stream, tls, service, line, stop, &monitor)).await,
     }
+}
+
+/// Whom a proxy has opened the connection for; itself, if it says so.
+async fn proxied(
+    stream: &mut Stream,
+    manner: &Manner,
+    facts: &ConnectionFacts,
+    limits: &ConnectionLimits,
+) -> Result<SocketAddr, NotProxied> {
+    if !manner.proxies.iter().any(|network| network.contains(&facts.peer.ip())) {
+        return Err(NotProxied::Stranger);
+    }
+    let header = timeout(limits.handshake_timeout, proxy_header::read(stream)).await.map_err(|_| NotProxied::Late)?;
+    Ok(header?.unwrap_or(facts.peer))
+}
+
+/// Why a connection is not served where proxies have to say for whom they speak.
+#[derive(Debug, thiserror::Error)]
+enum NotProxied {
+    #[error("only configured proxies may connect here")]
+    Stranger,
+    #[error("the PROXY header took too long")]
+    Late,
+    #[error(transparent)]
+    Header(#[from] ProxyHeaderError),
 }
 
 async fn serve_tls<H: Handler>(
     stream: RateGuard<Stream>,
     tls: &Tls,
     service: Arc<Service<H>>,
-    facts: ConnectionFacts,
+    mut line: Line,
     mut stop: Stop,
     monitor: &Monitor,
 ) {
-    let peer = facts.peer;
+    let peer = line.facts.peer;
     let handshake = Box::pin(timeout(service.limits.handshake_timeout, tls.accept(ReadAhead::new(stream))));
-    let (stream, protocol) = tokio::select! {
+    let (stream, protocol, certificate) = tokio::select! {
         // Nothing is in flight yet, so nothing is lost.
         _ = stop.requested() => return,
         outcome = handshake => match outcome {
@@ -84,23 +121,21 @@ async fn serve_tls<H: Handler>(
             }
         },
     };
+    if let Some(certificate) = certificate {
+        line.facts.vouched = Some(Arc::new(Vouched::Certificate(certificate)));
+    }
     match protocol {
         Protocol::Http1 => {
             let mut stream = Collect::new(stream);
             stream.set_budget(Arc::clone(&service.budget));
-            serve_http1(stream, service, facts, stop, monitor).await
+            serve_http1(stream, service, line, stop, monitor).await
         }
-        Protocol::Http2 => Box::pin(serve_http2(stream, service, facts, stop, monitor)).await,
+        Protocol::Http2 => Box::pin(serve_http2(stream, service, line, stop, monitor)).await,
     }
 }
 
-async fn serve_http1<H, IO>(
-    stream: IO,
-    service: Arc<Service<H>>,
-    facts: ConnectionFacts,
-    mut stop: Stop,
-    monitor: &Monitor,
-) where
+async fn serve_http1<H, IO>(stream: IO, service: Arc<Service<H>>, line: Line, mut stop: Stop, monitor: &Monitor)
+where
     H: Handler,
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -110,10 +145,10 @@ async fn serve_http1<H, IO>(
     let io = TokioIo::new(WireGuard::new(stream, verdicts.clone(), &service.limits));
     let builder = http1_builder(&service.limits);
     // Not `with_upgrades`: no bytes are ever passed through.
-    let each = facts.clone();
+    let facts = line.facts.clone();
     let mut connection = pin!(builder.serve_connection(
         io,
-        service_fn(move |request| service.clone().answer(request, each.clone(), verdicts.next(), None)),
+        service_fn(move |request| service.clone().answer(request, &line, verdicts.next(), None)),
     ));
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
@@ -161,20 +196,15 @@ fn http1_builder(limits: &ConnectionLimits) -> http1::Builder {
     builder
 }
 
-async fn serve_http2<H, IO>(
-    stream: IO,
-    service: Arc<Service<H>>,
-    facts: ConnectionFacts,
-    mut stop: Stop,
-    monitor: &Monitor,
-) where
+async fn serve_http2<H, IO>(stream: IO, service: Arc<Service<H>>, line: Line, mut stop: Stop, monitor: &Monitor)
+where
     H: Handler,
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = service.limits.clone();
     let streams = Streams::new();
     let opened = streams.clone();
-    let each = facts.clone();
+    let facts = line.facts.clone();
     let builder = http2_builder(&limits);
     let mut connection = pin!(builder.serve_connection(
         TokioIo::new(stream),
@@ -182,7 +212,7 @@ async fn serve_http2<H, IO>(
             let (head, body) = request.into_parts();
             let framing = framing::of_h2(&head);
             let request = http::Request::from_parts(head, body);
-            service.clone().answer(request, each.clone(), framing, Some(opened.open()))
+            service.clone().answer(request, &line, framing, Some(opened.open()))
         }),
     ));
     let mut end = pin!(end_of_patience(&streams, &limits));

@@ -11,6 +11,7 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use super::BindError;
+use super::admin::{AdminTls, AdminTlsSettings};
 use super::listener::Manner;
 use super::settings::{ConnectionLimits, ListenAddress, Settings, TlsSettings};
 use super::tls::Tls;
@@ -37,6 +38,7 @@ impl Tuning {
 #[derive(Debug, Clone)]
 pub struct Control {
     pub(super) listeners: Arc<[(ListenAddress, Arc<ArcSwap<Manner>>)]>,
+    pub(super) admin: Option<Arc<AdminTls>>,
     pub(super) tuning: Arc<watch::Sender<Tuning>>,
 }
 
@@ -44,6 +46,7 @@ pub struct Control {
 pub struct Prepared {
     tls: Vec<(Arc<Tls>, TlsSettings, ServerConfig)>,
     manners: Vec<(Arc<ArcSwap<Manner>>, Manner)>,
+    admin: Option<(Arc<AdminTls>, AdminTlsSettings, ServerConfig)>,
     tuning: Tuning,
 }
 
@@ -74,7 +77,16 @@ impl Control {
             }
             manners.push((Arc::clone(manner), Manner::of(listener, serving)));
         }
-        Ok(Prepared { tls, manners, tuning: Tuning::of(settings) })
+        let admin = match (&settings.admin_tls, &self.admin, read_files) {
+            (Some(wanted), Some(serving), true) => {
+                let address = ListenAddress::Tcp(settings.admin);
+                let config = AdminTls::prepare(wanted);
+                let config = config.map_err(|source| BindError::Tls { address, source: Box::new(source) })?;
+                Some((Arc::clone(serving), wanted.clone(), config))
+            }
+            _ => None,
+        };
+        Ok(Prepared { tls, manners, admin, tuning: Tuning::of(settings) })
     }
 
     /// Serves later connections with what was prepared.
@@ -84,6 +96,9 @@ impl Control {
         }
         for (serving, manner) in prepared.manners {
             serving.store(Arc::new(manner));
+        }
+        if let Some((tls, settings, config)) = prepared.admin {
+            tls.change(settings, config);
         }
         self.tuning.send_replace(prepared.tuning);
     }

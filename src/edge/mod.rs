@@ -24,14 +24,17 @@ use crate::flow::Budget;
 
 mod admin;
 mod body;
+mod certificate;
 mod connection;
 mod control;
 mod door;
 mod drain;
+mod forwarded;
 pub mod framing;
 mod inherited;
 mod listener;
 mod monitor;
+mod proxy_header;
 mod rate_guard;
 mod service;
 pub mod settings;
@@ -41,7 +44,7 @@ mod tls;
 mod unix;
 mod wire_guard;
 
-pub use admin::AdminState;
+pub use admin::{Access, AdminBody, AdminRequest, AdminState, AdminTlsSettings, AdminToken, MetricsAccess};
 pub use control::{Control, Prepared};
 pub use drain::DrainReport;
 pub use inherited::{Inherited, InheritedError};
@@ -52,6 +55,7 @@ pub use settings::{
 };
 pub use tls::TlsError;
 
+use admin::AdminTls;
 use control::Tuning;
 use door::Door;
 use listener::{Listener, Manner, Socket};
@@ -106,6 +110,7 @@ pub struct Edge {
     budget: Arc<Budget>,
     listeners: Vec<Listener>,
     admin: TcpListener,
+    admin_tls: Option<Arc<AdminTls>>,
     addresses: Addresses,
     monitor: Monitor,
 }
@@ -135,6 +140,9 @@ impl Edge {
         for listener in &settings.listeners {
             listeners.push(bind_listener(listener, &settings.limits, &mut inherited)?);
         }
+        let admin_tls = settings.admin_tls.as_ref().map(AdminTls::load).transpose().map_err(|source| {
+            BindError::Tls { address: ListenAddress::Tcp(settings.admin), source: Box::new(source) }
+        })?;
         let admin = inherited.tcp(settings.admin, &settings.limits).transpose();
         let admin = admin.unwrap_or_else(|| listener::listen(settings.admin, &settings.limits));
         let admin = admin.and_then(|admin| admin.local_addr().map(|at| (admin, at)));
@@ -154,8 +162,9 @@ impl Edge {
         let (tuner, tuning) = watch::channel(Tuning::of(&settings));
         let bound = settings.listeners.iter().zip(&listeners);
         let bound = bound.map(|(settings, listener)| (settings.address.clone(), Arc::clone(&listener.manner)));
-        let control = Control { listeners: bound.collect(), tuning: Arc::new(tuner) };
-        Ok(Self { control, tuning, budget, listeners, admin, addresses, monitor: Monitor::default() })
+        let admin_tls = admin_tls.map(Arc::new);
+        let control = Control { listeners: bound.collect(), admin: admin_tls.clone(), tuning: Arc::new(tuner) };
+        Ok(Self { control, tuning, budget, listeners, admin, admin_tls, addresses, monitor: Monitor::default() })
     }
 
     /// Real addresses, which differ from the settings for port 0.
@@ -170,7 +179,8 @@ impl Edge {
 
     /// Replaces certificates while the edge runs.
     pub fn certificates(&self) -> Certificates {
-        Certificates(self.listeners.iter().filter_map(|listener| listener.manner.load().tls.clone()).collect())
+        let data = self.listeners.iter().filter_map(|listener| listener.manner.load().tls.clone()).collect();
+        Certificates { data, admin: self.admin_tls.clone() }
     }
 
     /// Changes it while it runs.
@@ -188,11 +198,11 @@ impl Edge {
         at_once: impl Future<Output = ()>,
     ) -> DrainReport {
         // The control is kept to the end, so that there is somebody to tell of changes.
-        let Self { tuning, budget, listeners, admin, monitor, control: _control, .. } = self;
+        let Self { tuning, budget, listeners, admin, admin_tls, monitor, control: _control, .. } = self;
         let (signal, stop) = drain::stop_signal();
         // In a set, because a set cuts its tasks when it is dropped.
         let mut admin_task = JoinSet::new();
-        admin_task.spawn(admin::serve(admin, admin_state, stop.clone()));
+        admin_task.spawn(admin::serve(admin, admin_tls, admin_state, stop.clone()));
 
         let mut door = Door::new(handler, listeners, budget, tuning, stop, monitor);
         door.let_in_until(shutdown).await;
@@ -230,7 +240,10 @@ fn bind_listener(
 
 /// The certificates of all TLS listeners; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Certificates(Arc<[Arc<Tls>]>);
+pub struct Certificates {
+    data: Arc<[Arc<Tls>]>,
+    admin: Option<Arc<AdminTls>>,
+}
 
 impl Certificates {
     /// Reads all files again and uses them for later connections. Blocks for as long as reading takes.
@@ -238,8 +251,12 @@ impl Certificates {
     /// # Errors
     /// [`TlsError`] of the first listener whose files cannot be used; then nothing changes anywhere.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let configs: Vec<_> = self.0.iter().map(|tls| tls.read_again()).collect::<Result<_, _>>()?;
-        for (tls, config) in self.0.iter().zip(configs) {
+        let configs: Vec<_> = self.data.iter().map(|tls| tls.read_again()).collect::<Result<_, _>>()?;
+        let admin = self.admin.as_ref().map(|tls| tls.read_again()).transpose()?;
+        for (tls, config) in self.data.iter().zip(configs) {
+            tls.replace(config);
+        }
+        if let (Some(tls), Some(config)) = (&self.admin, admin) {
             tls.replace(config);
         }
         Ok(())

@@ -19,7 +19,8 @@ use hyper::upgrade::OnUpgrade;
 use super::Handler;
 use super::body::EdgeBody;
 use super::drain::Stop;
-use super::settings::ConnectionLimits;
+use super::forwarded;
+use super::settings::{ConnectionLimits, ForwardedSettings};
 use super::streams::OpenStream;
 use crate::arrival::{Arrival, ConnectionFacts, Framing, Oversize};
 use crate::base::RequestId;
@@ -34,18 +35,39 @@ pub(super) struct Service<H> {
     pub(super) stop: Stop,
 }
 
+/// A connection, as far as its requests have to do with it.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) facts: ConnectionFacts,
+    /// Whether somebody at the other end speaks for others.
+    pub(super) forwarded: Option<Arc<ForwardedSettings>>,
+}
+
+impl Line {
+    /// The facts about one request: of a proxy's connection with the address of the client.
+    fn facts_of(&self, head: &Parts, framing: Framing) -> (ConnectionFacts, Framing) {
+        let Some(settings) = &self.forwarded else { return (self.facts.clone(), framing) };
+        match forwarded::client(self.facts.peer, &head.headers, settings) {
+            Ok(peer) => (ConnectionFacts { peer, ..self.facts.clone() }, framing),
+            Err(_) if framing != Framing::Clear => (self.facts.clone(), framing),
+            Err(fault) => (self.facts.clone(), Framing::Unplaced(fault)),
+        }
+    }
+}
+
 impl<H: Handler> Service<H> {
     /// Answers one request. `stream` is the HTTP/2 stream it came on.
     pub(super) fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-        connection: ConnectionFacts,
+        line: &Line,
         framing: Framing,
         stream: Option<OpenStream>,
-    ) -> impl Future<Output = Result<Response<EdgeBody<H::Body>>, Infallible>> + Send {
+    ) -> impl Future<Output = Result<Response<EdgeBody<H::Body>>, Infallible>> + Send + use<H> {
         let received = Instant::now();
         let (mut head, body) = request.into_parts();
         head.extensions.remove::<OnUpgrade>();
+        let (connection, framing) = line.facts_of(&head, framing);
         let mut facts = AnswerFacts::of(&head, framing);
         let framing = match oversize(&head, &self.limits) {
             Some(oversize) if framing == Framing::Clear => Framing::Oversized(oversize),

@@ -3,17 +3,24 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+
+use super::admin::{Access, AdminTlsSettings};
 
 /// Listeners and connection limits.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Data listeners; at least one.
     pub listeners: Vec<ListenerSettings>,
-    /// Admin listener: `/healthz`, `/readyz`, `/metrics`.
+    /// Admin listener: health, metrics and the operator's page.
     pub admin: SocketAddr,
+    /// TLS of the admin listener, or clear text.
+    pub admin_tls: Option<AdminTlsSettings>,
+    /// Who may ask the admin listener.
+    pub admin_access: Arc<Access>,
     /// What a connection may cost.
     pub limits: ConnectionLimits,
     /// How long connections are still let in after SIGTERM, while `/readyz` says 503 already.

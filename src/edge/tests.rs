@@ -1,5 +1,8 @@
 //! The edge with real sockets on port 0.
 
+mod admin;
+mod admin_tls;
+mod clients;
 mod framing;
 mod lifecycle;
 mod limits;

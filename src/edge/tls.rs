@@ -2,22 +2,29 @@
 //!
 //! The crypto provider is named explicitly, so that no other crate's default can change it. TLS 1.2 and 1.3,
 //! server-side session tickets, no early data (0-RTT can be replayed, and uploads must not be).
-//! Source: `docs/THREATS.md` K23.
+//! Where clients have certificates, they are checked against the authorities and the lists of revoked ones of the listener. All this is
+//! one configuration of rustls, and a reload replaces it as a whole: sessions of before are not resumed, or a revoked certificate would
+//! live on in them. Source: `docs/THREATS.md` K23.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::settings::TlsSettings;
+use super::certificate;
+use super::settings::{ClientTlsSettings, TlsSettings};
+use crate::arrival::ClientCertificate;
+use crate::base::{Clock, SystemClock};
 
 /// What rustls may hold for sending: fewer and larger writes, up to a quarter less CPU where much is sent.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
@@ -49,6 +56,25 @@ pub enum TlsError {
         /// What rustls says.
         source: rustls::Error,
     },
+    /// The file is PEM, but has no list of revoked certificates.
+    #[error("{path} has no certificate revocation list", path = .0.display())]
+    NoCrl(PathBuf),
+    /// Authorities or lists of revoked certificates cannot be used for clients.
+    #[error("client certificates by {ca}: {source}", ca = .ca.display())]
+    Clients {
+        /// File with the authorities.
+        ca: PathBuf,
+        /// What rustls says.
+        source: VerifierBuilderError,
+    },
+    /// An authority for clients is none that rustls can use.
+    #[error("{path} has an authority that cannot be used: {source}", path = .path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// What rustls says.
+        source: rustls::Error,
+    },
     /// The crypto library has no random numbers, or not the cipher suites of the TLS versions.
     #[error("TLS cannot be set up: {0}")]
     Provider(rustls::Error),
@@ -65,21 +91,25 @@ pub(super) enum Protocol {
 
 /// The TLS side of one listener; its certificate can be replaced while it serves.
 #[derive(Debug)]
-pub(super) struct Tls {
-    settings: ArcSwap<TlsSettings>,
-    config: ArcSwap<ServerConfig>,
+pub(super) struct Tls(ArcSwap<Serving>);
+
+/// What later connections are served with. Together, so that no certificate is taken for an identity under authorities of another time.
+#[derive(Debug)]
+struct Serving {
+    settings: TlsSettings,
+    config: Arc<ServerConfig>,
 }
 
 impl Tls {
     /// Reads certificate and key.
     pub(super) fn load(settings: &TlsSettings) -> Result<Self, TlsError> {
-        let config = ArcSwap::from_pointee(server_config(settings)?);
-        Ok(Self { settings: ArcSwap::from_pointee(settings.clone()), config })
+        let config = Arc::new(server_config(settings)?);
+        Ok(Self(ArcSwap::from_pointee(Serving { settings: settings.clone(), config })))
     }
 
     /// Reads the files again; the configuration takes effect with [`Tls::replace`].
     pub(super) fn read_again(&self) -> Result<ServerConfig, TlsError> {
-        server_config(&self.settings.load())
+        server_config(&self.0.load().settings)
     }
 
     /// Reads the files of other settings; they take effect with [`Tls::change`].
@@ -87,29 +117,43 @@ impl Tls {
         server_config(settings)
     }
 
-    /// As [`Tls::replace`], with the settings that the configuration was made of.
-    pub(super) fn change(&self, settings: TlsSettings, config: ServerConfig) {
-        self.settings.store(Arc::new(settings));
-        self.replace(config);
-    }
-
     /// Serves later connections with this configuration. The ticket keys change too, so nothing is resumed across it.
     pub(super) fn replace(&self, config: ServerConfig) {
-        self.config.store(Arc::new(config));
+        let settings = self.0.load().settings.clone();
+        self.change(settings, config);
     }
 
-    /// Does the handshake, without a time limit of its own.
-    pub(super) async fn accept<IO>(&self, stream: IO) -> io::Result<(TlsStream<IO>, Protocol)>
+    /// As [`Tls::replace`], with the settings that the configuration was made of.
+    pub(super) fn change(&self, settings: TlsSettings, config: ServerConfig) {
+        self.0.store(Arc::new(Serving { settings, config: Arc::new(config) }));
+    }
+
+    /// Does the handshake, without a time limit of its own. The certificate is there if it says who the caller is.
+    ///
+    /// # Errors
+    /// Those of the handshake, and a certificate that cannot be read or is over its time: in a resumed session nobody has checked it again.
+    pub(super) async fn accept<IO>(
+        &self,
+        stream: IO,
+    ) -> io::Result<(TlsStream<IO>, Protocol, Option<ClientCertificate>)>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let acceptor = TlsAcceptor::from(self.config.load_full());
+        let serving = self.0.load_full();
+        let acceptor = TlsAcceptor::from(Arc::clone(&serving.config));
         let stream = acceptor.accept_with(stream, |tls| tls.set_buffer_limit(Some(SEND_BUFFER_BYTES))).await?;
         let protocol = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,
             _ => Protocol::Http1,
         };
-        Ok((stream, protocol))
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let certificate = shown.map(|shown| {
+            let read = certificate::read(shown).ok_or("the client certificate cannot be read")?;
+            if SystemClock.now() > read.not_after { Err("the client certificate has expired") } else { Ok(read) }
+        });
+        let certificate = certificate.transpose().map_err(io::Error::other)?;
+        let identifies = serving.settings.client.as_ref().is_some_and(|client| client.identity);
+        Ok((stream, protocol, certificate.filter(|_| identifies)))
     }
 }
 
@@ -121,7 +165,7 @@ fn server_config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(TlsError::Provider)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(client_verifier(settings.client.as_ref())?)
         .with_single_cert(chain, key)
         .map_err(unusable)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -130,7 +174,37 @@ fn server_config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
     Ok(config)
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// Asks clients for certificates, if the listener wants them.
+///
+/// With lists of revoked certificates the whole chain is looked up in them. A certificate under none of them is refused, and so is
+/// everything under a list that is over its time: a list that nobody renews says nothing of what was revoked since.
+fn client_verifier(settings: Option<&ClientTlsSettings>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let Some(settings) = settings else { return Ok(WebPkiClientVerifier::no_client_auth()) };
+    let mut roots = RootCertStore::empty();
+    for authority in read_chain(&settings.ca)? {
+        roots.add(authority).map_err(|source| TlsError::Authority { path: settings.ca.clone(), source })?;
+    }
+    let mut lists = Vec::new();
+    for path in &settings.crls {
+        lists.extend(read_crls(path)?);
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).with_crls(lists);
+    builder = builder.enforce_revocation_expiration();
+    if !settings.require {
+        builder = builder.allow_unauthenticated();
+    }
+    builder.build().map_err(|source| TlsError::Clients { ca: settings.ca.clone(), source })
+}
+
+fn read_crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
+    let lists = CertificateRevocationListDer::pem_file_iter(path).map_err(unreadable)?;
+    let lists: Vec<_> = lists.collect::<Result<_, _>>().map_err(unreadable)?;
+    if lists.is_empty() { Err(TlsError::NoCrl(path.to_owned())) } else { Ok(lists) }
+}
+
+pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
     let chain: Vec<_> =
         CertificateDer::pem_file_iter(path).map_err(unreadable)?.collect::<Result<_, _>>().map_err(unreadable)?;
@@ -140,7 +214,7 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+pub(super) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(path).map_err(|source| match source {
         pem::Error::NoItemsFound => TlsError::NoKey(path.to_owned()),
         source => TlsError::Unreadable { path: path.to_owned(), source },

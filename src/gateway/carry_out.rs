@@ -12,12 +12,14 @@ use crate::body::{BodyPlan, Destination, Fault, Source, Throttle, UploadBody};
 use crate::documents::{Errand, attributes, tagging};
 use crate::inspect::Inspection;
 use crate::limits::{Admission, BodyTerms};
+use crate::listing::{self, HiddenUpload};
 use crate::multipart::{Carrier, calls, copy, staged, unknown_length};
 use crate::respond::local::ListedBucket;
 use crate::respond::{Refusal, RefusalKind, Reply, local, relay};
-use crate::rules::Permit;
+use crate::rules::{ListScope, Permit};
 use crate::s3::administration::MAX_REQUEST_BYTES;
 use crate::s3::complete_upload::MAX_DOCUMENT_BYTES;
+use crate::s3::listing::ListKind;
 use crate::s3::{self, Bucket, IdentifyError, Operation, PassThrough, S3Call, S3ErrorCode, UploadHead};
 
 impl Gateway {
@@ -46,6 +48,24 @@ impl Gateway {
             all.sort_by(|a, b| a.name.cmp(&b.name));
         }
         local::list_buckets(caller, call, &all)
+    }
+
+    /// Lists what is permitted of a bucket: keys, versions, or uploads, those that wait at hidden keys among them.
+    pub(super) async fn list(
+        &self,
+        permit: &Permit,
+        scope: &ListScope,
+        bucket: &Bucket,
+        ticket: &mut Ticket,
+    ) -> Result<Reply, Refusal> {
+        let (signer, upstreams) = (&self.signer, &self.upstreams);
+        let hidden = match scope.request.kind {
+            ListKind::Uploads => staged::open_uploads(&self.staging, signer, upstreams, bucket).await?,
+            ListKind::Objects | ListKind::ObjectsV2 | ListKind::Versions => Vec::new(),
+        };
+        let hidden = hidden.into_iter().map(|(entry, hidden)| HiddenUpload { entry, hidden }).collect();
+        let page = listing::collect(scope, permit, bucket, hidden, signer, upstreams, ticket).await?;
+        Ok(local::document(page))
     }
 
     /// Carries out a call on a bucket or key: forwards it, or does what a part or a copy of an object needs. `resource` is its path, for

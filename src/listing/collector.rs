@@ -10,7 +10,7 @@ use crate::listing::walk::{Place, Walk};
 use crate::respond::{Refusal, RefusalKind, relay};
 use crate::rules::listing::{Behind, behind};
 use crate::rules::{ListPart, ListScope};
-use crate::s3::listing::{ListKind, ListPage, Listed, Question};
+use crate::s3::listing::{ListEntry, ListKind, ListPage, Listed, Question};
 use crate::s3::reserved::{ROOT, is_reserved};
 use crate::s3::{Bucket, S3Call, S3ErrorCode};
 use crate::sign::Signer;
@@ -31,6 +31,8 @@ pub(in crate::listing) struct Collector<'a> {
     scope: &'a ListScope,
     call: &'a S3Call,
     bucket: &'a Bucket,
+    /// Uploads that the store lists under other keys.
+    hidden: Vec<ListEntry>,
     signer: &'a Signer,
     upstreams: &'a Upstreams,
     ticket: &'a mut Ticket,
@@ -49,6 +51,7 @@ impl<'a> Collector<'a> {
         scope: &'a ListScope,
         call: &'a S3Call,
         bucket: &'a Bucket,
+        hidden: Vec<ListEntry>,
         signer: &'a Signer,
         upstreams: &'a Upstreams,
         ticket: &'a mut Ticket,
@@ -57,6 +60,7 @@ impl<'a> Collector<'a> {
             scope,
             call,
             bucket,
+            hidden,
             signer,
             upstreams,
             ticket,
@@ -92,7 +96,37 @@ impl<'a> Collector<'a> {
                 return Ok(Some((index, place)));
             }
         }
-        Ok(None)
+        Ok(self.collect_hidden(place).map(|place| (self.scope.parts.len(), place)))
+    }
+
+    /// Adds the uploads that wait at hidden keys, behind all others. Returns where the next page begins, if there is one left.
+    fn collect_hidden(&mut self, from: Place) -> Option<Place> {
+        let mut hidden = std::mem::take(&mut self.hidden);
+        let place = |upload: &ListEntry| (upload.key.clone(), upload.id.clone());
+        hidden.retain(|upload| from.after.as_ref().is_none_or(|after| place(upload) > *after));
+        hidden.sort_by_key(place);
+        let mut end = from;
+        for upload in hidden {
+            let is_listed = self.scope.parts.iter().any(|part| upload.key.starts_with(&part.prefix));
+            if !is_listed || self.scope.denied_prefix_of(&upload.key).is_some() || !self.is_behind_start(&upload.key) {
+                continue;
+            }
+            let here = Place { mark: None, after: Some(place(&upload)) };
+            let Some(listed) = self.group(Listed::Entry(upload)) else { continue };
+            if self.room() == 0 {
+                return Some(end);
+            }
+            end = here;
+            match listed {
+                Listed::Entry(entry) => self.page.entries.push(entry),
+                Listed::Group(group) => {
+                    self.last_group = Some(group.clone());
+                    self.made.insert(group.clone());
+                    self.page.groups.push(group);
+                }
+            }
+        }
+        None
     }
 
     /// Collects names of one part; returns where in it the next page begins, if there is more of it.

@@ -7,6 +7,8 @@
 mod collector;
 mod walk;
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Ticket;
@@ -16,9 +18,9 @@ use crate::listing::collector::Collector;
 use crate::listing::walk::Place;
 use crate::respond::{Refusal, RefusalKind};
 use crate::rules::listing::{Behind, behind};
-use crate::rules::{ListScope, UploadSeal};
-use crate::s3::listing::{ListError, ListKind, ListPage, Mark};
-use crate::s3::{Bucket, S3Call, S3ErrorCode};
+use crate::rules::{ListScope, Permit, UploadSeal};
+use crate::s3::listing::{ListEntry, ListError, ListKind, ListPage, Mark};
+use crate::s3::{Bucket, S3ErrorCode};
 use crate::sign::Signer;
 use crate::upstream::Upstreams;
 
@@ -38,30 +40,42 @@ struct Position {
     start_after: Option<String>,
 }
 
-/// Collects one page of a permitted listing, as an XML document.
+/// A multipart upload whose parts wait at a hidden key.
+#[derive(Debug)]
+pub struct HiddenUpload {
+    /// As it is shown, under the key that it is for, but with the store's own id.
+    pub entry: ListEntry,
+    /// Identifier of the hidden key.
+    pub hidden: String,
+}
+
+/// Collects one page of a permitted listing, as an XML document. `hidden` are uploads that the store lists under other keys.
 ///
 /// # Errors
 /// [`Refusal`] if the token is not acceptable or the store fails.
 pub async fn collect(
     scope: &ListScope,
-    call: &S3Call,
+    permit: &Permit,
     bucket: &Bucket,
-    caller: &Caller,
+    hidden: Vec<HiddenUpload>,
     signer: &Signer,
     upstreams: &Upstreams,
     ticket: &mut Ticket,
 ) -> Result<String, Refusal> {
     let sealer = signer.sealer(bucket, "countersign list position v1")?;
-    let request = &scope.request;
+    let (request, caller) = (&scope.request, permit.caller());
     let delimiter = request.delimiter.as_deref().unwrap_or_default();
     // No text in it holds a line feed, so no two contexts read the same.
     let context =
         format!("{}\n{}\n{}\n{}\n{delimiter}", caller.principal(), bucket.name, request.kind.as_str(), request.prefix);
     let position = open_position(scope, bucket, &sealer, &context)?;
-    let collector = Collector::new(scope, call, bucket, signer, upstreams, ticket);
+    let keys: HashMap<_, _> =
+        hidden.iter().map(|upload| (upload.entry.id.clone().unwrap_or_default(), upload.hidden.clone())).collect();
+    let hidden = hidden.into_iter().map(|upload| upload.entry).collect();
+    let collector = Collector::new(scope, permit.call(), bucket, hidden, signer, upstreams, ticket);
     let (mut page, next) = collector.run(position).await?;
     if request.kind == ListKind::Uploads {
-        seal_uploads(&mut page, &signer.sealer(bucket, UploadSeal::PURPOSE)?, caller, bucket)?;
+        seal_uploads(&mut page, &keys, &signer.sealer(bucket, UploadSeal::PURPOSE)?, caller, bucket)?;
     }
     let next = next.map(|position| seal_position(&position, &sealer, &context)).transpose()?;
     Ok(page.render(&bucket.name, request, next.as_deref()))
@@ -78,7 +92,9 @@ fn open_position(scope: &ListScope, bucket: &Bucket, sealer: &Sealer, context: &
     let text = sealer.open(context, token).ok_or(ListError::Token)?;
     let position: Position = serde_json::from_str(text.trim_end()).map_err(|_| ListError::Token)?;
     // Rules may have changed since; what is asked of the store is permitted now in any case.
-    if position.part < scope.parts.len() { Ok(position) } else { Err(ListError::Token) }
+    // Behind all parts stand the hidden uploads.
+    let last = scope.parts.len() - usize::from(scope.request.kind != ListKind::Uploads);
+    if position.part <= last { Ok(position) } else { Err(ListError::Token) }
 }
 
 /// Where a listing begins that does not continue another. A version is passed on to the store with a key that may be listed only: whether
@@ -98,10 +114,17 @@ fn first_position(scope: &ListScope, bucket: &Bucket) -> Position {
 }
 
 /// Puts sealed ids in place of the store's own.
-fn seal_uploads(page: &mut ListPage, sealer: &Sealer, caller: &Caller, bucket: &Bucket) -> Result<(), Refusal> {
+fn seal_uploads(
+    page: &mut ListPage,
+    hidden: &HashMap<String, String>,
+    sealer: &Sealer,
+    caller: &Caller,
+    bucket: &Bucket,
+) -> Result<(), Refusal> {
     for upload in &mut page.entries {
         let id = upload.id.take().unwrap_or_default();
-        let sealed = UploadSeal::seal_listed(&id, sealer, caller, bucket, &upload.key);
+        let both = (id.as_str(), hidden.get(&id).map(String::as_str));
+        let sealed = UploadSeal::seal_listed(both, sealer, caller, bucket, &upload.key);
         upload.id = Some(sealed.ok_or_else(|| internal(&"no random bytes"))?);
     }
     Ok(())

@@ -45,6 +45,10 @@ pub async fn create(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Ref
     if seal.upload_id.is_empty() {
         return Err(bad_answer(&"no UploadId"));
     }
+    if let Err(refusal) = staged::note_key(carrier).await {
+        drop(carrier.send(MultipartStep::Abort { upload_id: &seal.upload_id }).await);
+        return Err(refusal);
+    }
     let sealed =
         seal.seal(&carrier.sealer()?, permit).ok_or_else(|| bad_answer(&"no random bytes to seal the upload id"))?;
     let mut xml = XmlWriter::new("InitiateMultipartUploadResult", true);

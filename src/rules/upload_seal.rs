@@ -62,16 +62,17 @@ impl UploadSeal {
         sealer.seal(&context_of(permit), &serde_json::to_string(self).ok()?)
     }
 
-    /// Seals an id that a caller found in a list. `None` if the random source fails.
+    /// Seals an id that a caller found in a list; `hidden` is the identifier of the hidden key that its parts wait at, if they do. `None` if the
+    /// random source fails.
     pub fn seal_listed(
-        upload_id: &str,
+        (upload_id, hidden): (&str, Option<&str>),
         sealer: &Sealer,
         caller: &Caller,
         bucket: &Bucket,
         key: &str,
     ) -> Option<String> {
-        let seal =
-            Self { upload_id: upload_id.to_owned(), rule: None, media_type: None, inspection: None, staging: None };
+        let staging = hidden.map(|id| StagedUpload { id: id.to_owned(), headers: Vec::new() });
+        let seal = Self { upload_id: upload_id.to_owned(), rule: None, media_type: None, inspection: None, staging };
         sealer.seal(&context(caller, &bucket.name, key), &serde_json::to_string(&seal).ok()?)
     }
 

@@ -1,7 +1,7 @@
 //! What becomes of each operation of the model: carried out by a stage of its own, forwarded under conditions, or not served.
 //!
 //! An operation on a bucket as a whole touches keys under every prefix, so it needs a right on the whole bucket. What names other
-//! buckets, accounts, keys of encryption or URLs is only for sites that put the gateway before a whole store. `docs/OPERATIONS.md` shows
+//! buckets, accounts, keys of encryption or URLs is only for sites that put the gateway before a whole store. `docs/S3.md` shows
 //! this table; a test keeps the two equal.
 
 use crate::s3::buckets::Bucket;
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn the_documentation_has_this_table() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/OPERATIONS.md");
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/S3.md");
         let text = std::fs::read_to_string(path).unwrap();
         let table = text.split("## Every operation of the model").nth(1).expect("the section with the table");
         let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| `")).collect();

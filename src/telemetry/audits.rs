@@ -1,5 +1,6 @@
 //! The metrics of audit sinks. Their names are those of the configuration, so there are few.
 
+use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// What is counted of audit sinks.
@@ -71,6 +72,13 @@ impl AuditMetrics {
             queued: self.queued.with_label_values(&[sink]),
             failing: self.failing.with_label_values(&[sink]),
         }
+    }
+
+    /// Records lost, at all sinks together.
+    pub(super) fn lost(&self) -> u64 {
+        let families = self.dropped.collect();
+        let metrics = families.iter().flat_map(|family| family.get_metric());
+        metrics.map(|metric| metric.get_counter().get_value() as u64).sum()
     }
 
     /// A request had to wait.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
@@ -32,6 +34,11 @@ const SECONDS: &[f64] =
 const VERDICTS: [&str; 4] = ["clean", "matched", "not_scannable", "error"];
 
 impl InspectionMetrics {
+    /// The counters of verdicts, by inspector and verdict.
+    pub(super) fn verdicts(&self) -> Vec<MetricFamily> {
+        self.verdicts.collect()
+    }
+
     /// Registers them.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::telemetry::admin::AdminMetrics;
 use crate::telemetry::audits::AuditMetrics;
 use crate::telemetry::inspections::InspectionMetrics;
 use crate::telemetry::panics;
@@ -17,14 +18,14 @@ use crate::telemetry::spans::SpanMetrics;
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
-    refusals: IntCounterVec,
+    pub(super) requests: IntCounterVec,
+    pub(super) refusals: IntCounterVec,
     bytes: IntCounterVec,
-    bytes_in: IntCounter,
-    bytes_out: IntCounter,
+    pub(super) bytes_in: IntCounter,
+    pub(super) bytes_out: IntCounter,
     duration: HistogramVec,
     upstream_first_byte: Histogram,
-    in_flight: IntGauge,
+    pub(super) in_flight: IntGauge,
     jwks_age: GaugeVec,
     connections_open: IntGauge,
     connections: IntCounter,
@@ -37,6 +38,7 @@ pub struct Metrics {
     limited: IntCounter,
     limit_accounts: IntGauge,
     inspections: InspectionMetrics,
+    admin: AdminMetrics,
     audits: AuditMetrics,
     spans: SpanMetrics,
     panics: IntCounter,
@@ -145,6 +147,7 @@ impl Metrics {
                 "Principals and addresses whose rates are remembered.",
             )?,
             inspections: InspectionMetrics::register(&registry)?,
+            admin: AdminMetrics::register(&registry)?,
             audits: AuditMetrics::register(&registry)?,
             spans: SpanMetrics::register(&registry)?,
             panics: panics::register(&registry)?,
@@ -215,6 +218,11 @@ impl Metrics {
         self.upstream_requests.with_label_values(&[name, "waiting"]).set(number(waiting));
         self.upstream_resting.with_label_values(&[name]).set(i64::from(resting));
         catch_up(&self.upstream_trips.with_label_values(&[name]), trips);
+    }
+
+    /// What is counted of the admin listener.
+    pub fn admin(&self) -> &AdminMetrics {
+        &self.admin
     }
 
     /// There is no store of this name any more, or it is counted anew.

@@ -137,7 +137,7 @@ async fn the_words_of_the_readme_run_the_gateway_under_a_real_systemd() {
         |command: &str| out.split_once(&format!("\n++ {command}")).unwrap_or_else(|| panic!("{command}\n{out}")).1;
     let answer = |command: &str| after(command).lines().nth(1).unwrap_or_default().to_owned();
     assert_eq!(answer("countersign health"), "ready");
-    assert_eq!(answer("head -n 1"), "# countersign");
+    assert_eq!(out.matches("\n# countersign\n").count(), 2, "before, and by the socket that systemd holds:\n{out}");
     assert_eq!(after("curl").matches("<Code>AccessDenied</Code>").count(), 2, "{out}");
     assert!(after("journalctl").contains("no problems (1 buckets, 1 rules, 1 upstreams)"), "{out}");
     let record: serde_json::Value = serde_json::from_str(&answer("tail -n 1")).unwrap();
@@ -156,6 +156,25 @@ async fn the_chart_and_the_manifests_are_what_kubernetes_and_the_gateway_underst
         ["chart with values.yaml: 6 objects", "wrong sets of values refused", "deploy/kubernetes/base: 6 objects"]
     {
         assert!(out.contains(line), "{line} in:\n{out}");
+    }
+}
+
+#[tokio::test]
+async fn the_words_of_the_readme_render_the_chart_with_values_of_ones_own() {
+    let Some(tools) = tools("venv-deploy/bin/hadolint") else { return };
+    let readme = std::fs::read_to_string(root().join("deploy/README.md")).unwrap();
+    let section = readme.split_once("\n## In Kubernetes, with the chart\n").unwrap().1;
+    let commands = section.split_once("```sh\n").unwrap().1.split_once("```").unwrap().0;
+    let folder = tempfile::tempdir().unwrap();
+    let places = [("target/", format!("{}/", folder.path().display())), (".tools/", format!("{}/", tools.display()))];
+    let commands = places.iter().fold(commands.to_owned(), |text, (from, to)| text.replace(from, to));
+    let mut command = Command::new("bash");
+    command.args(["-euc", &commands]).current_dir(root()).env("COUNTERSIGN", env!("CARGO_BIN_EXE_countersign"));
+    let done = finish(command).await;
+    assert!(done.status.success(), "{}\n{}", text(&done.stdout), text(&done.stderr));
+    let rendered = std::fs::read_to_string(folder.path().join("rendered.yaml")).unwrap();
+    for words in ["kind: Deployment", "https://minio.example.com", "s3-gateway: allowed"] {
+        assert!(rendered.contains(words), "{words} in:\n{rendered}");
     }
 }
 

@@ -303,7 +303,7 @@ fn activated(
     }
     let env = [("ACCESS", &*recorder_setup.access_key), ("SECRET", &*recorder_setup.secret_key), ("HASH_A", hash)];
     let keys = super::support::gateway::KEY_SECRETS;
-    for (name, value) in env.into_iter().chain([("HASH_B", "00".repeat(32).as_str())]).chain(keys) {
+    for (name, value) in env.into_iter().chain([("HASH_B", hash)]).chain(keys) {
         command.arg("-E").arg(format!("{name}={value}"));
     }
     command.arg(env!("CARGO_BIN_EXE_countersign")).args(["serve", "--config", file.to_str().unwrap()]);

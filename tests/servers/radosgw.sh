@@ -84,6 +84,12 @@ CONF
   spawn ceph-osd -i 0 -f
   timeout 60 radosgw-admin -n client.rgw user create --uid=tests --display-name=tests \
     --access-key="$ACCESS_KEY" --secret-key="$SECRET_KEY" >> log 2>&1 || return 1
+  # Two that own nothing, for tests of policies.
+  local user
+  for user in gateway other; do
+    timeout 60 radosgw-admin -n client.rgw user create --uid="$user" --display-name="$user" \
+      --access-key="$user$ACCESS_KEY" --secret-key="$SECRET_KEY" >> log 2>&1 || return 1
+  done
   spawn radosgw -n client.rgw -f
 }
 serve "$DIR"

@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/helm/countersign"
 BINARY = os.environ.get("COUNTERSIGN", ROOT / "target/debug/countersign")
 # The newest whose schemas there are; and the oldest that the chart is for.
-VERSIONS = ["1.37", "1.27"]
+VERSIONS = ["1.37", "1.29"]
 # Objects of other projects, of which no schema is at hand: the keys that they may have here.
 CUSTOM = {
     "ServiceMonitor": {"selector", "endpoints"},
@@ -95,6 +95,10 @@ def check_pod(what, owner, pod, objects):
 def check_gateway(name, owner, pod, container, objects, volumes):
     probes = [container.get(kind) for kind in ("startupProbe", "livenessProbe", "readinessProbe")]
     for probe in filter(None, probes):
+        if "httpGet" in probe:
+            if probe["httpGet"]["path"] not in ("/healthz", "/readyz") or probe["httpGet"]["port"] not in {port["name"] for port in container["ports"]}:
+                problem(name, f"probe {probe}")
+            continue
         command = probe["exec"]["command"]
         # The words of a probe are those that the program understands: it says that nobody answers, not that it does not know them.
         done = subprocess.run([BINARY, *command[1:], "--admin", "http://127.0.0.1:1"], capture_output=True, text=True)

@@ -60,4 +60,4 @@ ExecStart=/bin/bash -c 'eval "bash script $(cat arguments)" > output 2>&1; echo 
 UNIT
 cd "$root"
 mkdir run/old && pivot_root . run/old
-exec chroot . /bin/bash -c 'umount -l /run/old && exec env -i container=other PATH="$PATH" /lib/systemd/systemd --unit=script.service --log-target=console --show-status=no'
+exec chroot . /bin/bash -c 'umount -l /run/old && mount --make-rshared / && exec env -i container=other PATH="$PATH" /lib/systemd/systemd --unit=script.service --log-target=console --show-status=no'

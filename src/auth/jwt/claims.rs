@@ -97,8 +97,25 @@ impl Claims {
         }
     }
 
+    /// The value of a claim: of the one with this name, or of what a JSON Pointer (RFC 6901) leads to, which begins with `/`.
+    ///
+    /// Pointers lead through objects only. What they meet instead makes the claim unusable; a part that is missing makes it absent.
+    fn find<'c>(&self, claim: &'c str) -> Result<Option<&Value>, Refused<'c>> {
+        let Some(pointer) = claim.strip_prefix('/') else { return Ok(self.0.get(claim)) };
+        let mut parts = pointer.split('/').map(|part| part.replace("~1", "/").replace("~0", "~"));
+        let mut found = parts.next().and_then(|part| self.0.get(&part));
+        for part in parts {
+            found = match found {
+                None | Some(Value::Null) => return Ok(None),
+                Some(Value::Object(inner)) => inner.get(&part),
+                Some(_) => return Err(Refused(claim, ClaimFault::Type)),
+            };
+        }
+        Ok(found)
+    }
+
     fn principal<'c>(&self, claim: &'c str) -> Result<String, Refused<'c>> {
-        let name = match self.0.get(claim) {
+        let name = match self.find(claim)? {
             None => return Err(Refused(claim, ClaimFault::Missing)),
             Some(Value::String(name)) => name,
             Some(_) => return Err(Refused(claim, ClaimFault::Type)),
@@ -126,7 +143,7 @@ impl Claims {
     ///
     /// Texts, numbers, booleans and arrays of texts have values. `scope` and `scp` are split at spaces (RFC 8693 §4.2).
     fn values<'c>(&self, claim: &'c str) -> Result<Option<Vec<String>>, Refused<'c>> {
-        let values = match self.0.get(claim) {
+        let values = match self.find(claim)? {
             None | Some(Value::Null) => return Ok(None),
             Some(Value::String(text)) if matches!(claim, "scope" | "scp") => {
                 text.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect()

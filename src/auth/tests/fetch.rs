@@ -71,6 +71,35 @@ async fn keys_are_fetched_with_a_plain_request() {
 }
 
 #[tokio::test]
+async fn the_token_in_a_file_is_shown_as_it_is_at_the_moment_and_to_the_named_url_alone() {
+    let idp = Idp::start(|_| Answer::Json(two_keys())).await;
+    let file = NamedTempFile::new().unwrap();
+    let settings = IssuerSettings { jwks_token: Some(file.path().to_owned()), ..from_url(&idp) };
+    for unusable in ["", "\n", "two words", "a\u{fc}", &"x".repeat(8193)] {
+        std::fs::write(file.path(), unusable).unwrap();
+        assert!(matches!(fetch(&settings).await, Err(KeyFetchError::Token(_))), "{unusable:?}");
+    }
+    assert!(idp.requests().is_empty(), "without a token nobody is asked");
+    for token in ["first", "second\n"] {
+        std::fs::write(file.path(), token).unwrap();
+        assert_eq!(fetch(&settings).await.unwrap(), 2);
+        let shown = format!("authorization: Bearer {}\r\n", token.trim());
+        assert!(idp.requests().last().unwrap().contains(&shown), "{:?}", idp.requests());
+    }
+    let base = idp.url("");
+    idp.behave(move |path| match path {
+        "/.well-known/openid-configuration" => {
+            Answer::Json(json!({ "issuer": base, "jwks_uri": format!("{base}/jwks") }).to_string())
+        }
+        _ => Answer::Json(two_keys()),
+    });
+    let discovered = IssuerSettings { issuer: idp.url(""), keys: KeySource::Discovery, ..settings };
+    assert_eq!(fetch(&discovered).await.unwrap(), 2);
+    assert!(idp.requests()[2..].iter().all(|head| !head.contains("authorization")), "{:?}", idp.requests());
+    drop(file);
+}
+
+#[tokio::test]
 async fn keys_are_fetched_over_tls_from_a_trusted_server_only() {
     let (idp, ca_file) = Idp::start_tls(|_| Answer::Json(two_keys())).await;
     let (_, other_ca_file) = Idp::start_tls(|_| Answer::Silence).await;

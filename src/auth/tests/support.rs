@@ -168,6 +168,7 @@ pub(super) fn settings() -> IssuerSettings {
         algorithms: vec![RS256, RS384, RS512, PS256, ES256, ES384, EdDSA],
         keys: KeySource::Discovery,
         jwks_hosts: Vec::new(),
+        jwks_token: None,
         ca_file: None,
         required: true,
         token_types: Vec::new(),

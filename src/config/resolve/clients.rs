@@ -9,7 +9,7 @@ use super::super::path::Path;
 use super::super::raw::{RawConfig, RawToken};
 use super::desk::{Desk, Reference};
 use super::values::check_name;
-use super::{access_keys, identity, issuers};
+use super::{access_keys, certificates, identity, issuers};
 use crate::auth::{Attributes, Settings, TokenSettings};
 use crate::rules::settings::Client;
 use crate::rules::template::{PrefixTemplate, is_plain_name};
@@ -38,12 +38,16 @@ pub struct KnownClient {
 pub fn clients(desk: &mut Desk<'_>, raw: &RawConfig) -> (Settings, KnownClients) {
     let path = Path::top().key("clients");
     let (token_path, key_path, issuer_path) = (path.key("tokens"), path.key("access_keys"), path.key("issuers"));
+    let certificate_path = path.key("certificates");
     let raw_tokens = raw.clients.tokens.as_deref().unwrap_or_default();
     let raw_keys = raw.clients.access_keys.as_deref().unwrap_or_default();
     let raw_issuers = raw.clients.issuers.as_deref().unwrap_or_default();
     let excused = desk.is_excused(&Path::top(), "clients")
-        || [&path, &token_path, &key_path, &issuer_path].into_iter().any(|path| desk.is_blurred(path));
-    let vouched = raw.listen.iter().flatten().any(|raw| raw.identity.is_some());
+        || [&path, &token_path, &key_path, &issuer_path, &certificate_path]
+            .into_iter()
+            .any(|path| desk.is_blurred(path));
+    let raw_certificates = raw.clients.certificates.as_deref().unwrap_or_default();
+    let vouched = !raw_certificates.is_empty() || raw.listen.iter().flatten().any(|raw| raw.identity.is_some());
     if raw_tokens.is_empty() && raw_keys.is_empty() && raw_issuers.is_empty() && !vouched && !excused {
         desk.report(
             &path,
@@ -56,8 +60,9 @@ pub fn clients(desk: &mut Desk<'_>, raw: &RawConfig) -> (Settings, KnownClients)
     let access_keys = access_keys::access_keys(desk, &key_path, raw_keys, &mut known);
     let issuers = issuers::issuers(desk, &issuer_path, raw_issuers, &mut known);
     let listeners = identity::listeners(desk, raw, &mut known);
+    let certificates = certificates::certificates(desk, &certificate_path, raw, &mut known);
     let signing = access_keys::signing(desk, &path.key("signing"), raw);
-    (Settings { tokens, issuers, access_keys, listeners, signing, sessions: None }, known)
+    (Settings { tokens, issuers, access_keys, listeners, certificates, signing, sessions: None }, known)
 }
 
 fn tokens(desk: &mut Desk<'_>, path: &Path, raw: &[RawToken], known: &mut KnownClients) -> Vec<TokenSettings> {
@@ -66,7 +71,7 @@ fn tokens(desk: &mut Desk<'_>, path: &Path, raw: &[RawToken], known: &mut KnownC
         let path = path.item(position);
         let name = desk.required(&path, "name", raw.name.as_ref(), "give the token a name for rules and audit records");
         let name = name.filter(|name| check_name(desk, &path.key("name"), name)).cloned();
-        let digest = token_digest(desk, &path, raw);
+        let digest = token_digest(desk, &path, raw.hash.as_ref());
         let expires = raw.expires.as_ref().map(|text| instant(desk, &path.key("expires"), text));
         let attributes = attributes(desk, &path.key("attributes"), &raw.attributes);
         let Some(name) = name else {
@@ -115,9 +120,10 @@ impl KnownClients {
     }
 }
 
-fn token_digest(desk: &mut Desk<'_>, path: &Path, raw: &RawToken) -> Option<[u8; 32]> {
+/// The hash of a token, there and not of a word that anybody can guess.
+pub fn token_digest(desk: &mut Desk<'_>, path: &Path, hash: Option<&String>) -> Option<[u8; 32]> {
     let help = "write `sha256:` and the 64 hex digits that `countersign token` prints, or a reference to that text";
-    let text = desk.required(path, "hash", raw.hash.as_ref(), help)?;
+    let text = desk.required(path, "hash", hash, help)?;
     let path = path.key("hash");
     let text = match Desk::as_reference(text) {
         Some(reference @ (Reference::Env(_) | Reference::File(_))) => desk.fetch(&path, &reference, false)?,

@@ -1,6 +1,7 @@
 //! `clients.issuers`: whose JWTs are accepted, and how much of them is believed.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
@@ -73,6 +74,7 @@ fn issuer(desk: &mut Desk<'_>, path: &Path, raw: &RawIssuer, name: Option<String
     let algorithms = algorithms(desk, path, raw);
     let keys = keys(desk, path, raw);
     let jwks_hosts = jwks_hosts(desk, path, raw);
+    let jwks_token = jwks_token(desk, &path.key("jwks_token_file"), raw);
     let ca_path = path.key("ca_file");
     let ca_file = pem::authorities(desk, &ca_path, raw.ca_file.as_ref());
     let principal_claim = raw.principal.clone().unwrap_or_else(|| "sub".to_owned());
@@ -98,6 +100,7 @@ fn issuer(desk: &mut Desk<'_>, path: &Path, raw: &RawIssuer, name: Option<String
         algorithms: algorithms?,
         keys: keys?,
         jwks_hosts,
+        jwks_token,
         ca_file,
         required: raw.required.unwrap_or(true),
         token_types: token_types(desk, path, raw),
@@ -233,6 +236,16 @@ fn jwks_hosts(desk: &mut Desk<'_>, path: &Path, raw: &RawIssuer) -> Vec<String> 
         }
     }
     hosts.iter().map(|host| host.to_ascii_lowercase()).collect()
+}
+
+/// The file of the token that is shown to get the keys. It is read when they are fetched, and may not be there yet.
+fn jwks_token(desk: &mut Desk<'_>, path: &Path, raw: &RawIssuer) -> Option<PathBuf> {
+    let text = raw.jwks_token_file.as_ref()?;
+    if !matches!(&raw.keys, Some(RawKeys::At(RawKeyPlace { url: Some(_), .. }))) {
+        let help = "write `keys: { url: https://kubernetes.default.svc/openid/v1/jwks }`, or remove the key";
+        desk.report_key(path, "the token is for the URL of the keys, and there is none", help);
+    }
+    absolute(desk, path, text)
 }
 
 fn token_types(desk: &mut Desk<'_>, path: &Path, raw: &RawIssuer) -> Vec<String> {

@@ -1,20 +1,17 @@
 //! `listen`, `admin` and `limits`: where the gateway listens and what a connection may cost.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::super::path::Path;
 use super::super::raw::{RawConfig, RawLimits};
 use super::super::raw_identity::RawListener;
+use super::admin::admin;
 use super::clients::{check_texts, text_path};
 use super::desk::Desk;
-use super::values::{ANY_TIMEOUT, count, duration, size, socket_address};
-use super::{identity, pem};
+use super::values::{ANY_TIMEOUT, count, duration, size};
+use super::{identity, pem, proxies};
 use crate::edge::{ConnectionLimits, ListenAddress, ListenerSettings, Settings};
 use crate::s3::addressing::Domains;
-
-/// The admin address when none is written.
-const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 
 /// The listeners with their limits.
 pub fn edge(desk: &mut Desk<'_>, raw: &RawConfig) -> Settings {
@@ -26,7 +23,15 @@ pub fn edge(desk: &mut Desk<'_>, raw: &RawConfig) -> Settings {
         duration(desk, &path.key("drain"), raw_times.drain.as_ref(), Duration::from_secs(30), ANY_TIMEOUT);
     let delays = Duration::ZERO..=Duration::from_secs(3600);
     let drain_delay = duration(desk, &path.key("drain_delay"), raw_times.drain_delay.as_ref(), Duration::ZERO, delays);
-    Settings { listeners, admin, limits: limits(desk, &raw.limits), drain_delay, drain_timeout }
+    Settings {
+        listeners,
+        admin: admin.address,
+        admin_tls: admin.tls,
+        admin_access: admin.access,
+        limits: limits(desk, &raw.limits),
+        drain_delay,
+        drain_timeout,
+    }
 }
 
 /// The domains below which host names begin with a bucket.
@@ -96,21 +101,9 @@ fn listener(desk: &mut Desk<'_>, path: &Path, raw: &RawListener) -> Option<Liste
         Some(raw) => Some(pem::tls(desk, &path.key("tls"), raw)?),
         None => None,
     };
-    Some(ListenerSettings { identity: name, ..ListenerSettings::new(address?, tls) })
-}
-
-fn admin(desk: &mut Desk<'_>, raw: &RawConfig, listeners: &[ListenerSettings]) -> SocketAddr {
-    let path = Path::top().key("admin").key("address");
-    let Some(text) = &raw.admin.address else { return DEFAULT_ADMIN };
-    let Some(address) = socket_address(desk, &path, text) else { return DEFAULT_ADMIN };
-    if !address.ip().is_loopback() {
-        let help = "use 127.0.0.1 or [::1], and let a collector on the same machine or in the same pod read from there";
-        desk.report(&path, "the admin listener has no authentication and must not be reachable from outside", help);
-    }
-    if address.port() != 0 && listeners.iter().any(|listener| listener.address == ListenAddress::Tcp(address)) {
-        desk.report(&path, format!("{address} is listened on twice"), "give the admin listener a port of its own");
-    }
-    address
+    let proxies = proxies::proxy_protocol(desk, path, raw);
+    let forwarded = proxies::forwarded(desk, path, raw);
+    Some(ListenerSettings { address: address?, tls, identity: name, proxies: proxies?, forwarded: forwarded? })
 }
 
 fn limits(desk: &mut Desk<'_>, raw: &RawLimits) -> ConnectionLimits {

@@ -4,7 +4,9 @@
 //! depends on it keeps quiet. Only if nothing was reported is there a [`Config`].
 
 mod access_keys;
+mod admin;
 mod audit;
+mod certificates;
 mod clients;
 mod cors;
 mod credentials;
@@ -15,6 +17,7 @@ mod issuers;
 mod listen;
 mod pem;
 mod post;
+mod proxies;
 mod rates;
 mod rules;
 mod sts;
@@ -30,7 +33,7 @@ pub use desk::Desk;
 use super::path::Path;
 use super::raw::RawConfig;
 use super::raw_output::{RawFormat, RawLevel};
-use super::{Config, LogFormat, LogLevel, LogSettings, ReloadSettings};
+use super::{Config, LogFormat, LogLevel, LogSettings, ReloadSettings, Source};
 use crate::s3::Buckets;
 
 /// The settings of every module, or `None` if a problem was reported.
@@ -65,14 +68,17 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
     let sweeping = inspect::sweeping(desk, &raw.limits.staging);
     let audit = audit::audit(desk, raw);
     let tracing = tracing::tracing(desk, raw);
+    admin::check_tokens_of_clients(desk, &edge.admin_access, &auth.tokens);
     let complete = [
         (edge.listeners.len(), raw.listen.as_ref().map(Vec::len)),
         (upstreams.iter().flatten().count(), raw.upstreams.as_ref().map(|all| all.len())),
         (buckets.len() + usize::from(pass_through.is_some()), raw.buckets.as_ref().map(|all| all.len())),
         (auth.tokens.len(), Some(raw.clients.tokens.as_ref().map_or(0, Vec::len))),
+        (edge.admin_access.tokens.len(), Some(raw.admin.tokens.as_ref().map_or(0, Vec::len))),
         (auth.access_keys.len(), Some(raw.clients.access_keys.as_ref().map_or(0, Vec::len))),
         (auth.issuers.len(), Some(raw.clients.issuers.as_ref().map_or(0, Vec::len))),
         (auth.listeners.len(), Some(raw.listen.iter().flatten().filter(|raw| raw.identity.is_some()).count())),
+        (auth.certificates.len(), Some(raw.clients.certificates.as_ref().map_or(0, Vec::len))),
         (auth.sessions.as_ref().map_or(0, |sessions| sessions.keys.len()), written_session_keys(raw)),
         (inspectors.iter().flatten().count(), Some(raw.inspectors.as_ref().map_or(0, |all| all.len()))),
         (rules.len(), raw.rules.as_ref().map(Vec::len)),
@@ -101,6 +107,7 @@ pub fn resolve(raw: &RawConfig, desk: &mut Desk<'_>) -> Option<Config> {
         tracing,
         log: log(raw),
         reload: ReloadSettings { watch: raw.reload.watch.unwrap_or(true) },
+        source: Source::default(),
     })
 }
 

@@ -1,9 +1,6 @@
 //! `rules`: who may do what where. Everything a rule names must exist, so that a typing mistake cannot make a deny void.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
-
-use ipnet::IpNet;
 
 use super::super::forms::{OneOrMany, RawWho};
 use super::super::path::Path;
@@ -12,6 +9,7 @@ use super::super::suggest::{did_you_mean, listed};
 use super::clients::{KnownClient, KnownClients, check_texts, text_path};
 use super::desk::Desk;
 use super::inspect::check_quarantine;
+use super::proxies::networks;
 use super::terms;
 use super::values::check_name;
 use crate::rules::action::{ActionSet, GROUPS};
@@ -106,7 +104,7 @@ fn refuse_terms(desk: &mut Desk<'_>, path: &Path, raw: &RawRule) {
 }
 
 fn who(desk: &mut Desk<'_>, path: &Path, raw: &RawRule, world: &World<'_>) -> Option<Who> {
-    const HELP: &str = "name `tokens`, `keys`, `issuers`, `listeners`, `groups`, `attributes` or `networks`; every authenticated caller is `who: anyone`";
+    const HELP: &str = "name `tokens`, `keys`, `issuers`, `listeners`, `certificates`, `groups`, `attributes` or `networks`; every authenticated caller is `who: anyone`";
     let raw = desk.required(path, "who", raw.who.as_ref(), HELP)?;
     let path = path.key("who");
     let raw = match raw {
@@ -122,6 +120,7 @@ fn who(desk: &mut Desk<'_>, path: &Path, raw: &RawRule, world: &World<'_>) -> Op
         ("keys", &raw.keys),
         ("issuers", &raw.issuers),
         ("listeners", &raw.listeners),
+        ("certificates", &raw.certificates),
         ("groups", &raw.groups),
         ("networks", &raw.networks),
     ];
@@ -146,16 +145,17 @@ fn who(desk: &mut Desk<'_>, path: &Path, raw: &RawRule, world: &World<'_>) -> Op
     Some(Who {
         clients: named_clients(desk, &path, raw, world.clients),
         attributes: groups.chain(attributes).collect(),
-        networks: networks(desk, &path, raw),
+        networks: raw.networks.iter().flat_map(|list| networks(desk, &path.key("networks"), list)).collect(),
     })
 }
 
 fn named_clients(desk: &mut Desk<'_>, path: &Path, raw: &RawConditions, known: &KnownClients) -> Vec<Client> {
-    let kinds: [(&str, &Option<OneOrMany>, fn(String) -> Client); 4] = [
+    let kinds: [(&str, &Option<OneOrMany>, fn(String) -> Client); 5] = [
         ("tokens", &raw.tokens, Client::Token),
         ("keys", &raw.keys, Client::Key),
         ("issuers", &raw.issuers, Client::Issuer),
         ("listeners", &raw.listeners, Client::Listener),
+        ("certificates", &raw.certificates, Client::Certificate),
     ];
     let mut named: Vec<(Path, Client)> = Vec::new();
     for (key, list, client) in kinds {
@@ -193,24 +193,6 @@ fn same_kind<'a>(known: &'a Client, wanted: &Client) -> Option<&'a str> {
         | (Client::Certificate(name), Client::Certificate(_)) => Some(name),
         _ => None,
     }
-}
-
-fn networks(desk: &mut Desk<'_>, path: &Path, raw: &RawConditions) -> Vec<IpNet> {
-    let Some(list) = &raw.networks else { return Vec::new() };
-    let path = path.key("networks");
-    let mut networks = Vec::new();
-    for (position, text) in list.texts().iter().enumerate().filter(|(_, text)| !text.is_empty()) {
-        let parsed = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-        let path = text_path(&path, list, position);
-        match parsed {
-            Some(network) if network.trunc() == network => networks.push(network),
-            Some(network) => {
-                desk.report(&path, "the address has bits outside its network", format!("write {}", network.trunc()))
-            }
-            None => desk.report(&path, "this is not a network", "write it like 10.0.0.0/8, 192.0.2.1 or 2001:db8::/32"),
-        }
-    }
-    networks
 }
 
 /// The clients that a rule can be about.

@@ -123,7 +123,14 @@ listen:
   - address: "[::1]:8443"
   - address: 127.0.0.1:0
   - address: 127.0.0.1:0
-admin: { address: "[::1]:9091" }
+admin:
+  address: "[::1]:9091"
+  tokens:
+    - name: ops
+      hash: "sha256:1111111111111111111111111111111111111111111111111111111111111111"
+      expires: 2999-01-01T00:00:00Z
+  hosts: countersign-admin.example.com
+  metrics: protected
 upstreams:
   aws:
     endpoint: https://s3.eu-central-1.amazonaws.com/

@@ -1,5 +1,6 @@
 //! Tests of the configuration as a whole: text in, settings or problems out.
 
+mod admin;
 mod audit;
 mod broken;
 mod cors;

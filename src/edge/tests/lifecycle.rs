@@ -9,7 +9,7 @@ use crate::edge::{BindError, DrainReport, Edge, Inherited, ListenAddress};
 use crate::flow::Budget;
 
 fn get(target: &str) -> String {
-    format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")
+    format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
 }
 
 #[tokio::test]
@@ -102,7 +102,8 @@ async fn a_second_signal_cuts_at_once() {
 #[tokio::test]
 async fn readiness_has_a_line_per_reason_and_ends_with_the_drain() {
     let reasons = vec!["upstream `main` unreachable".to_owned(), "no key set for issuer `corp`".to_owned()];
-    let world = World::start_with(settings(limits(), None), Admin { not_ready: reasons.clone() }).await;
+    let world =
+        World::start_with(settings(limits(), None), Admin { not_ready: reasons.clone(), ..Admin::default() }).await;
     let mut admin = RawClient::to(world.addresses.admin).await;
     admin.send(get("/readyz")).await;
     let (head, body) = admin.response().await;
@@ -128,7 +129,7 @@ async fn admin_answers_get_and_head_and_404_elsewhere() {
     admin.send(get("/debug/pprof")).await;
     assert!(admin.response().await.0.starts_with("HTTP/1.1 404"));
     for method in ["POST", "PUT", "DELETE"] {
-        admin.send(format!("{method} /healthz HTTP/1.1\r\nHost: h\r\n\r\n")).await;
+        admin.send(format!("{method} /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")).await;
         assert!(admin.response().await.0.starts_with("HTTP/1.1 405"));
     }
     admin.send("HEAD /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;

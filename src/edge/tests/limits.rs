@@ -13,7 +13,7 @@ use crate::arrival::{Framing, Oversize};
 const SHORT: Duration = Duration::from_millis(500);
 
 fn get(target: &str) -> String {
-    format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")
+    format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
 }
 
 #[tokio::test]
@@ -129,6 +129,26 @@ async fn k13_a_reader_that_stands_is_cut_and_others_are_unharmed() {
     assert!(other.response().await.0.starts_with("HTTP/1.1 200"));
     let reset = soon("end", standing.0.read_to_end(&mut Vec::new())).await;
     assert!(reset.is_err() || world.monitor.stalled_connections() == 1);
+}
+
+#[tokio::test]
+async fn l07_a_panic_in_the_body_of_an_answer_ends_its_connection_only() {
+    let mut few = limits();
+    few.max_connections = 2;
+    let mut world = World::start(few).await;
+    let mut other = world.connect().await;
+    other.send(get("/wait")).await;
+    world.arrival_of("/wait").await;
+    // The place of a connection that ended so must be free for the next.
+    for _ in 0..5 {
+        let mut client = world.connect().await;
+        client.send(get("/panic-late")).await;
+        world.arrival_of("/panic-late").await;
+        let answer = client.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 200") && !answer.ends_with("0\r\n\r\n"), "a whole answer: {answer}");
+    }
+    world.go_on();
+    assert!(other.response().await.1.ends_with("waited"));
 }
 
 #[tokio::test]

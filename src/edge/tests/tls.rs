@@ -374,6 +374,19 @@ async fn a_drain_lets_http2_streams_finish_and_cuts_at_the_deadline() {
 }
 
 #[tokio::test]
+async fn l07_a_panic_in_the_body_of_an_answer_ends_its_http2_stream_only() {
+    let mut h2 = Http2::start(limits()).await;
+    let get = |path: &str| Request::get(format!("https://localhost{path}")).body(Full::default()).unwrap();
+    let pending = h2.send.send_request(get("/wait"));
+    h2.world.arrival_of("https://localhost/wait").await;
+    let broken = soon("head", h2.send.send_request(get("/panic-late"))).await.unwrap();
+    assert!(soon("end of the stream", broken.into_body().collect()).await.is_err());
+    h2.world.go_on();
+    assert_eq!(text(soon("answer", pending).await.unwrap()).await, "waited");
+    assert_eq!(soon("answer", h2.send.send_request(get("/"))).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
 async fn k06_http2_is_not_spoken_in_clear_text() {
     let world = World::start(limits()).await;
     let stream = TcpStream::connect(world.address()).await.unwrap();

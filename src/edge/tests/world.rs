@@ -5,14 +5,15 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{Method, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -21,8 +22,8 @@ use tokio::time::timeout;
 
 use crate::arrival::{Arrival, Framing, UnreadableHead};
 use crate::edge::{
-    Addresses, AdminState, Certificates, ConnectionLimits, DrainReport, Edge, Handler, Inherited, ListenAddress,
-    ListenerSettings, Monitor, Settings, TlsSettings,
+    Access, Addresses, AdminBody, AdminRequest, AdminState, Certificates, ConnectionLimits, DrainReport, Edge, Handler,
+    Inherited, ListenAddress, ListenerSettings, Monitor, Settings, TlsSettings,
 };
 use crate::flow::Budget;
 
@@ -66,7 +67,7 @@ pub(super) enum Event {
     Unreadable(bool),
 }
 
-/// Answers by path: `/panic`, `/refuse` (does not read), `/endless`, `/wait` (until told), `/switch`; else reads and echoes.
+/// Answers by path: `/panic`, `/panic-late` (in the body of the answer), `/refuse` (does not read), `/endless`, `/wait` (until told), `/switch`; else reads and echoes.
 #[derive(Debug, Clone)]
 pub(super) struct Probe {
     events: mpsc::UnboundedSender<Event>,
@@ -88,6 +89,7 @@ impl Handler for Probe {
         }
         match path.as_str() {
             "/panic" => panic!("as the test asked"),
+            "/panic-late" => Response::new(ProbeBody::Panics(Some(Bytes::from_static(b"so far")))),
             "/refuse" => answer(StatusCode::FORBIDDEN, "refused"),
             "/switch" => answer(StatusCode::SWITCHING_PROTOCOLS, ""),
             "/endless" => Response::new(ProbeBody::Endless { _teller: DropTeller::new(self) }),
@@ -128,6 +130,8 @@ fn answer(status: StatusCode, text: &'static str) -> Response<ProbeBody> {
 /// Body of the test handler.
 pub(super) enum ProbeBody {
     Text(Option<Bytes>),
+    /// One frame, then a panic.
+    Panics(Option<Bytes>),
     Endless {
         /// Tells when hyper gives up.
         _teller: DropTeller,
@@ -141,6 +145,7 @@ impl Body for ProbeBody {
     fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(match self.get_mut() {
             Self::Text(text) => text.take().map(|text| Ok(Frame::data(text))),
+            Self::Panics(first) => Some(Ok(Frame::data(first.take().expect("as the test asked")))),
             Self::Endless { .. } => Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 64 * 1024])))),
         })
     }
@@ -152,7 +157,7 @@ impl Body for ProbeBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Endless { .. } => SizeHint::default(),
+            Self::Panics(_) | Self::Endless { .. } => SizeHint::default(),
         }
     }
 }
@@ -182,6 +187,8 @@ impl Drop for DropTeller {
 #[derive(Debug, Default)]
 pub(super) struct Admin {
     pub(super) not_ready: Vec<String>,
+    pub(super) access: Arc<Access>,
+    pub(super) refused: Arc<Mutex<Vec<&'static str>>>,
 }
 
 impl AdminState for Admin {
@@ -189,8 +196,25 @@ impl AdminState for Admin {
         self.not_ready.clone()
     }
 
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn metrics(&self) -> String {
         "countersign_up 1\n".to_owned()
+    }
+
+    fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access)
+    }
+
+    fn console(&self, request: AdminRequest) -> BoxFuture<'_, Response<AdminBody>> {
+        let told = format!("{} {} by {}", request.method, request.path, request.who);
+        Box::pin(std::future::ready(Response::new(Full::new(told.into()).boxed_unsync())))
+    }
+
+    fn refused(&self, reason: &'static str) {
+        self.refused.lock().unwrap().push(reason);
     }
 }
 
@@ -289,6 +313,8 @@ pub(super) fn settings(limits: ConnectionLimits, tls: Option<TlsSettings>) -> Se
     Settings {
         listeners: vec![ListenerSettings::new(ListenAddress::Tcp(free_port), tls)],
         admin: free_port,
+        admin_tls: None,
+        admin_access: Arc::default(),
         limits,
         drain_delay: Duration::ZERO,
         drain_timeout: Duration::from_secs(15),

@@ -88,6 +88,7 @@ impl Completion {
         let parts = calls::hold_to_terms(&self.carrier, &self.parts, &stored);
         if parts.as_ref().is_err_and(|refusal| refusal.code == S3ErrorCode::EntityTooLarge) {
             drop(self.carrier.send(MultipartStep::Abort { upload_id: &self.seal.upload_id }).await);
+            hidden.remove(None).await;
         }
         let parts = parts?;
         hidden.note(&Record { parts: parts.clone(), copy: None }).await?;

@@ -41,6 +41,21 @@ pub struct Record {
     pub copy: Option<UnfinishedCopy>,
 }
 
+/// A record as it is written: with the key that the object is for.
+#[derive(Serialize)]
+struct Written<'a> {
+    key: Option<String>,
+    #[serde(flatten)]
+    record: &'a Record,
+}
+
+/// The one thing in a record that lists need.
+#[derive(Deserialize)]
+struct Meant {
+    #[serde(default)]
+    key: Option<String>,
+}
+
 /// A multipart upload at the place of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnfinishedCopy {
@@ -53,6 +68,15 @@ pub struct UnfinishedCopy {
 impl Record {
     /// Reads the record of a hidden object; `None` if there is none that opens.
     pub async fn read(signer: &Signer, upstreams: &Upstreams, bucket: &Bucket, key: &StagingKey) -> Option<Self> {
+        serde_json::from_str(&Self::text(signer, upstreams, bucket, key).await?).ok()
+    }
+
+    /// The key, in upstream terms, that a hidden object is for; `None` if that was not written down.
+    pub async fn key_of(signer: &Signer, upstreams: &Upstreams, bucket: &Bucket, key: &StagingKey) -> Option<String> {
+        serde_json::from_str::<Meant>(&Self::text(signer, upstreams, bucket, key).await?).ok()?.key
+    }
+
+    async fn text(signer: &Signer, upstreams: &Upstreams, bucket: &Bucket, key: &StagingKey) -> Option<String> {
         let place_of_record = key.parts();
         let place = Place::Hidden(bucket, &place_of_record);
         let reply = upstreams.send(signer.prepare_staged(place, StagedRequest::default()).ok()?).await.ok()?;
@@ -60,8 +84,7 @@ impl Record {
             StatusCode::OK => bounded::collect(reply.body, MAX_RECORD_BYTES).await.ok()?,
             _ => return None,
         };
-        let text = signer.sealer(bucket, PURPOSE).ok()?.open(key.as_str(), std::str::from_utf8(&sealed).ok()?)?;
-        serde_json::from_str(&text).ok()
+        signer.sealer(bucket, PURPOSE).ok()?.open(key.as_str(), std::str::from_utf8(&sealed).ok()?)
     }
 }
 
@@ -215,7 +238,9 @@ impl<'a> Hidden<'a> {
 
     /// Writes down what nobody can ask for afterwards, sealed for this key.
     pub async fn note(&self, record: &Record) -> Result<(), Refusal> {
-        let text = serde_json::to_string(record).map_err(|error| internal(&error.to_string()))?;
+        let key = self.carrier.admission.permit().call().resource.key();
+        let key = key.map(|key| format!("{}{}", self.bucket().upstream_prefix, key.as_str()));
+        let text = serde_json::to_string(&Written { key, record }).map_err(|error| internal(&error.to_string()))?;
         let sealer = self.carrier.signer.sealer(self.bucket(), PURPOSE)?;
         let sealed = sealer.seal(self.key.as_str(), &text).ok_or_else(|| internal("no random bytes"))?;
         let body = Bytes::from(sealed);

@@ -10,6 +10,7 @@ mod complete;
 mod copy;
 mod ended;
 mod hidden;
+mod listed;
 mod look;
 mod places;
 mod publish;
@@ -40,6 +41,7 @@ use crate::sign::staged::kept_headers;
 pub use complete::complete;
 pub use copy::copy;
 pub use hidden::StoredPart;
+pub use listed::open_uploads;
 pub use places::Seat;
 pub(in crate::multipart) use publish::checksums_of;
 pub use put::{begin_put, finish_put};
@@ -89,6 +91,8 @@ pub struct Staging {
     /// The places for which a condition is being asked or relied on.
     conditional: Arc<Mutex<Turns>>,
     ended: Arc<Mutex<Ended>>,
+    /// What the uploads are for that were listed.
+    keys: Arc<Mutex<listed::Keys>>,
     places: Arc<Places>,
 }
 
@@ -122,6 +126,7 @@ impl Staging {
             running: Arc::default(),
             conditional: Arc::default(),
             ended: Arc::default(),
+            keys: Arc::default(),
             places: Arc::default(),
         };
         buckets.into_iter().for_each(|bucket| staging.note(&bucket));
@@ -139,6 +144,7 @@ impl Staging {
     pub fn after(mut self, previous: &Self, moved: impl Fn(RouteId) -> Option<RouteId>) -> Self {
         self.running = Arc::clone(&previous.running);
         self.ended = Arc::clone(&previous.ended);
+        self.keys = Arc::clone(&previous.keys);
         self.places = Arc::clone(&previous.places);
         let learnt = previous.other_digests.lock().unwrap_or_else(PoisonError::into_inner);
         self.other_digests = Mutex::new(learnt.iter().filter_map(|route| moved(*route)).collect());
@@ -291,6 +297,17 @@ pub fn begin(carrier: &Carrier) -> Result<Option<StagedUpload>, Refusal> {
             carrier.staging.note(&carrier.bucket);
             Ok(Some(StagedUpload { id: new_id(), headers: kept(kept_headers(&carrier.admission)?)? }))
         }
+    }
+}
+
+/// Writes down what a hidden upload is for, so that it can be listed under its key.
+///
+/// # Errors
+/// [`Refusal`] if the store does not take it.
+pub async fn note_key(carrier: &Carrier) -> Result<(), Refusal> {
+    match carrier.hidden {
+        Some(_) => Hidden::of(carrier)?.note(&hidden::Record::default()).await,
+        None => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Only age counts, and an object is as old as the youngest thing of its upload, so any number of gateways may sweep the same bucket.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -137,9 +137,15 @@ impl Sweeper {
             let known = youngest.entry(upload_of(key)).or_insert(time);
             *known = time.max(*known);
         }
+        // A record without an object is that of an upload, which is listed by it.
+        let is_record = |key: &StagingKey| key.id() != upload_of(key);
+        let objects: HashSet<&str> =
+            found.iter().filter(|(key, _)| !is_record(key)).map(|(key, _)| upload_of(key)).collect();
         let mut swept = Swept::default();
         for (key, entry) in &found {
-            let old = youngest.get(upload_of(key)).is_some_and(|time| is_older(*time, now, self.settings.objects));
+            let SweepSettings { objects: age, uploads } = self.settings;
+            let age = if objects.contains(upload_of(key)) { age } else { age.max(uploads) };
+            let old = youngest.get(upload_of(key)).is_some_and(|time| is_older(*time, now, age));
             if !old || self.is_under_way(key) {
                 continue;
             }

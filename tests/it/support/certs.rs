@@ -62,6 +62,28 @@ impl Authority {
         self.sign(params, &format!("{name}-as-name"))
     }
 
+    /// A certificate for a client, with what `change` puts into it.
+    pub fn vouch_for_client(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Identity {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        change(&mut params);
+        self.sign(params, name)
+    }
+
+    /// A client that trusts this authority, offers these protocols and shows a certificate.
+    pub fn client_with(&self, protocols: &[&str], identity: &Identity) -> rustls::ClientConfig {
+        let chain = CertificateDer::pem_file_iter(&identity.certificate).unwrap().map(Result::unwrap).collect();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        let mut config = rustls::ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(&identity.key).unwrap())
+            .unwrap();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        config
+    }
+
     /// The authority's own certificate, used by a server.
     pub fn as_a_server(&self) -> Identity {
         let identity = Identity { certificate: self.file(), key: self.folder.path().join("ca.key") };
@@ -115,6 +137,15 @@ impl Setup {
         let (certificate, key) = (&identity.certificate, &identity.key);
         self.tls = Some(format!("{{ certificate: {}, key: {} }}", certificate.display(), key.display()));
         self.files.extend([certificate.clone(), key.clone()]);
+        self
+    }
+
+    /// With certificates of clients, signed by an authority; `more` is put into the mapping `client`.
+    pub fn client_certificates(mut self, authority: &Authority, more: &str) -> Self {
+        let tls = self.tls.take().unwrap();
+        let open = tls.strip_suffix('}').unwrap();
+        self.tls = Some(format!("{open}, client: {{ ca: {}{more} }} }}", authority.file().display()));
+        self.files.push(authority.file());
         self
     }
 

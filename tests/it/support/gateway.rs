@@ -54,10 +54,14 @@ pub struct Setup {
     pub access_keys: Vec<[String; 3]>,
     /// Issuers, as a YAML list; empty for none.
     pub issuers: String,
+    /// Client certificates, as a YAML list; empty for none.
+    pub certificates: String,
     /// What signed requests must keep to, as a YAML flow mapping.
     pub signing: String,
     /// The section `limits`.
     pub limits: String,
+    /// The key `admin` of the file.
+    pub admin: String,
     /// TLS of the data listener, as a YAML mapping.
     pub tls: Option<String>,
     /// Further settings of the data listener, as `, key: value`.
@@ -83,8 +87,10 @@ impl Setup {
             rules: TWO_TENANTS.to_owned(),
             access_keys: Vec::new(),
             issuers: String::new(),
+            certificates: String::new(),
             signing: "{}".to_owned(),
             limits: String::new(),
+            admin: "admin: { address: 127.0.0.1:0 }".to_owned(),
             tls: None,
             listener: String::new(),
             listeners: Vec::new(),
@@ -166,10 +172,15 @@ impl Setup {
         let keys = keys.map(|(n, [name, id, _])| format!("    - {{ name: {name}, id: {id}, secret: env:KEY_{n} }}\n"));
         let keys: String = keys.collect();
         let issuers = if self.issuers.is_empty() { String::new() } else { format!("  issuers:{}\n", self.issuers) };
+        let issuers = match self.certificates.as_str() {
+            "" => issuers,
+            certificates => format!("{issuers}  certificates:{certificates}\n"),
+        };
         let buckets: String = self.buckets.iter().map(|bucket| format!("  {bucket}\n")).collect();
+        let admin = &self.admin;
         let top: String = self.top.iter().map(|line| format!("{line}\n")).collect();
         format!(
-            "{top}listen: [{{ address: 127.0.0.1:0{tls}{more} }}{listeners}]\nadmin: {{ address: 127.0.0.1:0 }}\nupstreams:\n  store:\n    endpoint: {}\n    region: us-east-1\n    credentials: {}\n{upstream}buckets:\n  bkt: {{ upstream: store, bucket: {}{} }}\n{buckets}clients:\n  tokens:\n    - {{ name: a, hash: env:HASH_A }}\n    - {{ name: b, hash: env:HASH_B }}\n  access_keys:\n    - {{ name: a, id: {KEY_A}, secret: env:KEY_A }}\n    - {{ name: b, id: {KEY_B}, secret: env:KEY_B }}\n{keys}  signing: {}\n{issuers}rules:{}\n{}\n",
+            "{top}listen: [{{ address: 127.0.0.1:0{tls}{more} }}{listeners}]\n{admin}\nupstreams:\n  store:\n    endpoint: {}\n    region: us-east-1\n    credentials: {}\n{upstream}buckets:\n  bkt: {{ upstream: store, bucket: {}{} }}\n{buckets}clients:\n  tokens:\n    - {{ name: a, hash: env:HASH_A }}\n    - {{ name: b, hash: env:HASH_B }}\n  access_keys:\n    - {{ name: a, id: {KEY_A}, secret: env:KEY_A }}\n    - {{ name: b, id: {KEY_B}, secret: env:KEY_B }}\n{keys}  signing: {}\n{issuers}rules:{}\n{}\n",
             self.endpoint, self.credentials, self.bucket, self.bucket_settings, self.signing, self.rules, self.limits
         )
     }

@@ -167,7 +167,20 @@ impl Store {
         self.endpoint.strip_prefix("http://").unwrap().parse().unwrap()
     }
 
-    async fn send(&self, method: &str, key: &str, query: &str, body: &[u8]) -> Response {
+    /// Sends a signed request directly.
+    pub async fn send(&self, method: &str, key: &str, query: &str, body: &[u8]) -> Response {
+        self.send_with(method, key, query, &[], body).await
+    }
+
+    /// As [`Store::send`], with further headers, which are signed too.
+    pub async fn send_with(
+        &self,
+        method: &str,
+        key: &str,
+        query: &str,
+        more: &[(&str, &str)],
+        body: &[u8],
+    ) -> Response {
         let path = format!(
             "/{}{}{}",
             self.bucket,
@@ -192,9 +205,9 @@ impl Store {
             .build()
             .unwrap()
             .into();
-        let request = SignableRequest::new(method, &uri, std::iter::empty(), SignableBody::Bytes(body)).unwrap();
+        let request = SignableRequest::new(method, &uri, more.iter().copied(), SignableBody::Bytes(body)).unwrap();
         let (instructions, _) = sign(request, &params).unwrap().into_parts();
-        let headers: Vec<(&str, &str)> = instructions.headers().collect();
+        let headers: Vec<(&str, &str)> = instructions.headers().chain(more.iter().copied()).collect();
         let client = Client { address: self.address(), token: String::new() };
         client.send_plain(method, &target, &headers, body.to_vec()).await
     }

@@ -92,3 +92,15 @@ volumeMounts:
 {{- else }}{{ fail (printf "config.limits.timeouts: write %s as seconds (90s) or minutes (2m)" .) }}
 {{- end }}
 {{- end }}
+
+{{/* How a probe asks: by the program, on loopback. A listener with TLS is asked by the kubelet, which knows no certificate to compare with. */}}
+{{- define "countersign.probe" -}}
+{{- if dig "admin" "tls" false .root.Values.config -}}
+{{- if not (include "countersign.adminIsOpen" .root) }}{{ fail "config.admin.tls: probes cannot reach it on loopback; set config.admin.address to 0.0.0.0:9090, or leave TLS off" }}{{ end -}}
+httpGet: { path: {{ .path }}, port: admin, scheme: HTTPS }
+{{- else if eq .path "/healthz" -}}
+exec: { command: [/usr/local/bin/countersign, health, --live] }
+{{- else -}}
+exec: { command: [/usr/local/bin/countersign, health] }
+{{- end }}
+{{- end }}

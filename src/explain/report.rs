@@ -116,7 +116,7 @@ struct PartView {
 
 impl Report {
     /// The frame for the answer to a question: denied until something else is concluded.
-    pub fn new(question: &Question) -> Self {
+    pub(super) fn new(question: &Question) -> Self {
         let caller = &question.caller;
         let operation = match question.wanted {
             Wanted::Operation(spec) => Some(spec.name),
@@ -143,17 +143,17 @@ impl Report {
     }
 
     /// Adds what the rules say to one question.
-    pub fn add(&mut self, trace: Trace) {
+    pub(super) fn add(&mut self, trace: Trace) {
         self.rights.push(TraceView::of(trace));
     }
 
     /// Whether this question has been answered already.
-    pub fn has(&self, trace: &Trace) -> bool {
+    pub(super) fn has(&self, trace: &Trace) -> bool {
         self.rights.iter().any(|view| view.action == trace.action && view.on == trace.place)
     }
 
     /// Notes the terms of the rule that the rules decided on.
-    pub fn note_terms(&mut self, rule: Option<&RuleSettings>) {
+    pub(super) fn note_terms(&mut self, rule: Option<&RuleSettings>) {
         if let Some(rule) = rule {
             self.rule = Some(rule.name.clone());
             self.terms = Some(TermsView::of(&rule.terms));
@@ -161,7 +161,7 @@ impl Report {
     }
 
     /// Notes how much of what was asked for is permitted.
-    pub fn note_scope(&mut self, scope: &Scope) {
+    pub(super) fn note_scope(&mut self, scope: &Scope) {
         match scope {
             Scope::Listing(scope) => {
                 let part = |part: &crate::rules::listing::ListPart| PartView {
@@ -184,7 +184,7 @@ impl Report {
     }
 
     /// Ends the report with the decision.
-    pub fn conclude(&mut self, decided: Result<RuleId, Refusal>) {
+    pub(super) fn conclude(&mut self, decided: Result<RuleId, Refusal>) {
         match decided {
             Ok(rule) => (self.decision, self.rule) = (Word::Allowed, Some(rule.to_string())),
             Err(refusal) => {

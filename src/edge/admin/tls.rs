@@ -1,0 +1,101 @@
+//! TLS of the admin listener, with client certificates where they are configured.
+//!
+//! A client without a certificate is let in as far as health: kubelets have none. One whose certificate is not of the configured
+//! authorities does not get past the handshake. Nothing is resumed, so that every connection is verified by the authorities of now.
+
+use std::io;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::access::AdminTlsSettings;
+use crate::edge::tls::{TlsError, read_chain, read_key};
+
+/// The TLS side of the admin listener; its files can be read again while it serves.
+#[derive(Debug)]
+pub(in crate::edge) struct AdminTls {
+    settings: ArcSwap<AdminTlsSettings>,
+    config: ArcSwap<ServerConfig>,
+}
+
+impl AdminTls {
+    /// Reads certificates and key.
+    pub(in crate::edge) fn load(settings: &AdminTlsSettings) -> Result<Self, TlsError> {
+        let config = ArcSwap::from_pointee(server_config(settings)?);
+        Ok(Self { settings: ArcSwap::from_pointee(settings.clone()), config })
+    }
+
+    /// Reads the files again; the configuration takes effect with [`AdminTls::replace`].
+    pub(in crate::edge) fn read_again(&self) -> Result<ServerConfig, TlsError> {
+        server_config(&self.settings.load())
+    }
+
+    /// Reads the files of other settings; they take effect with [`AdminTls::change`].
+    pub(in crate::edge) fn prepare(settings: &AdminTlsSettings) -> Result<ServerConfig, TlsError> {
+        server_config(settings)
+    }
+
+    /// As [`AdminTls::replace`], with the settings that the configuration was made of.
+    pub(in crate::edge) fn change(&self, settings: AdminTlsSettings, config: ServerConfig) {
+        self.settings.store(Arc::new(settings));
+        self.replace(config);
+    }
+
+    /// Serves later connections with this configuration.
+    pub(in crate::edge) fn replace(&self, config: ServerConfig) {
+        self.config.store(Arc::new(config));
+    }
+
+    /// Does the handshake, without a time limit of its own. Gives the subject of the client's certificate if it showed one.
+    pub(super) async fn accept<IO>(&self, stream: IO) -> io::Result<(TlsStream<IO>, Option<String>)>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let stream = TlsAcceptor::from(self.config.load_full()).accept(stream).await?;
+        let subject = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(subject);
+        Ok((stream, subject))
+    }
+}
+
+fn subject(certificate: &CertificateDer<'_>) -> String {
+    let parsed = X509Certificate::from_der(certificate);
+    let text = parsed.map_or_else(|_| "(unreadable)".to_owned(), |(_, found)| found.subject().to_string());
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+fn server_config(settings: &AdminTlsSettings) -> Result<ServerConfig, TlsError> {
+    let unusable =
+        |source| TlsError::Unusable { certificate: settings.certificate.clone(), key: settings.key.clone(), source };
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(TlsError::Provider)?;
+    let builder = match &settings.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(file) => {
+            let bad = |source| TlsError::Authority { path: file.clone(), source };
+            let mut roots = RootCertStore::empty();
+            for certificate in read_chain(file)? {
+                roots.add(certificate).map_err(bad)?;
+            }
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).allow_unauthenticated().build();
+            builder.with_client_cert_verifier(verifier.map_err(|error| bad(rustls::Error::General(error.to_string())))?)
+        }
+    };
+    let chain = read_chain(&settings.certificate)?;
+    let mut config = builder.with_single_cert(chain, read_key(&settings.key)?).map_err(unusable)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    Ok(config)
+}

@@ -1,0 +1,213 @@
+//! Certificates of clients: who gets through the handshake, also in a resumed session.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+};
+use rustls::client::Resumption;
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, version};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::world::{World, limits, soon};
+use crate::edge::{ClientTlsSettings, TlsSettings};
+
+type Issuer = CertifiedIssuer<'static, KeyPair>;
+
+/// A certificate and its key.
+type Shown = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn authority(name: &str) -> Issuer {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn client_of(issuer: &Issuer, serial: u64, change: impl FnOnce(&mut CertificateParams)) -> Shown {
+    let mut params = CertificateParams::new(vec!["etl.example.com".to_owned()]).unwrap();
+    params.serial_number = Some(SerialNumber::from(serial));
+    params.use_authority_key_identifier_extension = true;
+    change(&mut params);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, issuer).unwrap();
+    (vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+}
+
+/// A listener that wants certificates, and its files.
+struct Door {
+    folder: TempDir,
+    server: CertificateDer<'static>,
+    issuer: Issuer,
+}
+
+impl Door {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let server = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let issuer = authority("authority for clients");
+        let door = Self { folder, server: server.cert.der().clone(), issuer };
+        door.write("cert.pem", &server.cert.pem());
+        door.write("key.pem", &server.signing_key.serialize_pem());
+        door.write("ca.pem", &door.issuer.pem());
+        door
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Writes the list of revoked certificates, which is good to the end of a year.
+    fn revoke(&self, serials: &[u64], year: i32) {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: rcgen::date_time_ymd(2024, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2024, 1, 1),
+            next_update: rcgen::date_time_ymd(year, 12, 31),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        self.write("revoked.pem", &params.signed_by(&self.issuer).unwrap().pem().unwrap());
+    }
+
+    async fn open(&self, require: bool, with_list: bool) -> World {
+        let crls = if with_list { vec![self.path("revoked.pem")] } else { Vec::new() };
+        let client = ClientTlsSettings { ca: self.path("ca.pem"), crls, require, identity: true };
+        let (certificate, key) = (self.path("cert.pem"), self.path("key.pem"));
+        World::start_tls(limits(), TlsSettings { certificate, key, client: Some(client) }).await
+    }
+
+    fn config(&self, shown: Option<Shown>, tls12: bool) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.server.clone()).unwrap();
+        let versions: &[_] = if tls12 { &[&version::TLS12] } else { &[&version::TLS13] };
+        let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match shown {
+            Some((chain, key)) => builder.with_client_auth_cert(chain, key).unwrap(),
+            None => builder.with_no_client_auth(),
+        };
+        config.resumption = Resumption::in_memory_sessions(8);
+        Arc::new(config)
+    }
+
+    /// Whether a request is answered. In TLS 1.3 a client hears of a refusal after its own handshake only.
+    async fn lets_in(&self, world: &World, shown: Option<Shown>) -> bool {
+        let (new, old) = (shown.as_ref().map(|(chain, key)| (chain.clone(), key.clone_key())), shown);
+        let in_13 = ask(world, &self.config(new, false)).await;
+        assert_eq!(ask(world, &self.config(old, true)).await.is_some(), in_13.is_some(), "both versions alike");
+        in_13.is_some()
+    }
+}
+
+/// How the session began, if the request was answered.
+async fn ask(world: &World, config: &Arc<ClientConfig>) -> Option<HandshakeKind> {
+    let stream = TcpStream::connect(world.address()).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let connecting = TlsConnector::from(Arc::clone(config)).connect(name, stream);
+    let mut stream = soon("end of the handshake", connecting).await.ok()?;
+    stream.write_all(b"GET /x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.ok()?;
+    let mut answer = Vec::new();
+    soon("end of the answer", stream.read_to_end(&mut answer)).await.ok()?;
+    answer.starts_with(b"HTTP/1.1 200").then(|| stream.get_ref().1.handshake_kind().unwrap())
+}
+
+#[tokio::test]
+async fn k23_a_certificate_of_the_authority_opens_the_door_and_no_other_does() {
+    let door = Door::new();
+    let world = door.open(true, false).await;
+    assert!(door.lets_in(&world, Some(client_of(&door.issuer, 1, |_| {}))).await);
+    assert!(!door.lets_in(&world, None).await, "no certificate");
+    let impostor = authority("authority for clients");
+    assert!(!door.lets_in(&world, Some(client_of(&impostor, 1, |_| {}))).await, "another authority of the same name");
+    let expired = client_of(&door.issuer, 1, |params| params.not_after = rcgen::date_time_ymd(2024, 1, 1));
+    assert!(!door.lets_in(&world, Some(expired)).await, "expired");
+    let later = client_of(&door.issuer, 1, |params| params.not_before = rcgen::date_time_ymd(2090, 1, 1));
+    assert!(!door.lets_in(&world, Some(later)).await, "not valid yet");
+    let signer = client_of(&door.issuer, 1, |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
+    assert!(!door.lets_in(&world, Some(signer)).await, "an authority is no client");
+    let server = client_of(&door.issuer, 1, |params| {
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    });
+    assert!(!door.lets_in(&world, Some(server)).await, "a certificate for servers");
+    assert!(world.monitor.failed_handshakes() >= 12);
+}
+
+#[tokio::test]
+async fn a_door_that_does_not_require_certificates_still_refuses_bad_ones() {
+    let door = Door::new();
+    let world = door.open(false, false).await;
+    assert!(door.lets_in(&world, None).await);
+    assert!(door.lets_in(&world, Some(client_of(&door.issuer, 1, |_| {}))).await);
+    assert!(!door.lets_in(&world, Some(client_of(&authority("other"), 1, |_| {}))).await);
+}
+
+#[tokio::test]
+async fn revoked_certificates_are_refused_and_so_is_everything_under_an_old_list() {
+    let door = Door::new();
+    door.revoke(&[2], 2090);
+    let world = door.open(true, true).await;
+    assert!(door.lets_in(&world, Some(client_of(&door.issuer, 1, |_| {}))).await);
+    assert!(!door.lets_in(&world, Some(client_of(&door.issuer, 2, |_| {}))).await, "revoked");
+    // Another authority, of whose certificates no list says anything.
+    let other = authority("without a list");
+    door.write("ca.pem", &(door.issuer.pem() + &other.pem()));
+    world.certificates.reload().unwrap();
+    assert!(door.lets_in(&world, Some(client_of(&door.issuer, 1, |_| {}))).await);
+    assert!(!door.lets_in(&world, Some(client_of(&other, 1, |_| {}))).await, "not known whether revoked");
+    door.revoke(&[], 2024);
+    world.certificates.reload().unwrap();
+    assert!(!door.lets_in(&world, Some(client_of(&door.issuer, 1, |_| {}))).await, "the list is over its time");
+}
+
+#[tokio::test]
+async fn a_session_is_not_resumed_with_a_certificate_that_was_revoked_since() {
+    for tls12 in [false, true] {
+        let door = Door::new();
+        door.revoke(&[], 2090);
+        let world = door.open(true, true).await;
+        let config = door.config(Some(client_of(&door.issuer, 2, |_| {})), tls12);
+        assert_eq!(ask(&world, &config).await, Some(HandshakeKind::Full));
+        assert_eq!(ask(&world, &config).await, Some(HandshakeKind::Resumed));
+        door.revoke(&[2], 2090);
+        world.certificates.reload().unwrap();
+        assert_eq!(ask(&world, &config).await, None);
+        door.revoke(&[], 2090);
+        world.certificates.reload().unwrap();
+        assert_eq!(ask(&world, &config).await, Some(HandshakeKind::Full), "nothing of before is resumed");
+    }
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_named_and_change_nothing() {
+    let door = Door::new();
+    door.revoke(&[], 2090);
+    let world = door.open(true, true).await;
+    for (file, error) in [("ca.pem", "has no certificate"), ("revoked.pem", "has no certificate revocation list")] {
+        let before = std::fs::read_to_string(door.path(file)).unwrap();
+        door.write(file, "nothing");
+        let refused = world.certificates.reload().unwrap_err().to_string();
+        assert!(refused.contains(error) && refused.contains(file), "{refused}");
+        door.write(file, &before);
+    }
+    assert!(door.lets_in(&world, Some(client_of(&door.issuer, 1, |_| {}))).await);
+}

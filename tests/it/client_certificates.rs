@@ -1,0 +1,174 @@
+//! Client certificates as callers, and as nothing but a door.
+
+use std::sync::Arc;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::SanType;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::support::certs::{Authority, Identity};
+use super::support::{Answer, Gateway, Recorder, Response, Setup, SignedClient};
+
+const CERTIFICATES: &str = "
+    - { name: etl, match: { dns: etl.example.com }, attributes: { area: etl } }
+    - { name: pods, match: { spiffe: { trust_domain: example.org, path: \"/ns/{namespace}/sa/{service_account}\" } } }
+    - { name: old, match: { subject: \"CN=old\" } }";
+
+const RULES: &str = "
+  - { name: own, who: { certificates: [etl] }, where: \"bkt/{area}/\", what: [read, write] }
+  - { name: pods, who: { certificates: [pods], attributes: { namespace: shop } }, where: \"bkt/pods/{service_account}/\", what: read }
+  - { name: old, who: { certificates: [old] }, where: bkt/old/, what: read }
+  - { name: tenant-a, who: { tokens: [a], keys: [a] }, where: bkt/a/, what: [read, write] }";
+
+struct World {
+    authority: Authority,
+    recorder: Recorder,
+    gateway: Gateway,
+}
+
+impl World {
+    /// `more` is put into `tls.client`.
+    async fn new(more: &str) -> Self {
+        let authority = Authority::new();
+        let recorder = Recorder::start(Answer::ok()).await;
+        let server = authority.vouch_for(&["127.0.0.1"]);
+        let mut setup = Setup::before(&recorder).rules(RULES).tls(&server).client_certificates(&authority, more);
+        if more.contains("identity") {
+            setup.certificates = CERTIFICATES.to_owned();
+        } else {
+            setup = setup.rules(RULES.split_once("  - { name: tenant-a").map(|(_, rest)| rest).unwrap());
+            setup.rules = format!("\n  - {{ name: tenant-a{}", setup.rules);
+        }
+        let gateway = setup.start().await;
+        Self { authority, recorder, gateway }
+    }
+
+    fn dns(&self, name: &str) -> Identity {
+        self.authority.vouch_for_client(name, |params| {
+            params.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())];
+        })
+    }
+
+    fn uris(&self, name: &str, uris: &[&str]) -> Identity {
+        self.authority.vouch_for_client(name, |params| {
+            params.subject_alt_names = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
+        })
+    }
+
+    async fn ask(&self, shown: Option<&Identity>, target: &str, headers: &[(&str, &str)]) -> Response {
+        self.ask_over(shown, "http/1.1", target, headers).await
+    }
+
+    async fn ask_over(&self, shown: Option<&Identity>, alpn: &str, target: &str, headers: &[(&str, &str)]) -> Response {
+        let config = match shown {
+            Some(identity) => self.authority.client_with(&[alpn], identity),
+            None => self.authority.client(&[alpn]),
+        };
+        let stream = TcpStream::connect(self.gateway.address).await.unwrap();
+        let name = ServerName::from(self.gateway.address.ip());
+        let stream = TokioIo::new(TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap());
+        let mut request = http::Request::get(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = if alpn == "h2" {
+            let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+            tokio::spawn(connection);
+            let request = request.uri(format!("https://{}{target}", self.gateway.address));
+            sender.send_request(request.body(Empty::<bytes::Bytes>::new()).unwrap()).await.unwrap()
+        } else {
+            let (mut sender, connection) = http1::handshake(stream).await.unwrap();
+            tokio::spawn(connection);
+            let request = request.header("host", self.gateway.address.to_string());
+            sender.send_request(request.body(Empty::<bytes::Bytes>::new()).unwrap()).await.unwrap()
+        };
+        let (head, body) = answer.into_parts();
+        Response { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes().to_vec() }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_its_holder_on_both_versions_of_http() {
+    let world = World::new(", identity: true").await;
+    let etl = world.dns("etl.example.com");
+    for alpn in ["http/1.1", "h2"] {
+        assert_eq!(world.ask_over(Some(&etl), alpn, "/bkt/etl/x", &[]).await.status, 200, "{alpn}");
+        assert_eq!(world.ask_over(Some(&etl), alpn, "/bkt/other/x", &[]).await.status, 403, "{alpn}");
+    }
+    let orders = world.uris("orders", &["spiffe://example.org/ns/shop/sa/orders"]);
+    assert_eq!(world.ask(Some(&orders), "/bkt/pods/orders/x", &[]).await.status, 200);
+    assert_eq!(world.ask(Some(&orders), "/bkt/pods/other/x", &[]).await.status, 403);
+    let elsewhere = world.uris("elsewhere", &["spiffe://example.org/ns/bank/sa/orders"]);
+    assert_eq!(world.ask(Some(&elsewhere), "/bkt/pods/orders/x", &[]).await.status, 403);
+    let old = world.authority.vouch_for_client("old", |_| {});
+    assert_eq!(world.ask(Some(&old), "/bkt/old/x", &[]).await.status, 200);
+    let records = world.gateway.records();
+    let who = |n: usize| (records[n].principal.as_deref().unwrap().to_owned(), records[n].scheme.unwrap());
+    assert_eq!(who(0), ("certificate:etl".to_owned(), "certificate"));
+    assert_eq!(who(4), ("spiffe://example.org/ns/shop/sa/orders".to_owned(), "certificate"));
+    assert_eq!(world.recorder.requests().len(), 4);
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_nobody_here_is_refused() {
+    let world = World::new(", identity: true").await;
+    for (what, identity) in [
+        ("no name", world.authority.vouch_for_client("stranger", |_| {})),
+        ("another name", world.dns("x.etl.example.com")),
+        (
+            "two SPIFFE ids",
+            world.uris("two", &["spiffe://example.org/ns/shop/sa/a", "spiffe://example.org/ns/shop/sa/b"]),
+        ),
+        ("a SPIFFE id and a URI", world.uris("uri", &["spiffe://example.org/ns/shop/sa/a", "urn:x"])),
+        ("another trust domain", world.uris("other", &["spiffe://attacker.example/ns/shop/sa/orders"])),
+        ("a path that climbs", world.uris("climbs", &["spiffe://example.org/ns/shop/sa/.."])),
+        ("two entries fit", {
+            world.authority.vouch_for_client("old", |params| {
+                params.subject_alt_names = vec![SanType::DnsName("etl.example.com".try_into().unwrap())];
+            })
+        }),
+    ] {
+        let refused = world.ask(Some(&identity), "/bkt/etl/x", &[]).await;
+        assert_eq!(refused.outcome(), (403, "InvalidToken".to_owned()), "{what}: {}", refused.text());
+    }
+    assert!(world.recorder.is_silent());
+}
+
+#[tokio::test]
+async fn a05_a_credential_beside_a_certificate_that_names_the_caller_is_refused() {
+    let world = World::new(", identity: true, require: false").await;
+    let etl = world.dns("etl.example.com");
+    let token = format!("Bearer {}", world.gateway.a.token);
+    let key = SignedClient { address: world.gateway.address, ..world.gateway.key_a.clone() };
+    let url = key.presign("GET", "/bkt/a/x", &[], 60).target;
+    for (what, target, headers) in [
+        ("a token", "/bkt/a/x", vec![("authorization", token.as_str())]),
+        ("a wrong token", "/bkt/etl/x", vec![("authorization", "Bearer x")]),
+        ("a URL", url.as_str(), vec![]),
+        ("a session token", "/bkt/etl/x", vec![("x-amz-security-token", "x")]),
+    ] {
+        let refused = world.ask(Some(&etl), target, &headers).await;
+        assert_eq!(refused.outcome(), (400, "InvalidArgument".to_owned()), "{what}: {}", refused.text());
+    }
+    let page = world.ask(Some(&etl), "/bkt/etl/x", &[("origin", "https://attacker.example")]).await;
+    assert_eq!(page.outcome(), (403, "AccessDenied".to_owned()));
+    assert!(world.recorder.is_silent());
+    // Without a certificate the same token is the credential, and without both there is none.
+    assert_eq!(world.ask(None, "/bkt/a/x", &[("authorization", token.as_str())]).await.status, 200);
+    assert_eq!(world.ask(None, "/bkt/a/x", &[]).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_certificate_that_only_opens_the_door_names_nobody() {
+    let world = World::new("").await;
+    let etl = world.dns("etl.example.com");
+    let token = format!("Bearer {}", world.gateway.a.token);
+    assert_eq!(world.ask(Some(&etl), "/bkt/a/x", &[]).await.status, 401);
+    assert_eq!(world.ask(Some(&etl), "/bkt/a/x", &[("authorization", token.as_str())]).await.status, 200);
+    let record = world.gateway.record(2).await;
+    assert_eq!(record.principal.as_deref(), Some("token:a"));
+}

@@ -1,0 +1,133 @@
+//! Proxies that say for whom they speak: the PROXY protocol, and headers. Only configured ones are believed.
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::support::raw::{read_all, status};
+use super::support::{Answer, Gateway, Recorder, Setup};
+
+/// Only the office may read.
+const RULES: &str = "
+  - { name: office, who: { tokens: [a], networks: [192.0.2.0/24] }, where: bkt/a/, what: [read] }";
+
+async fn gateway(recorder: &Recorder, listener: &str) -> Gateway {
+    Setup::before(recorder).rules(RULES).listener(listener).start().await
+}
+
+/// The answer to bytes, and to a request with the token of `a` behind them.
+async fn send(gateway: &Gateway, before: &[u8], headers: &str) -> String {
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let host = gateway.address;
+    let token = &gateway.a.token;
+    let request = format!(
+        "GET /bkt/a/x HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n{headers}Connection: close\r\n\r\n"
+    );
+    // A connection that is refused may be gone already.
+    let _may_be_refused = stream.write_all(&[before, request.as_bytes()].concat()).await;
+    read_all(&mut stream).await
+}
+
+fn v2(address: [u8; 4]) -> Vec<u8> {
+    let addresses = [&address[..], &[10, 0, 0, 1, 0x10, 0, 1, 187]].concat();
+    [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c".as_slice(), &addresses].concat()
+}
+
+#[tokio::test]
+async fn k26_the_client_that_a_proxy_names_is_the_client() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let gateway = gateway(&recorder, "proxy_protocol: { from: 127.0.0.1 }").await;
+    for (header, client, code) in [
+        (b"PROXY TCP4 192.0.2.7 10.0.0.1 4096 443\r\n".to_vec(), "192.0.2.7", 200),
+        (v2([192, 0, 2, 8]), "192.0.2.8", 200),
+        (v2([198, 51, 100, 1]), "198.51.100.1", 403),
+        (b"PROXY TCP6 2001:db8::7 ::1 4096 443\r\n".to_vec(), "2001:db8::7", 403),
+        // For itself: a health check, which is not from the office.
+        (b"PROXY UNKNOWN\r\n".to_vec(), "127.0.0.1", 403),
+        (b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00".to_vec(), "127.0.0.1", 403),
+    ] {
+        let before = gateway.records().len();
+        assert_eq!(status(&send(&gateway, &header, "").await), code, "{client}");
+        assert_eq!(gateway.record(before + 1).await.client, client);
+    }
+}
+
+#[tokio::test]
+async fn k26_a_connection_without_the_header_or_from_elsewhere_is_not_served() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let proxied = gateway(&recorder, "proxy_protocol: { from: 127.0.0.1 }").await;
+    for header in [
+        &b""[..],
+        b"PROXY TCP4 192.0.2.7 10.0.0.1 4096\r\n",
+        b"PROXY TCP4 192.0.2.7 10.0.0.1 4096 443\n",
+        b"PROXY TCP4 localhost 10.0.0.1 4096 443\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x31\x11\x00\x0c\xc0\x00\x02\x07\x0a\x00\x00\x01\x10\x00\x01\xbb",
+    ] {
+        assert_eq!(send(&proxied, header, "").await, "", "{header:?}");
+    }
+    let office = b"PROXY TCP4 192.0.2.7 10.0.0.1 4096 443\r\n";
+    let elsewhere = gateway(&recorder, "proxy_protocol: { from: 10.0.0.0/8 }").await;
+    assert_eq!(send(&elsewhere, office, "").await, "", "127.0.0.1 is no proxy");
+    assert_eq!(send(&elsewhere, b"", "").await, "");
+    // Where the protocol is not spoken the header is a request that nobody can read.
+    let plain = gateway(&recorder, "").await;
+    assert_eq!(status(&send(&plain, office, "").await), 400);
+    assert!(recorder.is_silent());
+    assert!(proxied.records().is_empty() && elsewhere.records().is_empty());
+}
+
+#[tokio::test]
+async fn k26_a_proxy_that_does_not_finish_its_header_is_cut() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let setup = Setup::before(&recorder).rules(RULES).limits("{ timeouts: { handshake: 200ms } }");
+    let gateway = setup.listener("proxy_protocol: { from: 127.0.0.1 }").start().await;
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(b"PROXY TCP4 192.0.2.7 ").await.unwrap();
+    let mut rest = Vec::new();
+    let end = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut rest);
+    let _ended = tokio::time::timeout(std::time::Duration::from_secs(20), end).await.expect("the gateway cuts it");
+    assert!(rest.is_empty());
+}
+
+#[tokio::test]
+async fn a16_forwarded_headers_count_from_configured_proxies_only() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let proxied = gateway(&recorder, "forwarded: { from: [127.0.0.1, 10.0.0.0/8] }").await;
+    let rfc7239 = gateway(&recorder, "forwarded: { from: 127.0.0.1, header: forwarded }").await;
+    let elsewhere = gateway(&recorder, "forwarded: { from: 10.0.0.0/8 }").await;
+    let plain = gateway(&recorder, "").await;
+    for (gateway, headers, client, code) in [
+        (&proxied, "X-Forwarded-For: 192.0.2.7\r\n", "192.0.2.7", 200),
+        (&proxied, "X-Forwarded-For: 192.0.2.7, 198.51.100.1, 10.0.0.3\r\n", "198.51.100.1", 403),
+        (&proxied, "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-For: 198.51.100.1\r\n", "198.51.100.1", 403),
+        (&proxied, "Forwarded: for=192.0.2.7\r\nX-Real-IP: 192.0.2.7\r\n", "127.0.0.1", 403),
+        (&proxied, "X-Forwarded-For: 192.0.2.7, unknown\r\n", "127.0.0.1", 400),
+        (&proxied, "X-Forwarded-For: 192.0.2.7,\r\n", "127.0.0.1", 400),
+        (&rfc7239, "Forwarded: for=198.51.100.1, for=\"192.0.2.7:80\";proto=https\r\n", "192.0.2.7", 200),
+        (&rfc7239, "X-Forwarded-For: 192.0.2.7\r\n", "127.0.0.1", 403),
+        (&rfc7239, "Forwarded: for=_hidden\r\n", "127.0.0.1", 400),
+        (&elsewhere, "X-Forwarded-For: 192.0.2.7\r\n", "127.0.0.1", 403),
+        (&plain, "X-Forwarded-For: 192.0.2.7\r\nForwarded: for=192.0.2.7\r\n", "127.0.0.1", 403),
+    ] {
+        let (before, stored) = (gateway.records().len(), recorder.requests().len());
+        assert_eq!(status(&send(gateway, b"", headers).await), code, "{headers}");
+        assert_eq!(gateway.record(before + 1).await.client, client, "{headers}");
+        let forwarded = recorder.requests().len() - stored;
+        assert_eq!(forwarded, usize::from(code == 200), "{headers}");
+    }
+    for sent in recorder.requests() {
+        assert!(!sent.head.to_ascii_lowercase().contains("forwarded"), "{}", sent.head);
+    }
+}
+
+#[tokio::test]
+async fn a10_failed_authentications_are_counted_for_the_client_that_a_proxy_names() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let setup = Setup::before(&recorder).limits("{ failed_authentications: { rate: 1, burst: 2 } }");
+    let gateway = setup.listener("forwarded: { from: 127.0.0.1 }").start().await;
+    let wrong = super::support::Client { address: gateway.address, token: "wrong".to_owned() };
+    let ask = async |client: &str| wrong.send("GET", "/bkt/a/x", &[("x-forwarded-for", client)], "").await.code();
+    let first: Vec<String> = vec![ask("192.0.2.7").await, ask("192.0.2.7").await, ask("192.0.2.7").await];
+    assert_eq!(first, ["InvalidToken", "InvalidToken", "SlowDown"]);
+    assert_eq!(ask("192.0.2.8").await, "InvalidToken", "another client");
+    assert_eq!(ask("198.51.100.9, 192.0.2.7").await, "SlowDown", "the beginning of the list is made up");
+}
