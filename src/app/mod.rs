@@ -136,6 +136,7 @@ impl App {
             console: Console::new(recent),
             addresses: edge.addresses().clone(),
         });
+        let sink = lasting.sink;
         let _history = Task(tokio::spawn(Arc::clone(&state).keep_history()));
         let _beat = Task(tokio::spawn(beat()));
         let _told = Task(tokio::spawn(notify::keep_told(Arc::clone(&state) as _)));
@@ -151,6 +152,10 @@ impl App {
             () = staging.drained() => {}
             () = tokio::time::sleep(STAGING_DRAIN) => tracing::warn!("staged objects were still on their way"),
             () = at_once, if !report.at_once => tracing::warn!("not waiting for staged objects on their way"),
+        }
+        // Whatever still holds the sink: the last records are written, or said to be lost.
+        if tokio::task::spawn_blocking(move || sink.close()).await.is_err() {
+            tracing::error!("closing the audit panicked");
         }
         tracing::info!(?report, "stopped");
         report

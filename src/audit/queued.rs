@@ -3,9 +3,9 @@
 //! What cannot be given away is kept and tried again, with growing pauses. While that goes on the queue fills; what happens then is the
 //! operator's choice ([`WhenFull`]). Nothing is lost without being counted in `countersign_audit_records_dropped_total` and logged.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,13 +27,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a sink that does not take its records is tried when the process ends.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// A queue and who empties it. Dropping it writes what is queued.
+/// A queue and who empties it. Closing or dropping it writes what is queued.
 pub struct QueuedSink {
     format: LineFormat,
     head: Option<Head>,
-    queue: Option<SyncSender<Bytes>>,
+    queue: SyncSender<Bytes>,
     room: Option<Room>,
-    writer: Option<JoinHandle<()>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
     shared: Arc<Shared>,
 }
 
@@ -81,6 +81,7 @@ impl QueuedSink {
             shared: Arc::clone(&shared),
             farewell: None,
             given_up: 0,
+            ended: false,
         };
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run());
         let thread = thread.map_err(|error| format!("cannot start the audit writer: {error}"))?;
@@ -88,13 +89,12 @@ impl QueuedSink {
             OutletSettings::Syslog(syslog) => Some(Head::new(syslog.facility)),
             _ => None,
         };
-        Ok(Self { format: settings.format, head, queue: Some(queue), room, writer: Some(thread), shared })
+        Ok(Self { format: settings.format, head, queue, room, writer: Mutex::new(Some(thread)), shared })
     }
 }
 
 impl AuditSink for QueuedSink {
     fn accept(&self, entry: &Entry<'_>) {
-        let Some(queue) = &self.queue else { return };
         let Some(mut line) = entry.line(self.format) else {
             return self.shared.lost(1, "it cannot be written");
         };
@@ -108,7 +108,7 @@ impl AuditSink for QueuedSink {
         {
             return self.shared.lost(1, "the queue is full");
         }
-        match queue.try_send(line) {
+        match self.queue.try_send(line) {
             Ok(()) => self.shared.metrics.queued.inc(),
             Err(_) => self.shared.lost(1, "the queue is full"),
         }
@@ -116,6 +116,17 @@ impl AuditSink for QueuedSink {
 
     fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Relaxed);
+    }
+
+    fn close(&self) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(writer) = writer else { return };
+        self.shared.closing.store(true, Ordering::Relaxed);
+        // An empty line is the end. There is room for it soon: the writer goes on, or gives up.
+        let _has_ended = self.queue.send(Bytes::new());
+        if writer.join().is_err() {
+            tracing::error!(sink = %self.shared.name, "the audit writer panicked");
+        }
     }
 
     fn rooms(&self) -> Vec<Room> {
@@ -129,11 +140,7 @@ impl AuditSink for QueuedSink {
 
 impl Drop for QueuedSink {
     fn drop(&mut self) {
-        self.shared.closing.store(true, Ordering::Relaxed);
-        self.queue = None;
-        if let Some(Err(_)) = self.writer.take().map(JoinHandle::join) {
-            tracing::error!(sink = %self.shared.name, "the audit writer panicked");
-        }
+        self.close();
     }
 }
 
@@ -158,13 +165,20 @@ struct Writer {
     farewell: Option<Instant>,
     /// Records that were given up then.
     given_up: u64,
+    /// Whether the last line has come.
+    ended: bool,
 }
 
 impl Writer {
     fn run(mut self) {
         let (mut batch, mut is_full) = (Vec::new(), false);
         // With nothing to write there is nothing to wake up for.
-        while let Ok(first) = self.lines.recv() {
+        while !self.ended
+            && let Ok(first) = self.lines.recv()
+        {
+            if first.is_empty() {
+                break;
+            }
             batch.push(first);
             if !is_full {
                 self.sleep_until(Instant::now() + self.gathering.wait);
@@ -185,10 +199,14 @@ impl Writer {
     }
 
     /// Adds what is queued; whether that was more than fits.
-    fn gather(&self, batch: &mut Vec<Bytes>) -> bool {
+    fn gather(&mut self, batch: &mut Vec<Bytes>) -> bool {
         let mut bytes = batch[0].len();
         while batch.len() < self.gathering.lines && bytes < self.gathering.bytes {
             let Ok(line) = self.lines.try_recv() else { return false };
+            if line.is_empty() {
+                self.ended = true;
+                return false;
+            }
             bytes += line.len();
             batch.push(line);
         }
@@ -258,7 +276,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use std::io::{self, Write};
-    use std::sync::{Mutex, mpsc};
+    use std::sync::mpsc;
 
     use super::*;
     use crate::audit::record::Record;

@@ -14,6 +14,9 @@ pub trait AuditSink: Send + Sync + 'static {
     /// Opens again what may have been moved, such as a file that was put aside.
     fn reopen(&self) {}
 
+    /// Writes what is queued, as far as it is taken in time: the process ends. Blocks; what comes later is lost.
+    fn close(&self) {}
+
     /// The queues in which a request must have a place before it begins.
     fn rooms(&self) -> Vec<Room> {
         Vec::new()
@@ -42,6 +45,10 @@ impl AuditSink for Fanout {
 
     fn reopen(&self) {
         self.0.iter().for_each(|sink| sink.reopen());
+    }
+
+    fn close(&self) {
+        self.0.iter().for_each(|sink| sink.close());
     }
 
     fn rooms(&self) -> Vec<Room> {

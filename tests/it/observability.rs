@@ -10,7 +10,7 @@ use countersign::telemetry::{ConnectionCounts, Metrics};
 
 use super::support::clamd::{Server, free_port};
 use super::support::process::Served;
-use super::support::store::missing;
+use super::support::store::{missing, tools};
 use super::support::{Answer, Recorder, Setup, eventually};
 
 fn folder() -> PathBuf {
@@ -30,6 +30,7 @@ async fn all_metrics() -> String {
     assert_eq!(served.b.get("/bkt/a/x").await.status, 403);
     let metrics = Metrics::new().unwrap();
     metrics.inspections().announce("av");
+    metrics.inspections().count("av", "clean", Duration::from_millis(1), 1);
     metrics.inspections().set_health("av", true, false, Some(Duration::from_secs(1)));
     let shown = metrics.render(ConnectionCounts::default(), [("corp".to_owned(), Some(Duration::from_secs(1)))]);
     served.ask_admin("/metrics").await.text() + &shown
@@ -212,4 +213,84 @@ async fn spans_of_a_request_reach_the_collector_with_names_parents_and_attribute
     let metrics = served.ask_admin("/metrics").await.text();
     assert!(metrics.contains("countersign_trace_spans_dropped_total 0\n"), "{metrics}");
     assert!(metrics.contains("countersign_trace_spans_sent_total 3\n"), "{metrics}");
+}
+
+/// The agent of the collector, which PyPI's `rotel` carries.
+fn rotel() -> Option<PathBuf> {
+    let libraries = std::fs::read_dir(tools().join("venv/lib")).into_iter().flatten().flatten();
+    let mut agents = libraries.map(|folder| folder.path().join("site-packages/rotel/rotel-agent"));
+    agents.find(|agent| agent.exists())
+}
+
+/// What a span of the collector's log says under a heading, such as `Parent ID`.
+fn said<'a>(span: &'a str, heading: &str) -> &'a str {
+    let line = span.lines().find(|line| line.trim().starts_with(heading));
+    line.and_then(|line| line.split_once(':')).map_or("", |(_, value)| value.trim())
+}
+
+#[cfg(feature = "otel")]
+#[tokio::test]
+async fn a_real_collector_understands_the_spans_of_a_request() {
+    let Some(agent) = rotel() else { return missing("rotel") };
+    let (folder, grpc, port) = (tempfile::tempdir().unwrap(), free_port(), free_port());
+    let addresses = [format!("127.0.0.1:{grpc}"), format!("127.0.0.1:{port}")];
+    let arguments = [
+        "start",
+        "--otlp-grpc-endpoint",
+        &addresses[0],
+        "--otlp-http-endpoint",
+        &addresses[1],
+        "--exporter",
+        "blackhole",
+        "--debug-log",
+        "traces",
+        "--debug-log-verbosity",
+        "detailed",
+    ];
+    let _collector = Server::start(folder.path(), agent.to_str().unwrap(), &arguments);
+    eventually("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+    let recorder = Recorder::start(Answer::ok()).await;
+    let tracing = format!("tracing: {{ otlp: {{ endpoint: \"http://127.0.0.1:{port}/v1/traces\" }} }}\n");
+    let setup = Setup::before(&recorder).top("inspectors: { words: { patterns: { sets: [eicar] } } }").rules(
+        "\n  - { name: all, who: { tokens: [a] }, where: bkt/a/, what: [read, write], inspect: { with: words } }",
+    );
+    let served = Served::start(&setup, &tracing, &[]).await;
+    let parent = format!("00-{TRACE}-{PARENT}-01");
+    assert_eq!(served.a.send("PUT", "/bkt/a/x", &[("traceparent", &parent)], "body").await.status, 200);
+    let log = || std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+    eventually("the collector has the span of the request", || {
+        log().contains("http.response.status_code: Int(200)\n") && log().contains("S3/PutObject")
+    })
+    .await;
+    let log = log();
+    let spans: Vec<_> = log.split("Span #").skip(1).collect();
+    let named =
+        |name: &str| *spans.iter().find(|span| said(span, "Name") == name).unwrap_or_else(|| panic!("{name}: {log}"));
+    let server = named("S3/PutObject");
+    assert_eq!(
+        [said(server, "Trace ID"), said(server, "Parent ID"), said(server, "Kind")],
+        [TRACE, PARENT, "SPAN_KIND_SERVER"]
+    );
+    for attribute in [
+        "rpc.method: Str(PutObject)",
+        "aws.s3.key: Str(a/x)",
+        "enduser.id: Str(token:a)",
+        "countersign.rule: Str(all)",
+        "http.response.status_code: Int(200)",
+    ] {
+        assert!(server.contains(attribute), "{attribute}: {server}");
+    }
+    for (name, kind, attribute) in [
+        ("PUT", "SPAN_KIND_CLIENT", "countersign.upstream: Str(store)"),
+        ("authenticate", "SPAN_KIND_INTERNAL", ""),
+        ("inspect", "SPAN_KIND_INTERNAL", "countersign.verdict: Str(clean)"),
+    ] {
+        let span = named(name);
+        assert_eq!(
+            [said(span, "Trace ID"), said(span, "Parent ID"), said(span, "Kind")],
+            [TRACE, said(server, "ID"), kind]
+        );
+        assert!(span.contains(attribute), "{attribute}: {span}");
+    }
+    assert_eq!(recorder.only().header("traceparent"), format!("00-{TRACE}-{}-01", said(named("PUT"), "ID")));
 }

@@ -179,6 +179,7 @@ fn required_keys(root: &Json, schema: &Json, value: &Json, path: &str) -> Vec<St
 
 /// Beginnings of keys of the reference that need more than the keys above them: another client, another credential.
 const NOT_ALONE: &[&str] = &[
+    "/audit/wait",
     "/upstreams/store/credentials/profile",
     "/upstreams/store/credentials/file",
     "/upstreams/store/credentials/platform",
@@ -214,7 +215,6 @@ const COMPANIONS: &[(&str, &[&str])] = &[
     ("/inspectors/antivirus/yara", &["/inspectors/antivirus/yara/files"]),
     ("/inspectors/antivirus/http", &["/inspectors/antivirus/http/url"]),
     ("/inspectors/antivirus", &["/inspectors/antivirus/patterns/sets"]),
-    ("/audit/wait", &["/audit/sinks/siem/http/url", "/audit/sinks/siem/when_full"]),
     ("/audit/sinks/siem/stdout", &[]),
     ("/audit/sinks/siem/file", &["/audit/sinks/siem/file/path", "/audit/sinks/siem/file/rotate/size"]),
     ("/audit/sinks/siem/syslog", &["/audit/sinks/siem/syslog/address"]),

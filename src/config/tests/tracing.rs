@@ -47,7 +47,6 @@ fn traces_with_mistakes() {
         ("otlp: {}".to_owned(), "`endpoint` is missing", "127.0.0.1:4318"),
         ("otlp: { endpoint: otel }".to_owned(), "does not begin with https://", ""),
         (format!("otlp: {{ {endpoint}, one_in: 0 }}"), "out of range", "1 to 1000000"),
-        (format!("otlp: {{ {endpoint}, ca_file: /ca.pem }}"), "", ""),
         (format!("otlp: {{ {endpoint}, headers: {{ host: env:ID }} }}"), "`host` cannot be set", ""),
         (format!("otlp: {{ {endpoint}, sample: 1 }}"), "unknown key `sample`", ""),
     ] {
