@@ -64,13 +64,13 @@ lint: ## clippy, warnings are errors
 # What the shipped program is built with.
 RELEASE_FEATURES ?= aws-chain,otel,yara
 
-# Neither the time nor the folders of the machine are in it: two builds of one commit with one compiler are equal byte for byte. In a
+# Neither the time nor the folders of the machine are in it, so that builds of one commit with one compiler can be compared. In a
 # target folder of its own, because other flags mean that everything is built again.
 .PHONY: release
 release: export SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2> /dev/null || echo 1)
 release: export RUSTFLAGS := --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo --remap-path-prefix=$(shell rustc --print sysroot)=rustup
 release: export CFLAGS := -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
-release: ## the program as it is shipped, the same bytes wherever it is built, in target/dist
+release: ## the program as it is shipped, without folders and time of the machine, in target/dist
 	CARGO_INCREMENTAL=0 cargo build --locked --release --bin countersign --features $(RELEASE_FEATURES) --target-dir target/dist
 	sha256sum target/dist/release/countersign
 

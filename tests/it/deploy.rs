@@ -2,6 +2,7 @@
 //!
 //! Most of it is done by programs in `tests/tools/`, which also an operator can run; here stands what must come out.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -15,6 +16,11 @@ fn root() -> &'static Path {
 /// A folder of the installed tools, or nothing if they are not there and need not be.
 fn tools(witness: &str) -> Option<PathBuf> {
     let tools = std::env::var_os("COUNTERSIGN_TOOLS").map_or_else(|| root().join(".tools"), PathBuf::from);
+    // Namespaces and other users are root's.
+    if std::env::var_os("CI").is_none() && !std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
+        eprintln!("skipped: not root");
+        return None;
+    }
     if tools.join(witness).exists() {
         return Some(tools);
     }
