@@ -24,7 +24,7 @@ use crate::dial::{AddressPolicy, DialError, Dialer, KeepReading, Settings};
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Where to post, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PostSettings {
     /// Whether TLS is spoken.
     pub tls: bool,

@@ -16,7 +16,7 @@ use crate::audit::{AuditSink, Auditor};
 use crate::auth::Authenticators;
 use crate::base::{Clock, RouteId, SystemClock};
 use crate::body::{BodyLimits, LingerLimits};
-use crate::config::Config;
+use crate::config::{Config, OtlpSettings};
 use crate::downloads::held::HeldBytes;
 use crate::edge::ConnectionLimits;
 use crate::flow::Budget;
@@ -28,6 +28,7 @@ use crate::multipart::staged::sweep::{self, Sweeper};
 use crate::rules::RuleSet;
 use crate::sign::{CredentialStore, Route, Signer, Unusable};
 use crate::telemetry::Metrics;
+use crate::telemetry::trace::SpanSink;
 use crate::upkeep::forever;
 use crate::upstream::{Addressing, ChecksumMode, PayloadMode, UpstreamSettings, Upstreams};
 
@@ -73,6 +74,13 @@ pub(super) struct Previous<'a> {
 }
 
 impl Previous<'_> {
+    /// Who is told of spans, if the same collector is to be told in the same way.
+    pub(super) fn span_sink(&self, otlp: &OtlpSettings) -> Option<Arc<dyn SpanSink>> {
+        let before = self.generation.config.tracing.as_ref()?.otlp.as_ref()?;
+        let is_same = before.post == otlp.post && otlp.post.ca_file.as_ref().is_none_or(|file| !self.is_stale(file));
+        self.generation.gateway.tracer.as_ref().filter(|_| is_same)?.sink.clone()
+    }
+
     fn is_stale(&self, file: &Path) -> bool {
         self.changed.contains(file)
     }
@@ -142,7 +150,7 @@ impl Generation {
                 lasting.metrics.clone(),
                 Arc::clone(&clock),
             ),
-            tracer: config.tracing.as_ref().map(|tracing| tracer(tracing, &lasting.metrics)).transpose()?,
+            tracer: config.tracing.as_ref().map(|tracing| tracer(tracing, lasting, previous)).transpose()?,
             since: clock.now(),
         };
         Ok(Self { gateway, credentials, config, newcomers: Mutex::default() })
@@ -224,6 +232,9 @@ impl Generation {
         for old in &previous.config.upstreams {
             if !self.config.upstreams.iter().any(|new| new.connects_like(old)) {
                 metrics.forget_upstream(&old.name);
+            }
+            if !self.config.upstreams.iter().any(|new| new.name == old.name) {
+                metrics.credentials().forget(&old.name);
             }
         }
         for old in &previous.config.inspectors {

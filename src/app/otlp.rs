@@ -6,7 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -29,12 +29,19 @@ const QUEUE: usize = 2048;
 const MAX_SPANS: usize = 512;
 /// How long the first trace of a batch waits for others.
 const GATHER: Duration = Duration::from_secs(1);
-/// How long the end of a configuration or of the process waits for the last spans.
+/// How long the end of the process waits for the last spans.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Takes finished traces.
+/// What the thread is given.
+enum Message {
+    Trace(FinishedTrace),
+    /// Nothing comes behind it.
+    End,
+}
+
+/// Takes finished traces. Dropped without [`SpanSink::close`], as by a reload, it sends what it has without anybody waiting for it.
 pub(super) struct Exporter {
-    queue: Option<SyncSender<FinishedTrace>>,
+    queue: SyncSender<Message>,
     ended: Mutex<Receiver<()>>,
     metrics: Metrics,
 }
@@ -68,33 +75,31 @@ impl Exporter {
             // Nobody may wait for it any more.
             let _unheard = end.try_send(());
         })?;
-        Ok(Self { queue: Some(queue), ended: Mutex::new(ended), metrics: metrics.clone() })
+        Ok(Self { queue, ended: Mutex::new(ended), metrics: metrics.clone() })
     }
 }
 
 impl SpanSink for Exporter {
     fn accept(&self, trace: FinishedTrace) {
-        let Some(queue) = &self.queue else { return };
-        if let Err(error) = queue.try_send(trace) {
-            let (std::sync::mpsc::TrySendError::Full(trace) | std::sync::mpsc::TrySendError::Disconnected(trace)) =
-                error;
-            self.metrics.spans().dropped(trace.spans.len());
+        let count = trace.spans.len();
+        if self.queue.try_send(Message::Trace(trace)).is_err() {
+            self.metrics.spans().dropped(count);
         }
     }
-}
 
-impl Drop for Exporter {
-    fn drop(&mut self) {
-        self.queue = None;
-        if let Ok(ended) = self.ended.get_mut() {
-            let _late = ended.recv_timeout(FAREWELL);
+    fn close(&self) {
+        // With a full queue the thread does not hear of the end, and what is in it is waited for in vain.
+        let told = self.queue.try_send(Message::End);
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_err() || ended.recv_timeout(FAREWELL).is_err() {
+            tracing::warn!("spans were still on their way to the collector");
         }
     }
 }
 
 /// Empties the queue.
 struct Sender {
-    traces: Receiver<FinishedTrace>,
+    traces: Receiver<Message>,
     exporter: OtlpExporter,
     metrics: Metrics,
     failures: Seldom,
@@ -107,9 +112,9 @@ impl Sender {
             Err(error) => return tracing::error!(%error, "no spans are sent: the exporter has no runtime"),
         };
         let mut spans = Vec::new();
-        while let Ok(first) = self.traces.recv() {
+        while let Ok(Message::Trace(first)) = self.traces.recv() {
             spans.extend(spans_of(first));
-            self.gather(&mut spans);
+            let is_last = self.gather(&mut spans);
             let count = spans.len();
             match runtime.block_on(self.exporter.export(std::mem::take(&mut spans))) {
                 Ok(()) => self.metrics.spans().sent(count),
@@ -120,18 +125,23 @@ impl Sender {
                     }
                 }
             }
+            if is_last {
+                return;
+            }
         }
     }
 
-    /// Adds what comes until the batch is full, the first trace has waited long enough, or nothing more will come.
-    fn gather(&self, spans: &mut Vec<SpanData>) {
+    /// Adds what comes until the batch is full, the first trace has waited long enough, or nothing more will come, which it tells.
+    fn gather(&self, spans: &mut Vec<SpanData>) -> bool {
         let due = Instant::now() + GATHER;
         while spans.len() < MAX_SPANS {
             match self.traces.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(trace) => spans.extend(spans_of(trace)),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+                Ok(Message::Trace(trace)) => spans.extend(spans_of(trace)),
+                Err(RecvTimeoutError::Timeout) => return false,
+                Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => return true,
             }
         }
+        false
     }
 }
 

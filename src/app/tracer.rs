@@ -2,15 +2,20 @@
 
 use std::sync::Arc;
 
+use super::generation::{Lasting, Previous};
 use crate::config::{AcceptTraces, TracingSettings};
 use crate::telemetry::trace::{Accepts, Tracer};
 use crate::telemetry::{Metrics, trace};
 
-/// The tracer of a configuration.
+/// The tracer of a configuration, with the exporter of the one before if that sends to the same place.
 ///
 /// # Errors
 /// If certificate authorities cannot be used, or the exporter cannot be started.
-pub(super) fn tracer(settings: &TracingSettings, metrics: &Metrics) -> anyhow::Result<Tracer> {
+pub(super) fn tracer(
+    settings: &TracingSettings,
+    lasting: &Lasting,
+    previous: Option<Previous<'_>>,
+) -> anyhow::Result<Tracer> {
     let accepts: Accepts = match settings.accept.clone() {
         AcceptTraces::Any => Arc::new(|_| true),
         AcceptTraces::None => Arc::new(|_| false),
@@ -19,7 +24,10 @@ pub(super) fn tracer(settings: &TracingSettings, metrics: &Metrics) -> anyhow::R
         }
     };
     let (sample, sink) = match &settings.otlp {
-        Some(otlp) => (otlp.sample, Some(exporter(otlp, metrics)?)),
+        Some(otlp) => {
+            let same = previous.and_then(|previous| previous.span_sink(otlp));
+            (otlp.sample, Some(same.map_or_else(|| exporter(otlp, &lasting.metrics), Ok)?))
+        }
         // Nobody is told, so no trace is marked as one that is.
         None => (0.0, None),
     };

@@ -51,11 +51,16 @@ const H2_MAX_PENDING_RESETS: usize = 20;
 const H2_MAX_LOCAL_RESETS: usize = 128;
 
 /// Serves the connection until it ends. Dropping the future cuts it.
-pub(super) async fn serve<H: Handler>(accepted: Accepted, service: Arc<Service<H>>, stop: Stop, monitor: Monitor) {
+pub(super) async fn serve<H: Handler>(accepted: Accepted, service: Arc<Service<H>>, mut stop: Stop, monitor: Monitor) {
     let Accepted { mut stream, mut facts, manner } = accepted;
     if !manner.proxies.is_empty() {
         // Boxed, here and below: a future has room for its largest branch, for as long as the connection lives.
-        match Box::pin(proxied(&mut stream, &manner, &facts, &service.limits)).await {
+        let client = tokio::select! {
+            // As in a handshake: nothing is in flight yet.
+            _ = stop.requested() => return,
+            client = Box::pin(proxied(&mut stream, &manner, &facts, &service.limits)) => client,
+        };
+        match client {
             Ok(client) => facts.peer = client,
             Err(error) => {
                 tracing::debug!(peer = %facts.peer, %error, "connection without a usable PROXY header");

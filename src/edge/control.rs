@@ -45,6 +45,8 @@ pub struct Control {
 /// Changes that can no longer fail.
 pub struct Prepared {
     tls: Vec<(Arc<Tls>, TlsSettings, ServerConfig)>,
+    /// Of listeners whose own settings wait for a restart: their files have changed all the same.
+    renewed: Vec<(Arc<Tls>, ServerConfig)>,
     manners: Vec<(Arc<ArcSwap<Manner>>, Manner)>,
     waiting: Vec<&'static str>,
     admin: Option<(Arc<AdminTls>, AdminTlsSettings, ServerConfig)>,
@@ -66,13 +68,14 @@ impl Control {
     }
 
     /// Takes these settings, and reads the files of TLS if `read_files`: without need it would only end the resumption of sessions.
-    /// Listeners that are not there yet, or are to change between TLS and clear text, stay as they are. Blocks for as long as reading takes.
+    /// Listeners that are not there yet wait for a restart. One that is no longer there, has another address or changes between TLS and clear
+    /// text goes on with what it has, its certificates and lists of revoked ones renewed. Blocks for as long as reading takes.
     ///
     /// # Errors
     /// [`BindError::Tls`] for the first listener whose files cannot be used.
     pub fn prepare(&self, settings: &Settings, read_files: bool) -> Result<Prepared, BindError> {
         let (mut tls, mut manners) = (Vec::new(), Vec::new());
-        let mut waiting = Vec::new();
+        let (mut renewed, mut waiting) = (Vec::new(), Vec::new());
         let mut bound: Vec<_> = self.listeners.iter().collect();
         for listener in &settings.listeners {
             // Others may have been written before it. Two can have the same address only if both take free ports.
@@ -81,7 +84,7 @@ impl Control {
             let serving = manner.load().tls.clone();
             if listener.tls.is_some() != serving.is_some() {
                 waiting.push("listen.tls");
-                continue;
+                renewed.extend(serving.as_deref().filter(|_| read_files).and_then(renew).zip(serving.clone()));
             }
             if let (Some(settings), Some(serving), true) = (&listener.tls, &serving, read_files) {
                 let config = Tls::prepare(settings);
@@ -91,6 +94,11 @@ impl Control {
             }
             manners.push((Arc::clone(manner), Manner::of(listener, serving)));
         }
+        for (_, manner) in bound {
+            let serving = manner.load().tls.clone();
+            renewed.extend(serving.as_deref().filter(|_| read_files).and_then(renew).zip(serving.clone()));
+        }
+        let renewed = renewed.into_iter().map(|(config, tls)| (tls, config)).collect();
         if settings.admin_tls.is_some() != self.admin.is_some() {
             waiting.push("admin.tls");
         }
@@ -103,13 +111,16 @@ impl Control {
             }
             _ => None,
         };
-        Ok(Prepared { tls, manners, admin, waiting, tuning: Tuning::of(settings) })
+        Ok(Prepared { tls, renewed, manners, admin, waiting, tuning: Tuning::of(settings) })
     }
 
     /// Serves later connections with what was prepared.
     pub fn apply(&self, prepared: Prepared) {
         for (tls, settings, config) in prepared.tls {
             tls.change(settings, config);
+        }
+        for (tls, config) in prepared.renewed {
+            tls.replace(config);
         }
         for (serving, manner) in prepared.manners {
             serving.store(Arc::new(manner));
@@ -118,5 +129,16 @@ impl Control {
             tls.change(settings, config);
         }
         self.tuning.send_replace(prepared.tuning);
+    }
+}
+
+/// What a listener serves by the files as they are now. The configuration no longer names them, so they may be gone: then it keeps what it has.
+fn renew(tls: &Tls) -> Option<ServerConfig> {
+    match tls.read_again() {
+        Ok(config) => Some(config),
+        Err(error) => {
+            tracing::warn!(%error, "a listener that waits for a restart keeps its certificate");
+            None
+        }
     }
 }

@@ -84,10 +84,8 @@ struct Nursery(PathBuf);
 impl Nursery {
     fn beside(path: &Path) -> io::Result<Self> {
         let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        let folder = parent.join(format!(".cs-{}", std::process::id()));
-        // What a killed process of the same number has left. Anything else makes the next step fail.
-        drop(fs::remove_file(folder.join("s")));
-        drop(fs::remove_dir(&folder));
+        // A name that nobody can have prepared: others may write to the folder around it.
+        let folder = parent.join(format!(".cs-{}", uuid::Uuid::new_v4().simple()));
         fs::DirBuilder::new().mode(0o700).create(&folder)?;
         Ok(Self(folder))
     }

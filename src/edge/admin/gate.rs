@@ -164,6 +164,9 @@ impl Gate<'_> {
 
     /// Whether somebody who asks for readiness may read the reasons.
     pub(super) fn may_read(&self, head: &Parts, peer: &Peer) -> bool {
+        if self.check_host(head).is_err() || check_site(Wanted::Readiness, head).is_err() {
+            return false;
+        }
         // A probe without a token is no attempt.
         let shows_one = head.headers.contains_key(AUTHORIZATION) || peer.certificate.is_some();
         let from_here = peer.address.is_loopback() && !is_forwarded(head);

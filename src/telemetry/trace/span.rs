@@ -8,6 +8,9 @@ use super::context::{SpanId, TraceId};
 pub trait SpanSink: Send + Sync + 'static {
     /// Takes the spans of one request.
     fn accept(&self, trace: FinishedTrace);
+
+    /// Sends what it has, at the end of the process, and waits for that for a bounded time. May block.
+    fn close(&self) {}
 }
 
 /// All spans of one request; the last is that of the request itself.
