@@ -14,7 +14,7 @@ use super::BindError;
 use super::admin::{AdminTls, AdminTlsSettings};
 use super::listener::Manner;
 use super::settings::{ConnectionLimits, ListenAddress, Settings, TlsSettings};
-use super::tls::Tls;
+use super::tls::{Loaded, Tls};
 
 /// What later connections are served by.
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ pub struct Control {
 
 /// Changes that can no longer fail.
 pub struct Prepared {
-    tls: Vec<(Arc<Tls>, TlsSettings, ServerConfig)>,
+    tls: Vec<(Arc<Tls>, TlsSettings, Loaded)>,
     manners: Vec<(Arc<ArcSwap<Manner>>, Manner)>,
     waiting: Vec<&'static str>,
     admin: Option<(Arc<AdminTls>, AdminTlsSettings, ServerConfig)>,

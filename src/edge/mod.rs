@@ -34,6 +34,7 @@ pub mod framing;
 mod inherited;
 mod listener;
 mod monitor;
+mod peer;
 mod proxy_header;
 mod rate_guard;
 mod service;
