@@ -35,7 +35,7 @@ mod inherited;
 mod listener;
 mod monitor;
 mod peer;
-mod proxy_header;
+pub mod proxy_header;
 mod rate_guard;
 mod service;
 pub mod settings;
