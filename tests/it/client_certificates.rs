@@ -215,3 +215,13 @@ async fn k23_a_reload_that_removes_the_authority_ends_open_connections_with_an_a
         assert_eq!(recorder.requests().len(), asked);
     }
 }
+
+#[tokio::test]
+async fn the_operators_page_offers_certificates_as_callers() {
+    let world = World::new(", identity: true").await;
+    let config: serde_json::Value = serde_json::from_str(&world.gateway.ask_admin("/api/config").await.text()).unwrap();
+    let principals = config["principals"].as_array().unwrap();
+    for name in ["certificate:etl", "certificate:pods", "certificate:old", "token:a"] {
+        assert!(principals.iter().any(|principal| principal == name), "{name}: {principals:?}");
+    }
+}
