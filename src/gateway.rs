@@ -362,6 +362,7 @@ fn check_framing(framing: Framing) -> Result<(), Refusal> {
             Err(Refusal::new(S3ErrorCode::InvalidRequest, RefusalKind::Client, message, fault))
         }
         Framing::Oversized(oversize) => Err(oversize.into()),
+        Framing::Lapsed(lapse) => Err(lapse.into()),
     }
 }
 

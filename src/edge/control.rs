@@ -14,7 +14,7 @@ use super::BindError;
 use super::admin::{AdminTls, AdminTlsSettings};
 use super::listener::Manner;
 use super::settings::{ConnectionLimits, ListenAddress, Settings, TlsSettings};
-use super::tls::Tls;
+use super::tls::{Loaded, Tls};
 
 /// What later connections are served by.
 #[derive(Debug, Clone)]
@@ -44,9 +44,9 @@ pub struct Control {
 
 /// Changes that can no longer fail.
 pub struct Prepared {
-    tls: Vec<(Arc<Tls>, TlsSettings, ServerConfig)>,
+    tls: Vec<(Arc<Tls>, TlsSettings, Loaded)>,
     /// Of listeners whose own settings wait for a restart: their files have changed all the same.
-    renewed: Vec<(Arc<Tls>, ServerConfig)>,
+    renewed: Vec<(Arc<Tls>, Loaded)>,
     manners: Vec<(Arc<ArcSwap<Manner>>, Manner)>,
     waiting: Vec<&'static str>,
     admin: Option<(Arc<AdminTls>, AdminTlsSettings, ServerConfig)>,
@@ -133,7 +133,7 @@ impl Control {
 }
 
 /// What a listener serves by the files as they are now. The configuration no longer names them, so they may be gone: then it keeps what it has.
-fn renew(tls: &Tls) -> Option<ServerConfig> {
+fn renew(tls: &Tls) -> Option<Loaded> {
     match tls.read_again() {
         Ok(config) => Some(config),
         Err(error) => {

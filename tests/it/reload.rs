@@ -263,6 +263,22 @@ async fn a_listener_that_is_to_have_tls_waits_for_a_restart_and_says_so() {
 }
 
 #[tokio::test]
+async fn an_admin_listener_that_is_to_have_tls_waits_for_a_restart_and_says_so() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let world = before(&recorder).await;
+    let authority = Authority::new();
+    let identity = authority.vouch_for(&["127.0.0.1"]);
+    let (certificate, key) = (identity.certificate.display(), identity.key.display());
+    let tls = format!("admin: {{ address: 127.0.0.1:0, tls: {{ certificate: {certificate}, key: {key} }} }}");
+    let report = world.change("admin: { address: 127.0.0.1:0 }", &tls).await.unwrap();
+    assert_eq!(report.needs_restart, ["admin.tls"]);
+    let ready = world.gateway.ask_admin("/readyz").await.text();
+    assert_eq!(ready, "ready\nnote: waits for a restart: admin.tls\n", "in clear text as before");
+    let report = world.change(&tls, "admin: { address: 127.0.0.1:0 }").await.unwrap();
+    assert_eq!(report.needs_restart, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn an_upload_in_flight_ends_under_the_rules_that_it_began_under() {
     let recorder = Recorder::start(Answer::ok()).await;
     let world = Setup::before(&recorder).upstream("payload: unsigned").start_reloadable().await;
