@@ -59,7 +59,7 @@ impl AdminState for State {
             unreadable: self.monitor.unreadable_heads(),
         };
         for state in gateway.upstreams.states() {
-            self.metrics.set_upstream(state.name, state.in_flight, state.waiting, state.resting, state.trips);
+            self.metrics.stores().set(state.name, state.in_flight, state.waiting, state.resting, state.trips);
         }
         for state in gateway.inspectors.states() {
             self.metrics.inspections().set_load(state.name, state.running, state.waiting);

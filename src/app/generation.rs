@@ -223,7 +223,7 @@ impl Generation {
     pub(super) fn tidy_metrics(&self, previous: &Self, metrics: &Metrics) {
         for old in &previous.config.upstreams {
             if !self.config.upstreams.iter().any(|new| new.connects_like(old)) {
-                metrics.forget_upstream(&old.name);
+                metrics.stores().forget(&old.name);
             }
         }
         for old in &previous.config.inspectors {
