@@ -24,7 +24,7 @@ use tokio_rustls::server::TlsStream;
 use super::certificate;
 use super::settings::{ClientTlsSettings, TlsSettings};
 use crate::arrival::ClientCertificate;
-use crate::base::{Clock, SystemClock};
+use crate::base::{Clock, SystemClock, UtcInstant};
 
 /// What rustls may hold for sending: fewer and larger writes, up to a quarter less CPU where much is sent.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
@@ -98,34 +98,53 @@ pub(super) struct Tls(ArcSwap<Serving>);
 struct Serving {
     settings: TlsSettings,
     config: Arc<ServerConfig>,
+    expiry: Option<UtcInstant>,
+}
+
+impl Serving {
+    fn new(settings: TlsSettings, Ready { config, expiry }: Ready) -> Self {
+        Self { settings, config: Arc::new(config), expiry }
+    }
+}
+
+/// What was read of the files of a listener.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) config: ServerConfig,
+    /// When the listener's own certificate ends.
+    pub(super) expiry: Option<UtcInstant>,
 }
 
 impl Tls {
     /// Reads certificate and key.
     pub(super) fn load(settings: &TlsSettings) -> Result<Self, TlsError> {
-        let config = Arc::new(server_config(settings)?);
-        Ok(Self(ArcSwap::from_pointee(Serving { settings: settings.clone(), config })))
+        Ok(Self(ArcSwap::from_pointee(Serving::new(settings.clone(), server_config(settings)?))))
+    }
+
+    /// When the certificate ends that later connections are shown; `None` if it cannot be read.
+    pub(super) fn expiry(&self) -> Option<UtcInstant> {
+        self.0.load().expiry
     }
 
     /// Reads the files again; the configuration takes effect with [`Tls::replace`].
-    pub(super) fn read_again(&self) -> Result<ServerConfig, TlsError> {
+    pub(super) fn read_again(&self) -> Result<Ready, TlsError> {
         server_config(&self.0.load().settings)
     }
 
     /// Reads the files of other settings; they take effect with [`Tls::change`].
-    pub(super) fn prepare(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
+    pub(super) fn prepare(settings: &TlsSettings) -> Result<Ready, TlsError> {
         server_config(settings)
     }
 
     /// Serves later connections with this configuration. The ticket keys change too, so nothing is resumed across it.
-    pub(super) fn replace(&self, config: ServerConfig) {
+    pub(super) fn replace(&self, ready: Ready) {
         let settings = self.0.load().settings.clone();
-        self.change(settings, config);
+        self.change(settings, ready);
     }
 
     /// As [`Tls::replace`], with the settings that the configuration was made of.
-    pub(super) fn change(&self, settings: TlsSettings, config: ServerConfig) {
-        self.0.store(Arc::new(Serving { settings, config: Arc::new(config) }));
+    pub(super) fn change(&self, settings: TlsSettings, ready: Ready) {
+        self.0.store(Arc::new(Serving::new(settings, ready)));
     }
 
     /// Does the handshake, without a time limit of its own. The certificate is there if it says who the caller is.
@@ -157,8 +176,9 @@ impl Tls {
     }
 }
 
-fn server_config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
+fn server_config(settings: &TlsSettings) -> Result<Ready, TlsError> {
     let chain = read_chain(&settings.certificate)?;
+    let expiry = chain.first().and_then(certificate::expiry);
     let key = read_key(&settings.key)?;
     let unusable =
         |source| TlsError::Unusable { certificate: settings.certificate.clone(), key: settings.key.clone(), source };
@@ -171,7 +191,7 @@ fn server_config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Provider)?;
     config.max_early_data_size = 0;
-    Ok(config)
+    Ok(Ready { config, expiry })
 }
 
 /// Asks clients for certificates, if the listener wants them.

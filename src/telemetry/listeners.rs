@@ -1,6 +1,6 @@
-//! The metrics of listeners and their connections.
+//! The metrics of listeners and their connections. A listener is named by its address in the configuration, so there are few.
 
-use prometheus::{IntCounter, IntGauge, Registry};
+use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::telemetry::metrics::catch_up;
 
@@ -12,6 +12,7 @@ pub struct ListenerMetrics {
     handshakes_failed: IntCounter,
     stalled: IntCounter,
     unreadable: IntCounter,
+    certificate_expiry: IntGaugeVec,
 }
 
 /// What the edge has counted since the start.
@@ -50,12 +51,20 @@ impl ListenerMetrics {
                 "countersign_unreadable_heads_total",
                 "HTTP/1.1 request heads that could not be read; they have no audit record.",
             )?,
+            certificate_expiry: IntGaugeVec::new(
+                Opts::new(
+                    "countersign_tls_certificate_expiry_timestamp_seconds",
+                    "When the certificate of a TLS listener ends, in seconds since 1970; listener is its address, or admin.",
+                ),
+                &["listener"],
+            )?,
         };
         registry.register(Box::new(metrics.open.clone()))?;
         registry.register(Box::new(metrics.accepted.clone()))?;
         registry.register(Box::new(metrics.handshakes_failed.clone()))?;
         registry.register(Box::new(metrics.stalled.clone()))?;
         registry.register(Box::new(metrics.unreadable.clone()))?;
+        registry.register(Box::new(metrics.certificate_expiry.clone()))?;
         Ok(metrics)
     }
 
@@ -66,5 +75,14 @@ impl ListenerMetrics {
         catch_up(&self.handshakes_failed, counts.handshakes_failed);
         catch_up(&self.stalled, counts.stalled);
         catch_up(&self.unreadable, counts.unreadable);
+    }
+
+    /// When the certificate of a listener ends, in seconds since 1970; `None` if it cannot be read.
+    pub fn set_certificate_expiry(&self, listener: &str, expiry: Option<i64>) {
+        match expiry {
+            Some(expiry) => self.certificate_expiry.with_label_values(&[listener]).set(expiry),
+            // An error would say that there was none.
+            None => drop(self.certificate_expiry.remove_label_values(&[listener])),
+        }
     }
 }

@@ -174,6 +174,7 @@ mod tests {
         metrics.inspections().set_load("av", 2, 1);
         metrics.inspections().set_memory(9, 8);
         metrics.inspections().set_health("av", true, false, Some(Duration::from_secs(60)));
+        metrics.listeners().set_certificate_expiry("[::]:8443", Some(1_900_000_000));
         metrics.credentials().announce("rack");
         metrics.credentials().count("rack", true);
         metrics.credentials().set_times("rack", Some(Duration::from_secs(9)), Some(1_800_000_000));
@@ -190,6 +191,7 @@ mod tests {
             "countersign_connections_open 2",
             "countersign_connections_total 7",
             "countersign_unreadable_heads_total 3",
+            "countersign_tls_certificate_expiry_timestamp_seconds{listener=\"[::]:8443\"} 1900000000",
             "countersign_upstream_requests{state=\"in_flight\",upstream=\"rack\"} 3",
             "countersign_upstream_requests{state=\"waiting\",upstream=\"rack\"} 2",
             "countersign_upstream_resting{upstream=\"rack\"} 1",

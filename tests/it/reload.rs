@@ -161,6 +161,24 @@ async fn certificates_are_exchanged_also_for_other_files_and_half_a_pair_changes
 }
 
 #[tokio::test]
+async fn the_metrics_tell_when_the_certificate_ends_that_clients_are_shown() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let authority = Authority::new();
+    let identity = authority.vouch_for_time(&["127.0.0.1"], (2020, 2040));
+    let world = Setup::before(&recorder).tls(&identity).start_reloadable().await;
+    let ends =
+        async || world.metric("countersign_tls_certificate_expiry_timestamp_seconds{listener=\"127.0.0.1:0\"}").await;
+    assert_eq!(ends().await, 2_208_988_800.0);
+    let renewed = authority.vouch_for_time(&["127.0.0.1"], (2021, 2041));
+    std::fs::copy(&renewed.certificate, &identity.certificate).unwrap();
+    world.reload().await.unwrap_err();
+    assert_eq!(ends().await, 2_208_988_800.0, "the key is missing yet");
+    std::fs::copy(&renewed.key, &identity.key).unwrap();
+    world.reload().await.unwrap();
+    assert_eq!(ends().await, 2_240_611_200.0);
+}
+
+#[tokio::test]
 async fn a_store_is_believed_by_the_authority_that_the_file_holds_now() {
     let recorder = Recorder::start(Answer::ok()).await;
     let (first, second) = (Authority::new(), Authority::new());
