@@ -142,6 +142,7 @@ impl Generation {
                 lasting.metrics.clone(),
                 Arc::clone(&clock),
             ),
+            failures: before.map(|before| Arc::clone(&before.failures)).unwrap_or_default(),
             tracer: config.tracing.as_ref().map(|tracing| tracer(tracing, &lasting.metrics)).transpose()?,
             since: clock.now(),
         };

@@ -135,6 +135,22 @@ async fn check_says_that_a_good_file_is_good() {
 }
 
 #[tokio::test]
+async fn of_many_requests_that_a_store_fails_the_log_tells_one_and_the_audit_all() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let mut setup = Setup::before(&recorder);
+    setup.endpoint = "http://127.0.0.1:1".to_owned();
+    let served = Served::start(&setup, "", &[]).await;
+    for _ in 0..20 {
+        assert!(served.a.get("/bkt/a/x").await.status.is_server_error());
+    }
+    assert!(served.records(20).await.iter().all(|record| record["reason"].is_string()));
+    let log = served.process.stderr.json();
+    let told: Vec<_> = log.iter().filter(|line| line["message"] == "request failed").collect();
+    assert!((1..=2).contains(&told.len()), "one every ten seconds: {told:?}");
+    assert_eq!((&told[0]["level"], &told[0]["held_back"]), (&Value::from("WARN"), &Value::from(0)));
+}
+
+#[tokio::test]
 async fn check_and_serve_name_every_problem_with_its_line_and_what_was_meant() {
     let (folder, env) = (tempfile::tempdir().unwrap(), references());
     let broken = CONFIG
