@@ -152,6 +152,19 @@ async fn l10_under_block_requests_wait_and_are_refused_before_anything_is_done_a
     end(&mut served).await;
 }
 
+#[tokio::test]
+async fn l10_how_long_requests_wait_for_room_takes_effect_with_a_reload() {
+    let receiver = Receiver::down();
+    let sinks = format!("{{ wait: 1h, sinks: {{ logs: {} }} }}", receiver.sink(", queue: 16, when_full: block"));
+    let (_recorder, served) = serve(&sinks).await;
+    for _ in 0..16 {
+        assert_eq!(served.a.get("/bkt/a/x").await.status, 200);
+    }
+    served.reconfigure("wait: 1h", "wait: 100ms").await;
+    assert_eq!(served.a.get("/bkt/a/x").await.outcome(), (503, "ServiceUnavailable".to_owned()));
+    assert!(!served.process.stderr.text().contains("wait for a restart"));
+}
+
 /// The text of a file and of all that were put aside from it, and how many these are.
 fn rotated(folder: &Path) -> (String, usize) {
     let (mut text, mut aside) = (String::new(), 0);

@@ -135,6 +135,27 @@ async fn check_says_that_a_good_file_is_good() {
 }
 
 #[tokio::test]
+async fn the_level_of_the_log_takes_effect_with_a_reload() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let more = "reload: { watch: false }\nlog: { level: info }\n";
+    let served = Served::start(&Setup::before(&recorder), more, &[]).await;
+    let refused = async |number: usize| {
+        assert_eq!(served.b.get("/bkt/a/x").await.status, 403);
+        served.records(number).await;
+        served.process.stderr.text().matches("request refused").count()
+    };
+    assert_eq!(refused(1).await, 0);
+    served.reconfigure("level: info", "level: debug").await;
+    assert_eq!(served.ask_admin("/readyz").await.text(), "ready\n", "nothing waits for a restart");
+    assert_eq!(refused(2).await, 1);
+    served.reconfigure("level: debug", "level: info").await;
+    assert_eq!(refused(3).await, 1);
+    served.reconfigure("{ level: info }", "{ format: text }").await;
+    assert_eq!(served.ask_admin("/readyz").await.text(), "ready\nnote: waits for a restart: log.format\n");
+    served.process.stderr.json();
+}
+
+#[tokio::test]
 async fn of_many_requests_that_a_store_fails_the_log_tells_one_and_the_audit_all() {
     let recorder = Recorder::start(Answer::ok()).await;
     let mut setup = Setup::before(&recorder);

@@ -246,19 +246,19 @@ async fn keys_that_wait_for_a_restart_are_named_until_they_are_as_at_the_start()
     let address = "listen: [{ address: 127.0.0.1:0 }";
     write(
         &world.file,
-        &format!("{}\nlog: {{ level: debug }}\n", world.edited(address, "listen: [{ address: 127.0.0.2:0 }")),
+        &format!("{}\nlog: {{ format: text }}\n", world.edited(address, "listen: [{ address: 127.0.0.2:0 }")),
     );
     let report = world.change(NO_WRITES.0, NO_WRITES.1).await.unwrap();
-    assert_eq!(report.needs_restart, ["listen.address", "log.level"]);
+    assert_eq!(report.needs_restart, ["listen.address", "log.format"]);
     assert_eq!(status(&world, "PUT").await, 403, "all else is in use");
     let ready = world.gateway.ask_admin("/readyz").await;
     assert_eq!(
         (ready.status.as_u16(), ready.text()),
-        (200, "ready\nnote: waits for a restart: listen.address, log.level\n".into())
+        (200, "ready\nnote: waits for a restart: listen.address, log.format\n".into())
     );
     // A later reload of something else does not make it forgotten.
     let report = world.change("what: [read]", "what: [read, write]").await.unwrap();
-    assert_eq!(report.needs_restart, ["listen.address", "log.level"]);
+    assert_eq!(report.needs_restart, ["listen.address", "log.format"]);
     write(&world.file, &good);
     assert_eq!(world.reload().await.unwrap().needs_restart, Vec::<String>::new());
     assert_eq!(world.gateway.ask_admin("/readyz").await.text(), "ready\n");
