@@ -135,6 +135,22 @@ async fn check_says_that_a_good_file_is_good() {
 }
 
 #[tokio::test]
+async fn check_names_what_is_risky_and_the_file_is_good_all_the_same() {
+    let (folder, env) = (tempfile::tempdir().unwrap(), references());
+    let risky = CONFIG
+        .replace("- address: 127.0.0.1:0", "- address: 0.0.0.0:0")
+        .replace("who: { tokens: [ci] }", "who: anyone");
+    let path = file(folder.path(), &risky);
+    let done = run(&["check", &path], &borrowed(&env)).await;
+    assert_eq!((done.status.code(), text(&done.stderr)), (Some(0), String::new()));
+    let out = text(&done.stdout);
+    let (first, risks) = out.split_once('\n').unwrap();
+    assert_eq!(first, format!("{path}: no problems (1 buckets, 1 rules, 1 upstreams)"));
+    let keys: Vec<_> = risks.lines().map(|line| line.strip_prefix("risk: ").unwrap().split(": ").next()).collect();
+    assert_eq!(keys, [Some("listen[0].tls"), Some("rules[builds].who")], "{out}");
+}
+
+#[tokio::test]
 async fn the_level_of_the_log_takes_effect_with_a_reload() {
     let recorder = Recorder::start(Answer::ok()).await;
     let more = "reload: { watch: false }\nlog: { level: info }\n";
