@@ -28,7 +28,7 @@ use super::certificate;
 use super::peer::Peer;
 use super::settings::{ClientTlsSettings, TlsSettings};
 use crate::arrival::ClientCertificate;
-use crate::base::{Clock, SystemClock};
+use crate::base::{Clock, SystemClock, UtcInstant};
 
 /// What rustls may hold for sending: fewer and larger writes, up to a quarter less CPU where much is sent.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
@@ -106,6 +106,7 @@ pub(super) struct Tls {
 struct Serving {
     settings: TlsSettings,
     config: Arc<ServerConfig>,
+    expiry: Option<UtcInstant>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
     generation: u64,
 }
@@ -113,7 +114,7 @@ struct Serving {
 /// What a configuration is, read from the files.
 #[derive(Debug)]
 pub(super) struct Loaded {
-    config: ServerConfig,
+    ready: Ready,
     /// Checks certificates of clients, if they are asked for.
     clients: Option<Arc<dyn ClientCertVerifier>>,
 }
@@ -127,12 +128,26 @@ pub(super) struct Secured<IO> {
     pub(super) peer: Peer,
 }
 
+/// What was read of the files of a listener.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) config: ServerConfig,
+    /// When the listener's own certificate ends.
+    pub(super) expiry: Option<UtcInstant>,
+}
+
 impl Tls {
     /// Reads certificate and key.
     pub(super) fn load(settings: &TlsSettings) -> Result<Self, TlsError> {
-        let Loaded { config, clients } = load(settings)?;
-        let serving = Serving { settings: settings.clone(), config: Arc::new(config), clients, generation: 0 };
+        let Loaded { ready: Ready { config, expiry }, clients } = load(settings)?;
+        let (settings, config) = (settings.clone(), Arc::new(config));
+        let serving = Serving { settings, config, expiry, clients, generation: 0 };
         Ok(Self { serving: ArcSwap::from_pointee(serving), generation: AtomicU64::new(0) })
+    }
+
+    /// When the certificate ends that later connections are shown; `None` if it cannot be read.
+    pub(super) fn expiry(&self) -> Option<UtcInstant> {
+        self.serving.load().expiry
     }
 
     /// Reads the files again; the configuration takes effect with [`Tls::replace`].
@@ -153,11 +168,12 @@ impl Tls {
 
     /// As [`Tls::replace`], with the settings that the configuration was made of.
     pub(super) fn change(&self, settings: TlsSettings, loaded: Loaded) {
-        let Loaded { config, clients } = loaded;
+        let Loaded { ready: Ready { config, expiry }, clients } = loaded;
         let config = Arc::new(config);
         self.serving.rcu(|before| Serving {
             settings: settings.clone(),
             config: Arc::clone(&config),
+            expiry,
             clients: clients.clone(),
             generation: before.generation + 1,
         });
@@ -234,15 +250,16 @@ impl Serving {
 
 fn load(settings: &TlsSettings) -> Result<Loaded, TlsError> {
     let clients = settings.client.as_ref().map(client_verifier).transpose()?;
-    let config = server_config(settings, clients.clone())?;
-    Ok(Loaded { config, clients })
+    let ready = server_config(settings, clients.clone())?;
+    Ok(Loaded { ready, clients })
 }
 
 fn server_config(
     settings: &TlsSettings,
     clients: Option<Arc<dyn ClientCertVerifier>>,
-) -> Result<ServerConfig, TlsError> {
+) -> Result<Ready, TlsError> {
     let chain = read_chain(&settings.certificate)?;
+    let expiry = chain.first().and_then(certificate::expiry);
     let key = read_key(&settings.key)?;
     let unusable =
         |source| TlsError::Unusable { certificate: settings.certificate.clone(), key: settings.key.clone(), source };
@@ -255,7 +272,7 @@ fn server_config(
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Provider)?;
     config.max_early_data_size = 0;
-    Ok(config)
+    Ok(Ready { config, expiry })
 }
 
 /// Checks the certificates of clients.
