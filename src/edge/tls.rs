@@ -254,10 +254,7 @@ fn load(settings: &TlsSettings) -> Result<Loaded, TlsError> {
     Ok(Loaded { ready, clients })
 }
 
-fn server_config(
-    settings: &TlsSettings,
-    clients: Option<Arc<dyn ClientCertVerifier>>,
-) -> Result<Ready, TlsError> {
+fn server_config(settings: &TlsSettings, clients: Option<Arc<dyn ClientCertVerifier>>) -> Result<Ready, TlsError> {
     let chain = read_chain(&settings.certificate)?;
     let expiry = chain.first().and_then(certificate::expiry);
     let key = read_key(&settings.key)?;

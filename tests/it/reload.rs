@@ -179,6 +179,21 @@ async fn the_metrics_tell_when_the_certificate_ends_that_clients_are_shown() {
 }
 
 #[tokio::test]
+async fn k23_certificates_are_renewed_also_where_another_change_waits_for_a_restart() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let (first, second) = (Authority::new(), Authority::new());
+    let identity = first.vouch_for(&["127.0.0.1"]);
+    let world = Setup::before(&recorder).tls(&identity).start_reloadable().await;
+    let report = world.change("127.0.0.1:0", "127.0.0.2:0").await.unwrap();
+    assert!(report.needs_restart.iter().any(|key| key.contains("listen")), "{:?}", report.needs_restart);
+    let renewed = second.vouch_for(&["127.0.0.1"]);
+    std::fs::copy(&renewed.certificate, &identity.certificate).unwrap();
+    std::fs::copy(&renewed.key, &identity.key).unwrap();
+    world.reload().await.unwrap();
+    assert!(trusts(&world, &second).await && !trusts(&world, &first).await);
+}
+
+#[tokio::test]
 async fn a_store_is_believed_by_the_authority_that_the_file_holds_now() {
     let recorder = Recorder::start(Answer::ok()).await;
     let (first, second) = (Authority::new(), Authority::new());
