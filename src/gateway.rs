@@ -23,7 +23,7 @@ pub use failures::FailureLog;
 
 use crate::arrival::{Arrival, ConnectionFacts, Framing};
 use crate::audit::record::Decision;
-use crate::audit::{Auditor, Ticket};
+use crate::audit::{Auditor, NoRoom, Ticket};
 use crate::auth::{AuthError, Authenticated, Authenticators, Caller, Claim};
 use crate::base::{RequestId, RouteId, UtcInstant};
 use crate::body::{BodyLimits, Fault, UploadWatch, linger};
@@ -118,16 +118,14 @@ impl Gateway {
             Remains { unread: Some(body), upload: None, passage: None, form: None, polled: false, chunks: None };
         let outcome = match Preflight::of(&head) {
             Some(asked) => self.preflight(asked, &head, framing, remains.unread.as_ref(), &mut ticket),
-            None => match self.make_room(&mut ticket).await {
-                Ok(()) => self.carry_traced(&head, framing, &connection, &mut remains, &mut ticket).await,
-                Err(refusal) => Err(refusal),
-            },
+            None => self.carry_traced(&head, framing, &connection, &mut remains, &mut ticket).await,
         };
         self.finish(outcome, &head, &request_id, remains, ticket)
     }
 
-    /// Waits for room in an audit that must not lose a record. Nothing is asked of anybody before.
-    async fn make_room(&self, ticket: &mut Ticket) -> Result<(), Refusal> {
+    /// Waits for room in an audit that must not lose a record. The caller is known by then, since strangers could hold every place with
+    /// forms that they never finish; no store was asked for anything.
+    async fn make_room(&self, ticket: &mut Ticket) -> Result<(), NoRoom> {
         if self.auditor.holds_up() {
             Box::pin(self.auditor.make_room(ticket)).await?;
         }
@@ -172,6 +170,7 @@ impl Gateway {
         remains.chunks = chunks;
         let head = presigned.as_ref().map_or(head, |request| &request.head);
         ticket.note_caller(caller.principal(), caller.scheme().as_str());
+        self.make_room(ticket).await?;
         // In a block, which ends before anything is waited for: what lives across that is kept and copied with every request.
         let permit = {
             let mut call = identify(head, &self.buckets)

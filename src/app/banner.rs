@@ -119,6 +119,11 @@ pub fn risks(config: &Config) -> Vec<Risk> {
             risks.push(Risk::new(format!("listen[{position}].identity"), what));
         }
     }
+    let knows_callers = config.edge.listeners.iter().any(|listener| listener.identity.is_some());
+    if knows_callers && !config.edge.admin_access.wants_credentials() {
+        let what = "the application beside the gateway can read rules and records on the admin listener, and reload: set `admin.tokens`";
+        risks.push(Risk::new("admin.tokens".to_owned(), what.to_owned()));
+    }
     risks.extend(config.upstreams.iter().filter_map(store_risk));
     let clear_text = config.edge.listeners.iter().any(|listener| listener.tls.is_none());
     if clear_text && config.auth.signing.unsigned_payload == UnsignedPayload::Anywhere {
@@ -271,6 +276,15 @@ rules:
         for (from, to, key) in cases {
             assert_eq!(risky_keys(from, to), [key], "{to}");
         }
+    }
+
+    #[test]
+    fn l14_an_application_beside_the_gateway_is_no_operator() {
+        let named = "{ address: 127.0.0.1:8080, identity: { name: app } }";
+        assert_eq!(risky_keys("{ address: 127.0.0.1:8080 }", named), ["listen[0].identity", "admin.tokens"]);
+        let guarded =
+            format!("admin: {{ tokens: [{{ name: ops, hash: \"sha256:{}\" }}] }}\nlisten: [{named}", "0".repeat(64));
+        assert_eq!(risky_keys("listen: [{ address: 127.0.0.1:8080 }", &guarded), ["listen[0].identity"]);
     }
 
     #[test]

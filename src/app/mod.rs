@@ -19,7 +19,7 @@ mod watch;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 
@@ -142,7 +142,7 @@ impl App {
         let _beat = Task(tokio::spawn(beat()));
         let _told = Task(tokio::spawn(notify::keep_told(Arc::clone(&state) as _)));
         let shutdown =
-            shutdown.inspect(|()| notify::stopping(control.longest_end() + STAGING_DRAIN + Duration::from_secs(5)));
+            shutdown.inspect(|()| notify::stopping(control.longest_end() + STAGING_DRAIN + AUDIT_DRAIN + SLACK));
         let at_once = at_once.shared();
         notify::ready();
         let report = edge.run(Serve(Arc::clone(&live)), state, shutdown, at_once.clone()).await;
@@ -152,12 +152,17 @@ impl App {
         tokio::select! {
             () = staging.drained() => {}
             () = tokio::time::sleep(STAGING_DRAIN) => tracing::warn!("staged objects were still on their way"),
-            () = at_once, if !report.at_once => tracing::warn!("not waiting for staged objects on their way"),
+            () = at_once.clone() => tracing::warn!("not waiting for staged objects on their way"),
+        }
+        let spans = live.current().gateway.tracer.as_ref().and_then(|tracer| tracer.sink.clone());
+        if let Some(spans) = spans.filter(|_| !report.at_once) {
+            tokio::select! {
+                _ = tokio::task::spawn_blocking(move || spans.close()) => {}
+                () = at_once.clone() => {}
+            }
         }
         // Whatever still holds the sink: the last records are written, or said to be lost.
-        if tokio::task::spawn_blocking(move || sink.close()).await.is_err() {
-            tracing::error!("closing the audit panicked");
-        }
+        close(sink, at_once).await;
         tracing::info!(?report, "stopped");
         report
     }
@@ -176,6 +181,30 @@ async fn beat() {
 
 /// How long inspected uploads are waited for whose requests have ended.
 const STAGING_DRAIN: Duration = Duration::from_secs(20);
+
+/// How long records are waited for that nobody takes.
+const AUDIT_DRAIN: Duration = Duration::from_secs(5);
+
+/// What the end may take beside the steps that have a time.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// Closes all sinks of the audit together. When `at_once` completes, or has, nobody is waited for any more.
+async fn close(sink: Arc<dyn AuditSink>, at_once: impl Future<Output = ()>) {
+    sink.end_by(Instant::now() + AUDIT_DRAIN);
+    let closing = Arc::clone(&sink);
+    let mut closed = tokio::task::spawn_blocking(move || closing.close());
+    let outcome = tokio::select! {
+        biased;
+        () = at_once => {
+            sink.end_by(Instant::now());
+            closed.await
+        }
+        outcome = &mut closed => outcome,
+    };
+    if outcome.is_err() {
+        tracing::error!("closing the audit panicked");
+    }
+}
 
 /// Below every alarm that is set for each request.
 const BEAT: Duration = Duration::from_millis(400);

@@ -4,7 +4,7 @@
 //! operator's choice ([`WhenFull`]). Nothing is lost without being counted in `countersign_audit_records_dropped_total` and logged.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -26,6 +26,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a sink that does not take its records is tried when the process ends.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How much longer a writer is waited for. One that is in the middle of a delivery is left to itself then.
+const GRACE: Duration = Duration::from_millis(300);
 
 /// A queue and who empties it. Closing or dropping it writes what is queued.
 pub struct QueuedSink {
@@ -44,7 +46,10 @@ struct Shared {
     losses: Seldom,
     failures: Seldom,
     reopen: AtomicBool,
-    closing: AtomicBool,
+    /// When the process ends at the latest; `None` while it does not.
+    end: Mutex<Option<Instant>>,
+    /// Whether nobody waits for the writer any more, and what it had left was counted.
+    abandoned: AtomicBool,
 }
 
 impl QueuedSink {
@@ -71,7 +76,8 @@ impl QueuedSink {
             losses: Seldom::default(),
             failures: Seldom::default(),
             reopen: AtomicBool::new(false),
-            closing: AtomicBool::new(false),
+            end: Mutex::new(None),
+            abandoned: AtomicBool::new(false),
         });
         let writer = Writer {
             lines,
@@ -79,7 +85,6 @@ impl QueuedSink {
             gathering,
             room: room.clone(),
             shared: Arc::clone(&shared),
-            farewell: None,
             given_up: 0,
             ended: false,
         };
@@ -95,22 +100,19 @@ impl QueuedSink {
 
 impl AuditSink for QueuedSink {
     fn accept(&self, entry: &Entry<'_>) {
-        let Some(mut line) = entry.line(self.format) else {
-            return self.shared.lost(1, "it cannot be written");
-        };
-        if let Some(head) = &self.head {
-            line = head.message(entry.record(), &line);
-        }
-        // A request that never began, because there was no room for it, has taken no place.
+        // A request that never did anything has taken no place.
         if let Some(room) = &self.room
             && !entry.has_places()
             && !room.take_late()
         {
             return self.shared.lost(1, "the queue is full");
         }
-        match self.queue.try_send(line) {
-            Ok(()) => self.shared.metrics.queued.inc(),
-            Err(_) => self.shared.lost(1, "the queue is full"),
+        if let Err(why) = self.enqueue(entry) {
+            // Whoever writes a record gives its place back, and nobody will write this one.
+            if let Some(room) = &self.room {
+                room.give_back(1);
+            }
+            self.shared.lost(1, why);
         }
     }
 
@@ -118,12 +120,23 @@ impl AuditSink for QueuedSink {
         self.shared.reopen.store(true, Ordering::Relaxed);
     }
 
+    fn end_by(&self, deadline: Instant) {
+        self.shared.end_by(deadline);
+    }
+
     fn close(&self) {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(writer) = writer else { return };
-        self.shared.closing.store(true, Ordering::Relaxed);
+        self.shared.end_by(Instant::now() + FAREWELL);
         // An empty line is the end. There is room for it soon: the writer goes on, or gives up.
-        let _has_ended = self.queue.send(Bytes::new());
+        let mut is_told = false;
+        while !writer.is_finished() {
+            is_told = is_told || !matches!(self.queue.try_send(Bytes::new()), Err(TrySendError::Full(_)));
+            if self.shared.end().is_some_and(|end| end + GRACE <= Instant::now()) {
+                return self.shared.abandon();
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
         if writer.join().is_err() {
             tracing::error!(sink = %self.shared.name, "the audit writer panicked");
         }
@@ -138,6 +151,25 @@ impl AuditSink for QueuedSink {
     }
 }
 
+impl QueuedSink {
+    /// Puts the line of a record into the queue.
+    fn enqueue(&self, entry: &Entry<'_>) -> Result<(), &'static str> {
+        let mut line = entry.line(self.format).ok_or("it cannot be written")?;
+        if let Some(head) = &self.head {
+            line = head.message(entry.record(), &line);
+        }
+        // Counted before, so that the writer never takes off what was not put on.
+        self.shared.metrics.queued.inc();
+        self.queue.try_send(line).map_err(|error| {
+            self.shared.metrics.queued.dec();
+            match error {
+                TrySendError::Full(_) => "the queue is full",
+                TrySendError::Disconnected(_) => "the writer has ended",
+            }
+        })
+    }
+}
+
 impl Drop for QueuedSink {
     fn drop(&mut self) {
         self.close();
@@ -145,6 +177,24 @@ impl Drop for QueuedSink {
 }
 
 impl Shared {
+    /// Sets the end, or makes it an earlier one.
+    fn end_by(&self, deadline: Instant) {
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        *end = Some(end.map_or(deadline, |end| end.min(deadline)));
+    }
+
+    fn end(&self) -> Option<Instant> {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what is left as lost, since nobody waits for the writer any more.
+    fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+        let records = u64::try_from(self.metrics.queued.get()).unwrap_or_default();
+        self.metrics.dropped.inc_by(records);
+        tracing::error!(sink = %self.name, records, "audit records lost: the process ends in the middle of a delivery");
+    }
+
     fn lost(&self, records: u64, why: &'static str) {
         self.metrics.dropped.inc_by(records);
         if let Some(held_back) = self.losses.now() {
@@ -161,8 +211,6 @@ struct Writer {
     gathering: Gathering,
     room: Option<Room>,
     shared: Arc<Shared>,
-    /// When a sink that takes nothing is given up at the end of the process.
-    farewell: Option<Instant>,
     /// Records that were given up then.
     given_up: u64,
     /// Whether the last line has come.
@@ -193,7 +241,11 @@ impl Writer {
                 std::thread::sleep(NAP);
             }
         }
-        if self.given_up > 0 {
+        // Of requests that ended behind the end.
+        let late = self.lines.try_iter().filter(|line| !line.is_empty()).count();
+        self.shared.metrics.queued.sub(late as i64);
+        self.give_up(late as u64);
+        if self.given_up > 0 && !self.shared.abandoned.load(Ordering::Relaxed) {
             tracing::error!(sink = %self.shared.name, records = self.given_up, "audit records lost: the process ends");
         }
     }
@@ -216,14 +268,18 @@ impl Writer {
     /// Tries until the batch is taken, or the process ends without that it ever is.
     fn give_away(&mut self, batch: &[Bytes]) {
         let records = batch.len() as u64;
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, mut was_tried) = (FIRST_PAUSE, false);
         loop {
-            if self.is_closing() && *self.farewell.get_or_insert_with(|| Instant::now() + FAREWELL) <= Instant::now() {
-                self.shared.metrics.dropped.inc_by(records);
-                self.given_up += records;
+            // Each batch is tried once, until one was given up: what only has to be written is written also when nobody waits.
+            let is_late = self.shared.end().is_some_and(|end| end <= Instant::now());
+            if is_late && (was_tried || self.given_up > 0) {
+                self.give_up(records);
                 break;
             }
-            match self.outlet.deliver(batch) {
+            was_tried = true;
+            let delivered = self.outlet.deliver(batch);
+            self.shared.metrics.failures.inc_by(self.outlet.take_troubles());
+            match delivered {
                 Ok(left_out) => {
                     self.note_delivery(records, left_out);
                     break;
@@ -239,6 +295,13 @@ impl Writer {
         self.shared.metrics.queued.sub(batch.len() as i64);
         if let Some(room) = &self.room {
             room.give_back(batch.len());
+        }
+    }
+
+    fn give_up(&mut self, records: u64) {
+        self.given_up += records;
+        if !self.shared.abandoned.load(Ordering::Relaxed) {
+            self.shared.metrics.dropped.inc_by(records);
         }
     }
 
@@ -269,7 +332,7 @@ impl Writer {
     }
 
     fn is_closing(&self) -> bool {
-        self.shared.closing.load(Ordering::Relaxed)
+        self.shared.end().is_some()
     }
 }
 
@@ -380,6 +443,57 @@ mod tests {
         }
         drop(sink);
         assert_eq!((counts.written.get(), counts.dropped.get()), (16, 1));
+    }
+
+    #[test]
+    fn l10_under_block_a_place_is_given_back_when_the_record_cannot_be_queued() {
+        struct Broken;
+        impl Outlet for Broken {
+            fn deliver(&mut self, _: &[Bytes]) -> Result<u64, OutletError> {
+                panic!("as a fault of the program would")
+            }
+        }
+        let metrics = Metrics::new().unwrap();
+        let sink =
+            QueuedSink::with_outlet(&settings(4, WhenFull::Block), Box::new(Broken), ONE_BY_ONE, &metrics).unwrap();
+        let room = sink.rooms().remove(0);
+        sink.accept(&Entry::new(&record(0)));
+        let has_ended = || sink.writer.lock().unwrap().as_ref().unwrap().is_finished();
+        eventually("the writer panics", has_ended);
+        for n in 1..20 {
+            assert!(room.take_late(), "the place of record {n}");
+            sink.accept(&Entry::new(&record(n)).with_places(true));
+        }
+        assert_eq!(metrics.audits().of("test").dropped.get(), 19);
+    }
+
+    /// An outlet whose server takes a connection and then says nothing.
+    struct Dead(Duration);
+
+    impl Outlet for Dead {
+        fn deliver(&mut self, _: &[Bytes]) -> Result<u64, OutletError> {
+            std::thread::sleep(self.0);
+            Err(OutletError("no answer".to_owned()))
+        }
+    }
+
+    #[test]
+    fn l10_dead_sinks_are_waited_for_together_and_not_longer_than_the_end() {
+        let metrics = Metrics::new().unwrap();
+        let sinks: Vec<_> = (0..3)
+            .map(|_| {
+                let dead = Box::new(Dead(Duration::from_secs(20)));
+                let sink = QueuedSink::with_outlet(&settings(4, WhenFull::Drop), dead, ONE_BY_ONE, &metrics).unwrap();
+                sink.accept(&Entry::new(&record(0)));
+                Arc::new(sink) as Arc<dyn AuditSink>
+            })
+            .collect();
+        let all = crate::audit::Fanout::new(sinks);
+        let start = Instant::now();
+        all.end_by(start + Duration::from_millis(200));
+        all.close();
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        assert!(metrics.audits().of("test").dropped.get() >= 3);
     }
 
     /// A file that takes `room` more bytes, then fails.

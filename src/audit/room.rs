@@ -1,7 +1,9 @@
 //! Room in the queue of a sink that must not lose a record.
 //!
-//! A record is made when a request is over, where nobody can wait any more. So a request takes a place in the queue before it begins, and
-//! the place is given back when its record was written: what is under way and what is queued together are never more than the queue holds.
+//! A record is made when a request is over, where nobody can wait any more. So a request takes a place in the queue once its caller is
+//! known and before it does anything, and the place is given back when its record was written: what is under way and what is queued together are never more than the queue holds.
+//!
+//! Strangers take none: whoever is refused before that has half of the places at most, for records that are made already.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use crate::telemetry::AuditMetrics;
 pub struct Room {
     sink: Arc<str>,
     places: Arc<Semaphore>,
+    /// Places that only callers who are known have.
+    kept: usize,
 }
 
 /// A place in each of the sinks that hold requests up. Dropped without a record, it gives the places back.
@@ -35,7 +39,8 @@ pub struct NoRoom {
 impl Room {
     /// So many places.
     pub(super) fn new(sink: &str, places: usize) -> Self {
-        Self { sink: sink.into(), places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))) }
+        let count = places.min(Semaphore::MAX_PERMITS);
+        Self { sink: sink.into(), places: Arc::new(Semaphore::new(count)), kept: count / 2 }
     }
 
     /// The name of the sink, if all its places are taken.
@@ -43,9 +48,10 @@ impl Room {
         (self.places.available_permits() == 0).then_some(&*self.sink)
     }
 
-    /// A place for the record of a request that has taken none.
+    /// A place for the record of a request that has taken none. Half of the places are kept from these.
     pub(super) fn take_late(&self) -> bool {
-        self.places.try_acquire().map(tokio::sync::SemaphorePermit::forget).is_ok()
+        self.places.available_permits() > self.kept
+            && self.places.try_acquire().map(tokio::sync::SemaphorePermit::forget).is_ok()
     }
 
     /// Places are free again.

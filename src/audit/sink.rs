@@ -1,6 +1,7 @@
 //! Where audit records go.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use crate::audit::entry::Entry;
 use crate::audit::record::Record;
@@ -14,7 +15,11 @@ pub trait AuditSink: Send + Sync + 'static {
     /// Opens again what may have been moved, such as a file that was put aside.
     fn reopen(&self) {}
 
-    /// Writes what is queued, as far as it is taken in time: the process ends. Blocks; what comes later is lost.
+    /// Says when the process ends at the latest. May be said again, for an earlier time.
+    fn end_by(&self, _deadline: Instant) {}
+
+    /// Writes what is queued, as far as it is taken in time: the process ends. Blocks until [`AuditSink::end_by`], or for 5 s if that was
+    /// not said; a delivery under way is not waited for. What comes later is lost.
     fn close(&self) {}
 
     /// The queues in which a request must have a place before it begins.
@@ -45,6 +50,10 @@ impl AuditSink for Fanout {
 
     fn reopen(&self) {
         self.0.iter().for_each(|sink| sink.reopen());
+    }
+
+    fn end_by(&self, deadline: Instant) {
+        self.0.iter().for_each(|sink| sink.end_by(deadline));
     }
 
     fn close(&self) {

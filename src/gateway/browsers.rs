@@ -120,14 +120,15 @@ impl Gateway {
         }
         let bucket = self.form_bucket(head, ticket)?;
         let (mut fields, mut file) = self.read_fields(delimiter?, head, remains, ticket).await?;
-        // In a block, so that the fields are gone while the file passes.
+        PostObject::name_file(&mut fields)?;
+        if let Some(id) = post_policy::access_key_id(fields.all()) {
+            ticket.note_access_key(&id);
+        }
+        let (caller, policy) = self.authenticate_form(&fields, connection.peer.ip())?;
+        ticket.note_caller(caller.principal(), caller.scheme().as_str());
+        self.make_room(ticket).await?;
+        // In a block, so that what was read of the fields is gone while the file passes.
         let (permit, success) = {
-            PostObject::name_file(&mut fields)?;
-            if let Some(id) = post_policy::access_key_id(fields.all()) {
-                ticket.note_access_key(&id);
-            }
-            let (caller, policy) = self.authenticate_form(&fields, connection.peer.ip())?;
-            ticket.note_caller(caller.principal(), caller.scheme().as_str());
             let object = PostObject::read(&fields, &bucket)?;
             file.range = policy.check(fields.all(), &bucket)?;
             check_redirect(&object.success, &policy)?;

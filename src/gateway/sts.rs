@@ -43,11 +43,11 @@ impl Gateway {
             ticket.note_operation(asked.name());
             match asked {
                 StsAction::AssumeRoleWithWebIdentity(asked) => {
-                    self.assume_role(&asked, settings, head, connection, remains, ticket)
+                    self.assume_role(&asked, settings, head, connection, remains, ticket).await
                 }
                 StsAction::GetCallerIdentity => {
                     let body = if carried == Carried::Body { &form[..] } else { b"" };
-                    self.caller_identity(head, body, connection, remains, ticket)
+                    self.caller_identity(head, body, connection, remains, ticket).await
                 }
             }
         };
@@ -64,7 +64,7 @@ impl Gateway {
     }
 
     /// AssumeRoleWithWebIdentity: the token is the credential, so there is no other.
-    fn assume_role(
+    async fn assume_role(
         &self,
         asked: &AssumeRole,
         settings: &StsSettings,
@@ -81,7 +81,7 @@ impl Gateway {
         }
         let session = self.authenticators.begin_session(&asked.token, asked.duration, connection.peer.ip());
         let session = session.map_err(|error| self.note_failure(error, connection))?;
-        self.admit_to_sts(&session.caller, remains, ticket)?;
+        self.admit_to_sts(&session.caller, remains, ticket).await?;
         settings.admit(&asked.role).inspect_err(|_| ticket.note_decision(Decision::Deny, None))?;
         // Records of what the keys are used for have this id: here is who got them, and when.
         ticket.note_access_key(&session.keys.access_key_id);
@@ -90,7 +90,7 @@ impl Gateway {
     }
 
     /// GetCallerIdentity: signed for the service `sts`, with any credential that S3 requests may have.
-    fn caller_identity(
+    async fn caller_identity(
         &self,
         head: &Parts,
         body: &[u8],
@@ -102,14 +102,15 @@ impl Gateway {
             .inspect(|claim| claim.access_key_id().into_iter().for_each(|id| ticket.note_access_key(id)))
             .and_then(|claim| self.authenticators.authenticate_whole(claim, head, body, "sts", connection));
         let caller = known.map_err(|error| self.note_failure(error, connection))?;
-        self.admit_to_sts(&caller, remains, ticket)?;
+        self.admit_to_sts(&caller, remains, ticket).await?;
         ticket.note_decision(Decision::Allow, None);
         Ok(answer::identity(&caller, ticket.request_id()))
     }
 
     /// Lets a known caller pass, within the limits that hold for every principal: here is no rule that has some.
-    fn admit_to_sts(&self, caller: &Caller, remains: &mut Remains, ticket: &mut Ticket) -> Result<(), StsError> {
+    async fn admit_to_sts(&self, caller: &Caller, remains: &mut Remains, ticket: &mut Ticket) -> Result<(), StsError> {
         ticket.note_caller(caller.principal(), caller.scheme().as_str());
+        self.make_room(ticket).await.map_err(|error| StsError::NoRoom(error.to_string()))?;
         remains.passage = Some(self.limiter.enter_without_rule(caller.principal(), Instant::now().into_std())?);
         Ok(())
     }

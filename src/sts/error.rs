@@ -69,6 +69,9 @@ pub enum StsError {
     /// The caller asks for too much.
     #[error(transparent)]
     TooMuch(#[from] Limited),
+    /// The record of the request would have no place, so it is not answered. The text says where.
+    #[error("{0}")]
+    NoRoom(String),
 }
 
 /// What the client gets to see of an error.
@@ -106,6 +109,7 @@ impl StsError {
             Self::Auth(error) => of_signature(error),
             Self::Limited { .. } => throttled("Too many failed authentications. Try again, more slowly."),
             Self::TooMuch(_) => throttled("Too many requests. Try again, more slowly."),
+            Self::NoRoom(_) => throttled("The gateway cannot take requests at the moment. Try again."),
         }
     }
 
@@ -113,6 +117,7 @@ impl StsError {
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Limited { limited, .. } | Self::TooMuch(limited) => Some(limited.retry_after()),
+            Self::NoRoom(_) => Some(2),
             _ => None,
         }
     }

@@ -170,6 +170,46 @@ async fn l10_how_long_requests_wait_for_room_takes_effect_with_a_reload() {
     assert!(!served.process.stderr.text().contains("wait for a restart"));
 }
 
+/// Forms of browsers, of whose bodies no byte comes.
+#[tokio::test]
+async fn a10_under_block_strangers_with_half_sent_forms_hold_no_place_of_the_audit() {
+    let mut receiver = Receiver::down();
+    receiver.up(&[]).await;
+    let sinks = format!("{{ wait: 300ms, sinks: {{ logs: {} }} }}", receiver.sink(", queue: 16, when_full: block"));
+    let (_recorder, mut served) = serve(&sinks).await;
+    let mut strangers = Vec::new();
+    for _ in 0..40 {
+        let mut stream = tokio::net::TcpStream::connect(served.a.address).await.unwrap();
+        let head = "POST /bkt HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=x\r\ncontent-length: 500\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
+        strangers.push(stream);
+    }
+    for _ in 0..20 {
+        assert_eq!(served.a.put("/bkt/a/x", &[], "body").await.status, 200);
+        assert_eq!(served.ask_admin("/readyz").await.status, 200);
+    }
+    assert_eq!(count_of(&served, "countersign_audit_waits_total").await, 0, "nobody had to wait");
+    drop(strangers);
+    end(&mut served).await;
+}
+
+/// While the sink takes nothing too: records of strangers fill half of the queue, and no more.
+#[tokio::test]
+async fn a10_under_block_records_of_strangers_leave_half_of_the_queue_to_callers() {
+    let receiver = Receiver::down();
+    let sinks = format!("{{ wait: 300ms, sinks: {{ logs: {} }} }}", receiver.sink(", queue: 16, when_full: block"));
+    let (_recorder, served) = serve(&sinks).await;
+    let stranger = super::support::Client { address: served.a.address, token: "unknown".to_owned() };
+    for _ in 0..40 {
+        assert_ne!(stranger.get("/bkt/a/x").await.status, 200);
+    }
+    assert_eq!(served.ask_admin("/readyz").await.status, 200);
+    for _ in 0..8 {
+        assert_eq!(served.a.get("/bkt/a/x").await.status, 200);
+    }
+    assert_eq!(count_of(&served, "countersign_audit_records_dropped_total{sink=\"logs\"}").await, 32);
+}
+
 /// The text of a file and of all that were put aside from it, and how many these are.
 fn rotated(folder: &Path) -> (String, usize) {
     let (mut text, mut aside) = (String::new(), 0);

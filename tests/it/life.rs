@@ -281,8 +281,8 @@ async fn the_service_manager_is_told_when_it_serves_how_it_is_that_it_lives_and_
     tokio::task::block_in_place(|| {
         hear("STOPPING=1", 1);
         hear("STATUS=shutting down", 1);
-        // Delay, drain, objects that wait to be copied, and some more.
-        hear("EXTEND_TIMEOUT_USEC=30000000", 1);
+        // Delay, drain, objects that wait to be copied, records of the audit, and some more.
+        hear("EXTEND_TIMEOUT_USEC=35000000", 1);
     });
     let reloading = said.iter().position(|said| said == "RELOADING=1").unwrap();
     assert!(said[reloading + 1].starts_with("MONOTONIC_USEC="), "{said:?}");

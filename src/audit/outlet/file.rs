@@ -2,12 +2,14 @@
 //!
 //! The file is opened anew when what stands at its path is another one, so that `logrotate` may move it at any time; between two lines
 //! only, so that no line is divided.
+//!
+//! A file that cannot be put aside is written on to: a record in a file that is too long is worth more than one that is nowhere.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
@@ -16,9 +18,13 @@ use super::{Outlet, OutletError};
 use crate::audit::settings::{FileSettings, Rotation};
 use crate::base::clock::system_time;
 use crate::base::{Clock, SystemClock, clock};
+use crate::telemetry::Seldom;
 
 /// Names and keys of objects are in it: not for every user of the machine.
 const MODE: u32 = 0o640;
+
+/// How long a file that could not be put aside, or opened anew, is written on to before that is tried again.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// A file that is put aside.
 pub(super) struct RotatingFile {
@@ -29,6 +35,10 @@ pub(super) struct RotatingFile {
     begun: SystemTime,
     pending: Pending,
     compressing: Option<std::thread::JoinHandle<()>>,
+    /// When to try again what has failed.
+    retry: Option<Instant>,
+    troubles: u64,
+    warnings: Seldom,
 }
 
 impl RotatingFile {
@@ -38,7 +48,8 @@ impl RotatingFile {
         let length = metadata.len();
         // A file that was begun before the process goes on being as old as it is. Without a date of birth, the last write counts.
         let begun = if length == 0 { system_time() } else { born(&metadata) };
-        Ok(Self { settings, file, length, begun, pending: Pending::default(), compressing: None })
+        let (pending, warnings) = (Pending::default(), Seldom::default());
+        Ok(Self { settings, file, length, begun, pending, compressing: None, retry: None, troubles: 0, warnings })
     }
 
     /// Whether another file, or none, stands at the path.
@@ -63,6 +74,35 @@ impl RotatingFile {
         self.length > 0 && (too_long || rotation.every.is_some_and(|every| age >= every))
     }
 
+    /// Opens a file that was moved anew, and puts one aside that is due. What fails is tried again later, as long as the open file is
+    /// one that somebody can find.
+    fn renew(&mut self, more: u64) -> io::Result<()> {
+        let is_gone = self.file.metadata().is_ok_and(|ours| ours.nlink() == 0);
+        if !is_gone && self.retry.is_some_and(|due| Instant::now() < due) {
+            return Ok(());
+        }
+        self.retry = None;
+        let moved = if self.was_moved() { self.open_again() } else { Ok(()) };
+        let renewed = moved.and_then(|()| match self.settings.rotation.clone() {
+            Some(rotation) if self.is_due(&rotation, more) => self.rotate(&rotation),
+            _ => Ok(()),
+        });
+        match renewed {
+            // A file without a name: what is written to it is lost, so it is kept until there is another.
+            Err(error) if is_gone => Err(error),
+            Err(error) => {
+                self.retry = Some(Instant::now() + RETRY);
+                self.troubles += 1;
+                if let Some(held_back) = self.warnings.now() {
+                    let file = self.settings.path.display();
+                    tracing::error!(%error, %file, held_back, "cannot put the audit file aside; writing on to it");
+                }
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
     fn rotate(&mut self, rotation: &Rotation) -> io::Result<()> {
         let aside = name_aside(&self.settings.path)?;
         std::fs::rename(&self.settings.path, &aside)?;
@@ -76,7 +116,13 @@ impl RotatingFile {
                 }
                 remove_old(&path, keep);
             };
-            self.compressing = Some(std::thread::Builder::new().name("audit-gzip".to_owned()).spawn(compress)?);
+            match std::thread::Builder::new().name("audit-gzip".to_owned()).spawn(compress) {
+                Ok(thread) => self.compressing = Some(thread),
+                Err(error) => {
+                    self.troubles += 1;
+                    tracing::warn!(%error, "cannot start to compress an audit file; it stays as it is");
+                }
+            }
         } else {
             remove_old(&self.settings.path, rotation.keep);
         }
@@ -95,14 +141,7 @@ impl Outlet for RotatingFile {
         let bytes: u64 = batch.iter().map(|line| line.len() as u64).sum();
         // In the middle of a line the file stays, whatever happened to its name.
         if !self.pending.is_begun() {
-            if self.was_moved() {
-                self.open_again()?;
-            }
-            if let Some(rotation) = self.settings.rotation.clone()
-                && self.is_due(&rotation, bytes)
-            {
-                self.rotate(&rotation)?;
-            }
+            self.renew(bytes)?;
         }
         self.pending.write(batch, &mut self.file)?;
         self.length += bytes;
@@ -115,6 +154,10 @@ impl Outlet for RotatingFile {
         {
             tracing::error!(%error, file = %self.settings.path.display(), "cannot open the audit file again; writing on to the old one");
         }
+    }
+
+    fn take_troubles(&mut self) -> u64 {
+        std::mem::take(&mut self.troubles)
     }
 }
 
@@ -263,6 +306,41 @@ mod tests {
         let aside = put_aside(&folder.path().join("audit.jsonl")).unwrap();
         assert!(aside.len() == 1 && aside[0].extension().unwrap() == "gz", "{aside:?}");
         assert_eq!(read_all(folder.path()), "old\nnew\n");
+    }
+
+    #[test]
+    fn l10_a_file_that_cannot_be_put_aside_is_written_on_to_and_put_aside_when_it_can_be() {
+        let folder = tempfile::tempdir().unwrap();
+        // The name is possible, but not with a time behind it: root too is refused then.
+        let path = folder.path().join("a".repeat(250));
+        let settings = FileSettings { path: path.clone(), rotation: rotation(Some(12), None, 2, false) };
+        let mut file = RotatingFile::open(settings).unwrap();
+        for number in 0..4 {
+            file.deliver(&[line(&format!("{number:05}")), line("x")]).unwrap();
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "00000\nx\n00001\nx\n00002\nx\n00003\nx\n");
+        assert_eq!(file.take_troubles(), 1, "not tried for each batch");
+        let short = folder.path().join("audit.jsonl");
+        std::fs::rename(&path, &short).unwrap();
+        file.settings.path = short;
+        file.retry = Some(Instant::now());
+        file.deliver(&[line("new")]).unwrap();
+        assert_eq!(file.take_troubles(), 0);
+        assert_eq!(read_all(folder.path()), text.clone() + "new\n");
+        assert_eq!(std::fs::read_to_string(folder.path().join("audit.jsonl")).unwrap(), "new\n");
+    }
+
+    #[test]
+    fn l10_a_file_that_is_gone_and_cannot_be_opened_anew_takes_no_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = RotatingFile::open(settings(folder.path(), None)).unwrap();
+        std::fs::remove_file(folder.path().join("audit.jsonl")).unwrap();
+        std::fs::create_dir(folder.path().join("audit.jsonl")).unwrap();
+        assert!(file.deliver(&[line("one")]).is_err());
+        std::fs::remove_dir(folder.path().join("audit.jsonl")).unwrap();
+        file.deliver(&[line("one")]).unwrap();
+        assert_eq!(read_all(folder.path()), "one\n");
     }
 
     #[test]

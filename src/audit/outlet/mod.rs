@@ -23,6 +23,11 @@ pub(super) trait Outlet: Send {
 
     /// Opens again what may have been moved.
     fn reopen(&mut self) {}
+
+    /// What failed since this was asked last, without that a batch was refused for it.
+    fn take_troubles(&mut self) -> u64 {
+        0
+    }
 }
 
 /// Why a batch was not taken. The text is for the operator.

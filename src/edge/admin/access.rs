@@ -54,7 +54,7 @@ pub struct AdminToken {
 
 impl Access {
     /// Whether somebody has to show who they are.
-    pub(super) fn wants_credentials(&self) -> bool {
+    pub fn wants_credentials(&self) -> bool {
         self.client_certificates || !self.tokens.is_empty()
     }
 }
