@@ -4,6 +4,10 @@
 //! same, limits are kept, the split of a stream does not matter. libFuzzer runs them for long (`make fuzz`), `tests/fuzz_targets.rs` runs
 //! them over the corpora and some mutations in every test run. The corpora are in `corpus/NAME`.
 
+use std::future::Future as _;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
 use bytes::Bytes;
 use countersign::auth::session_token::KeyRing;
 use countersign::auth::{Claim, PostPolicy, RingKey, strict_json};
@@ -14,6 +18,7 @@ use countersign::body::form_decode::FormDecode;
 use countersign::body::{Fault, Stage};
 use countersign::config::{MapReferences, load_text};
 use countersign::edge::framing::Scanner;
+use countersign::edge::proxy_header;
 use countersign::inspect::clamd::answer as clamd;
 use countersign::inspect::file_type;
 use countersign::inspect::icap::answer::{Encapsulated, MAX_ENCAPSULATED_HEADS, found};
@@ -76,6 +81,7 @@ pub const TARGETS: &[Fuzzed] = &[
     ("configuration", configuration),
     ("clamd_answer", clamd_answer),
     ("icap_answer", icap_answer),
+    ("proxy_header", proxy_header),
 ];
 
 fn text(data: &[u8]) -> Option<&str> {
@@ -585,6 +591,32 @@ fn clamd_answer(data: &[u8]) {
     if let Some(text) = text(data) {
         let _age = clamd::signatures_made(text);
     }
+}
+
+/// Nothing behind the header is read or has a say, and who is named could have opened a connection.
+fn proxy_header(data: &[u8]) {
+    let read = |data: &[u8]| {
+        let mut stream = data;
+        let read = pin!(proxy_header::read(&mut stream)).poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(read) = read else { panic!("bytes in memory are waited for") };
+        (read, data.len() - stream.len())
+    };
+    let (outcome, length) = read(data);
+    let limit = if data.starts_with(b"PROXY ") { 107 } else { 16 + 4096 };
+    assert!(length <= limit, "{length}");
+    let Ok(client) = outcome else { return };
+    let header = &data[..length];
+    for behind in [&b""[..], b"\r\n", b"PROXY UNKNOWN\r\n", b"\x16\x03\x01"] {
+        let (again, end) = read(&[header, behind].concat());
+        assert_eq!((again.ok(), end), (Some(client), length));
+    }
+    assert!((0..length).all(|end| read(&data[..end]).0.is_err()), "a part of a header is none");
+    let Some(client) = client else { return };
+    let ip = client.ip();
+    assert!(!ip.is_unspecified() && !ip.is_multicast() && ip.to_canonical() == ip);
+    let (family, ours) = if ip.is_ipv4() { ("TCP4", "192.0.2.1") } else { ("TCP6", "2001:db8::1") };
+    let line = format!("PROXY {family} {ip} {ours} {} 443\r\n", client.port());
+    assert_eq!(read(line.as_bytes()).0.ok(), Some(Some(client)), "{line}");
 }
 
 /// No field holds the end of a line, folded or not; what is encapsulated lies in order.

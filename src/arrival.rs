@@ -114,7 +114,7 @@ pub struct ClientCertificate {
     pub signs: bool,
 }
 
-/// Whether the head of a request was framed in a way that two parsers could read differently, or is larger than allowed.
+/// Whether the head of a request was framed in a way that two parsers could read differently, or may not be served for another reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Framing {
     /// One reading only.
@@ -126,6 +126,20 @@ pub enum Framing {
     Oversized(Oversize),
     /// One reading, but a configured proxy does not say for whom it speaks; the text says what is wrong with its header.
     Unplaced(&'static str),
+    /// One reading, but the connection is served no more.
+    Lapsed(Lapse),
+}
+
+/// Why a client that was let in once is let in no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Lapse {
+    /// Its certificate is over its time.
+    #[error("the client certificate has expired")]
+    Expired,
+    /// The TLS of the listener is another since, and the client would not get in: its certificate was revoked, its authority removed, or
+    /// it has none and needs one now.
+    #[error("the TLS configuration of the listener no longer accepts this client")]
+    Refused,
 }
 
 /// What of a head is larger than the limits allow.

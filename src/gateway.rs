@@ -5,6 +5,7 @@
 
 mod browsers;
 mod carry_out;
+mod failures;
 mod inspection;
 mod pages;
 mod sts;
@@ -18,6 +19,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use browsers::{FormFile, form_delimiter};
+pub use failures::FailureLog;
 
 use crate::arrival::{Arrival, ConnectionFacts, Framing};
 use crate::audit::record::Decision;
@@ -73,6 +75,8 @@ pub struct Gateway {
     pub body_limits: BodyLimits,
     /// Writes down what happened.
     pub auditor: Auditor,
+    /// Tells the operator of requests that failed.
+    pub failures: Arc<FailureLog>,
     /// Begins traces; `None` if requests have none.
     pub tracer: Option<Tracer>,
     /// When the configuration was loaded.
@@ -312,7 +316,7 @@ impl Gateway {
             Ok(reply) => reply,
             Err(refusal) => {
                 ticket.note_refusal(refusal.kind.as_str(), refusal.code.as_str(), refusal.reason.clone());
-                log_refusal(&refusal, request_id, ticket.trace_id());
+                self.failures.note(&refusal, request_id, ticket.trace_id());
                 if remains.upload.as_ref().is_some_and(|upload| upload.fault() == Some(&Fault::ClientGone)) {
                     ticket.note_client_gone();
                 }
@@ -361,6 +365,7 @@ fn check_framing(framing: Framing) -> Result<(), Refusal> {
             Err(Refusal::new(S3ErrorCode::InvalidRequest, RefusalKind::Client, message, fault))
         }
         Framing::Oversized(oversize) => Err(oversize.into()),
+        Framing::Lapsed(lapse) => Err(lapse.into()),
     }
 }
 
@@ -412,16 +417,4 @@ fn note_verdicts(ticket: &mut Ticket, scope: &BatchScope) {
 
 fn internal(reason: &str) -> Refusal {
     Refusal::new(S3ErrorCode::InternalError, RefusalKind::Internal, "The gateway failed.", reason)
-}
-
-/// Errors are logged once, here. What the operator must act on is louder than what a client did.
-fn log_refusal(refusal: &Refusal, request_id: &RequestId, trace_id: Option<&str>) {
-    let (code, kind, reason) = (refusal.code.as_str(), refusal.kind.as_str(), refusal.reason.as_str());
-    match refusal.kind {
-        RefusalKind::Internal => tracing::error!(%request_id, trace_id, code, kind, reason, "request failed"),
-        RefusalKind::Upstream if refusal.status.is_server_error() => {
-            tracing::warn!(%request_id, trace_id, code, kind, reason, "request failed")
-        }
-        _ => tracing::debug!(%request_id, trace_id, code, kind, reason, "request refused"),
-    }
 }

@@ -11,7 +11,7 @@ use super::shown;
 use crate::base::clock::rfc3339_millis;
 use crate::base::{Clock, SystemClock};
 use crate::console::{Asked, ConfigView, Console, InspectorView, ListenerView, Status, Told, UpstreamView};
-use crate::edge::{Access, Addresses, AdminBody, AdminRequest, AdminState, Monitor};
+use crate::edge::{Access, Addresses, AdminBody, AdminRequest, AdminState, Control, Monitor};
 use crate::explain::{Arguments, Report};
 use crate::telemetry::{ConnectionCounts, Metrics, Totals};
 
@@ -23,6 +23,7 @@ pub(super) struct State {
     pub(super) reloader: Reloader,
     pub(super) console: Console,
     pub(super) addresses: Addresses,
+    pub(super) control: Control,
 }
 
 impl State {
@@ -59,11 +60,14 @@ impl AdminState for State {
             unreadable: self.monitor.unreadable_heads(),
         };
         for state in gateway.upstreams.states() {
-            self.metrics.set_upstream(state.name, state.in_flight, state.waiting, state.resting, state.trips);
+            self.metrics.stores().set(state.name, state.in_flight, state.waiting, state.resting, state.trips);
         }
         for state in gateway.inspectors.states() {
             self.metrics.inspections().set_load(state.name, state.running, state.waiting);
             self.metrics.inspections().set_health(state.name, state.up, state.resting, state.signatures_age);
+        }
+        for (listener, expiry) in self.control.certificate_expiries() {
+            self.metrics.listeners().set_certificate_expiry(&listener, expiry.map(|expiry| expiry.as_second()));
         }
         for store in &generation.credentials {
             let (age, expiry) = store.times().unzip();

@@ -150,6 +150,7 @@ impl Generation {
                 lasting.metrics.clone(),
                 Arc::clone(&clock),
             ),
+            failures: before.map(|before| Arc::clone(&before.failures)).unwrap_or_default(),
             tracer: config.tracing.as_ref().map(|tracing| tracer(tracing, lasting, previous)).transpose()?,
             since: clock.now(),
         };
@@ -231,7 +232,7 @@ impl Generation {
     pub(super) fn tidy_metrics(&self, previous: &Self, metrics: &Metrics) {
         for old in &previous.config.upstreams {
             if !self.config.upstreams.iter().any(|new| new.connects_like(old)) {
-                metrics.forget_upstream(&old.name);
+                metrics.stores().forget(&old.name);
             }
             if !self.config.upstreams.iter().any(|new| new.name == old.name) {
                 metrics.credentials().forget(&old.name);

@@ -135,6 +135,7 @@ impl App {
             reloader,
             console: Console::new(recent),
             addresses: edge.addresses().clone(),
+            control: control.clone(),
         });
         let sink = lasting.sink;
         let _history = Task(tokio::spawn(Arc::clone(&state).keep_history()));

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::generation::{Generation, Lasting, Previous, Upkeep};
 use super::live::Live;
+use super::log;
 use crate::base::{Clock as _, SystemClock, UtcInstant};
 use crate::config::{Config, Loaded, Outline, Problems, Reads, References, Thing, load_recorded};
 use crate::edge::{Control, Prepared};
@@ -340,6 +341,9 @@ impl Inner {
             *upkeep = its_upkeep;
         }
         self.live.current().tidy_metrics(&before, metrics);
+        if self.live.current().config.log.level != before.config.log.level {
+            log::set_level(self.live.current().config.log.level);
+        }
         let number = {
             let mut state = self.state();
             state.generation += 1;

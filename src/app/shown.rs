@@ -17,12 +17,13 @@ pub(super) fn file(config: &Config) -> ConfigView {
     let tokens = auth.tokens.iter().map(|token| format!("token:{}", token.name));
     let keys = auth.access_keys.iter().map(|key| format!("key:{}", key.name));
     let listeners = auth.listeners.iter().map(|listener| format!("listener:{}", listener.name));
+    let certificates = auth.certificates.iter().map(|entry| format!("certificate:{}", entry.name));
     let issuers = auth.issuers.iter().map(|issuer| format!("issuer:{}:", issuer.name));
     ConfigView {
         file: config.source.name.clone(),
         digest: config.source.digest.clone(),
         text: config.source.text.clone(),
-        principals: tokens.chain(keys).chain(listeners).chain(issuers).collect(),
+        principals: tokens.chain(keys).chain(listeners).chain(certificates).chain(issuers).collect(),
         buckets: config.buckets.iter().map(|bucket| bucket.name.clone()).collect(),
     }
 }

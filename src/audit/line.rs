@@ -3,6 +3,8 @@
 //! Byte for byte what `serde_json` makes of the record (a test compares them), at a seventh of the instructions: a record is written for
 //! each request, and writing it was a seventh of all instructions of a small one.
 
+use serde::Serialize;
+
 use crate::audit::record::Record;
 
 /// Adds the record and a line feed.
@@ -45,34 +47,20 @@ pub fn write(record: &Record, line: &mut Vec<u8>) -> serde_json::Result<()> {
     let mut fields = Fields(line);
     fields.text("{\"time\":", time);
     fields.text(",\"request_id\":", request_id);
-    if let Some(id) = trace_id {
-        fields.text(",\"trace_id\":", id);
-    }
+    fields.present(",\"trace_id\":", trace_id.as_deref());
     fields.text(",\"client\":", client);
     fields.plain(",\"tls\":", if *tls { "true" } else { "false" });
     fields.text(",\"method\":", method);
     fields.optional(",\"principal\":", principal.as_deref());
     fields.optional(",\"scheme\":", *scheme);
-    if let Some(id) = access_key_id {
-        fields.text(",\"access_key_id\":", id);
-    }
+    fields.present(",\"access_key_id\":", access_key_id.as_deref());
     fields.optional(",\"operation\":", *operation);
     fields.optional(",\"bucket\":", bucket.as_deref());
     fields.optional(",\"key\":", key.as_deref());
-    if let Some(source) = source {
-        fields.text(",\"source\":", source);
-    }
-    if let Some(batch) = batch {
-        fields.plain(",\"batch\":", "");
-        serde_json::to_writer(&mut *fields.0, batch)?;
-    }
-    if let Some(findings) = inspection {
-        fields.plain(",\"inspection\":", "");
-        serde_json::to_writer(&mut *fields.0, findings)?;
-    }
-    if let Some(action) = inspection_action {
-        fields.text(",\"inspection_action\":", action);
-    }
+    fields.present(",\"source\":", source.as_deref());
+    fields.present_value(",\"batch\":", batch.as_ref())?;
+    fields.present_value(",\"inspection\":", inspection.as_ref())?;
+    fields.present(",\"inspection_action\":", *inspection_action);
     fields.optional(",\"decision\":", decision.map(|decision| decision.as_str()));
     fields.optional(",\"rule\":", rule.as_deref());
     fields.text(",\"outcome\":", outcome.as_str());
@@ -98,6 +86,21 @@ impl Fields<'_> {
         self.0.extend_from_slice(value.as_bytes());
     }
 
+    /// A field that is left out if there is nothing to say.
+    fn present(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(name, value);
+        }
+    }
+
+    /// As [`Fields::present`], for what is more than a text and rare.
+    fn present_value(&mut self, name: &str, value: Option<&impl Serialize>) -> serde_json::Result<()> {
+        let Some(value) = value else { return Ok(()) };
+        self.plain(name, "");
+        serde_json::to_writer(&mut *self.0, value)
+    }
+
+    /// A field that is `null` if there is nothing to say.
     fn optional(&mut self, name: &str, value: Option<&str>) {
         match value {
             Some(value) => self.text(name, value),

@@ -81,7 +81,7 @@ impl Auditor {
     }
 
     fn ticket(&self, request_id: &RequestId, connection: &ConnectionFacts, received: Instant) -> Ticket {
-        self.metrics.request_started();
+        self.metrics.requests().started();
         let record = Record {
             time: clock::rfc3339_millis(self.clock.now()),
             request_id: request_id.as_str().to_owned(),
@@ -257,7 +257,7 @@ impl Ticket {
 
     /// What a store answered.
     pub fn note_upstream(&mut self, name: &str, status: u16, first_byte: Duration) {
-        self.metrics.upstream_answered(first_byte);
+        self.metrics.stores().answered(first_byte);
         self.record.upstream = Some(name.to_owned());
         self.record.upstream_status = Some(status);
         self.record.upstream_ms = Some(milliseconds(first_byte));
@@ -276,7 +276,7 @@ impl Ticket {
 
     /// That the request is refused, and why.
     pub fn note_refusal(&mut self, kind: &'static str, code: &'static str, reason: String) {
-        self.metrics.refused(kind, code);
+        self.metrics.requests().refused(kind, code);
         self.record.code = Some(code);
         self.note_reason(reason);
     }
@@ -339,7 +339,7 @@ impl Drop for Ticket {
         record.duration_ms = milliseconds(duration);
         record.bytes_in = self.bytes_in.as_ref().map_or(0, |count| count());
         let operation = record.operation.unwrap_or("unknown");
-        self.metrics.request_ended(operation, record.outcome.as_str(), duration, record.bytes_in, record.bytes_out);
+        self.metrics.requests().ended(operation, record.outcome.as_str(), duration, record.bytes_in, record.bytes_out);
         let places = std::mem::take(&mut self.places);
         self.sink.accept(&Entry::new(&record).with_places(places.are_taken()));
         places.hand_over();

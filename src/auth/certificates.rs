@@ -88,7 +88,7 @@ impl Certificates {
                 let mut attributes = (*entry.attributes).clone();
                 attributes.insert(TRUST_DOMAIN.to_owned(), vec![id.trust_domain.to_owned()]);
                 attributes.extend(parts.into_iter().map(|(name, value)| (name, vec![value])));
-                (PrincipalId::new(id.text.to_owned()), Arc::new(attributes))
+                (PrincipalId::new(id.text), Arc::new(attributes))
             }
         };
         Ok(Caller::new(

@@ -2,6 +2,8 @@
 //!
 //! Time-outs do not come from here: they use tokio's monotonic clock.
 
+use std::time::SystemTime;
+
 use jiff::tz::Offset;
 
 /// An instant of UTC wall-clock time.
@@ -21,6 +23,11 @@ impl Clock for SystemClock {
     fn now(&self) -> UtcInstant {
         jiff::Timestamp::now()
     }
+}
+
+/// The present, in the type that files are dated in and that libraries ask for.
+pub fn system_time() -> SystemTime {
+    SystemClock.now().into()
 }
 
 /// The instant as in `2026-11-22T08:45:56.883Z` (RFC 3339), for years from 0 to 9999.

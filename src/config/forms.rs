@@ -25,7 +25,7 @@ pub enum RawWho {
     /// A word; only `anyone` exists.
     Word(String),
     /// Conditions.
-    Conditions(RawConditions),
+    Conditions(Box<RawConditions>),
 }
 
 /// What a required header must say.

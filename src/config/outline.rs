@@ -39,8 +39,11 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("limits.buffers", Effect::Restart),
     // Writers have files open, and threads.
     ("audit", Effect::Restart),
+    ("audit.wait", Effect::Reload),
     ("tracing", Effect::Reload),
-    ("log", Effect::Restart),
+    ("log", Effect::Reload),
+    // Whatever reads the log has begun to read it in one format.
+    ("log.format", Effect::Restart),
     ("reload", Effect::Reload),
 ];
 
@@ -168,7 +171,10 @@ mod tests {
             ("rules: [{ name: x }]", "rules: []", "rules", None),
             ("buffers: 1", "buffers: 2", "limits.buffers", Some("limits.buffers")),
             ("head: 1", "head: \"1\"", "limits.timeouts", None),
-            ("rules:", "log: { level: info }, rules:", "log.level", Some("log.level")),
+            ("rules:", "log: { level: info }, rules:", "log.level", None),
+            ("rules:", "log: { format: json }, rules:", "log.format", Some("log.format")),
+            ("rules:", "audit: { wait: 1s }, rules:", "audit.wait", None),
+            ("rules:", "audit: { file: a }, rules:", "audit.file", Some("audit.file")),
         ] {
             let after = before.replace(from, to);
             assert_ne!(after, before);

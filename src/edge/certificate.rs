@@ -1,4 +1,4 @@
-//! What a client certificate says, read once for each connection.
+//! What a client certificate says, read once for each connection; and when any certificate ends.
 //!
 //! rustls has checked chain, times, usage and revocation before; here is only read who it is for. A part that cannot be read makes the
 //! whole certificate unreadable: what was left out could have been what a rule denies.
@@ -65,6 +65,12 @@ pub(super) fn read(der: &CertificateDer<'_>) -> Option<ClientCertificate> {
     };
     let names = read.dns_names.iter().chain(&read.uris).map(String::len).sum::<usize>() + read.subject.len();
     (names <= MAX_NAMES_BYTES).then_some(read)
+}
+
+/// When a certificate ends; `None` if it cannot be read.
+pub(super) fn expiry(der: &CertificateDer<'_>) -> Option<UtcInstant> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    UtcInstant::from_second(certificate.validity().not_after.timestamp()).ok()
 }
 
 /// Names of DNS and URIs are ASCII. They end up in records.

@@ -20,13 +20,14 @@ use super::drain::Stop;
 use super::framing;
 use super::listener::{Accepted, Manner};
 use super::monitor::Monitor;
+use super::peer::Peer;
 use super::proxy_header::{self, ProxyHeaderError};
 use super::rate_guard::{Pace, RateGuard};
 use super::service::{Line, Service};
 use super::settings::ConnectionLimits;
 use super::stream::Stream;
 use super::streams::{Judgement, Streams};
-use super::tls::{Protocol, Tls};
+use super::tls::{Protocol, Secured, Tls};
 use super::wire_guard::{Verdicts, WireGuard};
 use crate::arrival::{ConnectionFacts, UnreadableHead, Vouched};
 use crate::base::RequestId;
@@ -68,7 +69,7 @@ pub(super) async fn serve<H: Handler>(accepted: Accepted, service: Arc<Service<H
             }
         }
     }
-    let line = Line { facts, forwarded: manner.forwarded.clone() };
+    let line = Line { facts, forwarded: manner.forwarded.clone(), peer: None };
     let stream = RateGuard::new(stream, Pace::of(&service.limits));
     match &manner.tls {
         None => serve_http1(stream, service, line, stop, &monitor).await,
@@ -103,7 +104,7 @@ enum NotProxied {
 
 async fn serve_tls<H: Handler>(
     stream: RateGuard<Stream>,
-    tls: &Tls,
+    tls: &Arc<Tls>,
     service: Arc<Service<H>>,
     mut line: Line,
     mut stop: Stop,
@@ -111,7 +112,7 @@ async fn serve_tls<H: Handler>(
 ) {
     let peer = line.facts.peer;
     let handshake = Box::pin(timeout(service.limits.handshake_timeout, tls.accept(ReadAhead::new(stream))));
-    let (stream, protocol, certificate) = tokio::select! {
+    let Secured { stream, protocol, certificate, peer: client } = tokio::select! {
         // Nothing is in flight yet, so nothing is lost.
         _ = stop.requested() => return,
         outcome = handshake => match outcome {
@@ -129,6 +130,7 @@ async fn serve_tls<H: Handler>(
     if let Some(certificate) = certificate {
         line.facts.vouched = Some(Arc::new(Vouched::Certificate(certificate)));
     }
+    line.peer = Some(Arc::new(client));
     match protocol {
         Protocol::Http1 => {
             let mut stream = Collect::new(stream);
@@ -209,7 +211,7 @@ where
     let limits = service.limits.clone();
     let streams = Streams::new();
     let opened = streams.clone();
-    let facts = line.facts.clone();
+    let (facts, client) = (line.facts.clone(), line.peer.clone());
     let builder = http2_builder(&limits);
     let mut connection = pin!(builder.serve_connection(
         TokioIo::new(stream),
@@ -226,6 +228,11 @@ where
         tokio::select! {
             outcome = connection.as_mut() => break outcome,
             _ = stop.requested(), if !leaving => {
+                connection.as_mut().graceful_shutdown();
+                leaving = true;
+            }
+            // HTTP/1.1 has `connection: close` for it.
+            () = Peer::lapsed(client.as_deref()), if !leaving => {
                 connection.as_mut().graceful_shutdown();
                 leaving = true;
             }

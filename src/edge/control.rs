@@ -3,18 +3,19 @@
 //! In two steps, so that a caller who has more to change does it all or nothing: what can fail is prepared, then everything is put to use.
 //! Sockets stay bound where they are.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use super::BindError;
 use super::admin::{AdminTls, AdminTlsSettings};
 use super::listener::Manner;
 use super::settings::{ConnectionLimits, ListenAddress, Settings, TlsSettings};
-use super::tls::Tls;
+use super::tls::{Loaded, Ready, Tls};
+use crate::base::UtcInstant;
 
 /// What later connections are served by.
 #[derive(Debug, Clone)]
@@ -44,12 +45,12 @@ pub struct Control {
 
 /// Changes that can no longer fail.
 pub struct Prepared {
-    tls: Vec<(Arc<Tls>, TlsSettings, ServerConfig)>,
+    tls: Vec<(Arc<Tls>, TlsSettings, Loaded)>,
     /// Of listeners whose own settings wait for a restart: their files have changed all the same.
-    renewed: Vec<(Arc<Tls>, ServerConfig)>,
+    renewed: Vec<(Arc<Tls>, Loaded)>,
     manners: Vec<(Arc<ArcSwap<Manner>>, Manner)>,
     waiting: Vec<&'static str>,
-    admin: Option<(Arc<AdminTls>, AdminTlsSettings, ServerConfig)>,
+    admin: Option<(Arc<AdminTls>, AdminTlsSettings, Ready)>,
     tuning: Tuning,
 }
 
@@ -65,6 +66,22 @@ impl Control {
     pub fn longest_end(&self) -> Duration {
         let tuning = self.tuning.borrow();
         tuning.drain_delay + tuning.drain_timeout
+    }
+
+    /// When the certificates end that TLS listeners show now, by the address in the configuration; that of the admin listener as `admin`.
+    /// Of several listeners at one address the first that ends counts. `None` for what cannot be read.
+    pub fn certificate_expiries(&self) -> BTreeMap<String, Option<UtcInstant>> {
+        let admin = self.admin.iter().map(|tls| ("admin".to_owned(), tls.expiry()));
+        let data = self.listeners.iter().filter_map(|(address, manner)| {
+            let expiry = manner.load().tls.as_ref()?.expiry();
+            Some((address.to_string(), expiry))
+        });
+        let mut first: BTreeMap<_, Option<UtcInstant>> = BTreeMap::new();
+        for (listener, expiry) in admin.chain(data) {
+            let known = first.entry(listener).or_default();
+            *known = known.iter().copied().chain(expiry).min();
+        }
+        first
     }
 
     /// Takes these settings, and reads the files of TLS if `read_files`: without need it would only end the resumption of sessions.
@@ -87,10 +104,10 @@ impl Control {
                 renewed.extend(serving.as_deref().filter(|_| read_files).and_then(renew).zip(serving.clone()));
             }
             if let (Some(settings), Some(serving), true) = (&listener.tls, &serving, read_files) {
-                let config = Tls::prepare(settings);
-                let config =
-                    config.map_err(|source| BindError::Tls { address: address.clone(), source: Box::new(source) })?;
-                tls.push((Arc::clone(serving), settings.clone(), config));
+                let ready = Tls::prepare(settings);
+                let ready =
+                    ready.map_err(|source| BindError::Tls { address: address.clone(), source: Box::new(source) })?;
+                tls.push((Arc::clone(serving), settings.clone(), ready));
             }
             manners.push((Arc::clone(manner), Manner::of(listener, serving)));
         }
@@ -105,9 +122,9 @@ impl Control {
         let admin = match (&settings.admin_tls, &self.admin, read_files) {
             (Some(wanted), Some(serving), true) => {
                 let address = ListenAddress::Tcp(settings.admin);
-                let config = AdminTls::prepare(wanted);
-                let config = config.map_err(|source| BindError::Tls { address, source: Box::new(source) })?;
-                Some((Arc::clone(serving), wanted.clone(), config))
+                let ready = AdminTls::prepare(wanted);
+                let ready = ready.map_err(|source| BindError::Tls { address, source: Box::new(source) })?;
+                Some((Arc::clone(serving), wanted.clone(), ready))
             }
             _ => None,
         };
@@ -116,8 +133,8 @@ impl Control {
 
     /// Serves later connections with what was prepared.
     pub fn apply(&self, prepared: Prepared) {
-        for (tls, settings, config) in prepared.tls {
-            tls.change(settings, config);
+        for (tls, settings, ready) in prepared.tls {
+            tls.change(settings, ready);
         }
         for (tls, config) in prepared.renewed {
             tls.replace(config);
@@ -125,15 +142,15 @@ impl Control {
         for (serving, manner) in prepared.manners {
             serving.store(Arc::new(manner));
         }
-        if let Some((tls, settings, config)) = prepared.admin {
-            tls.change(settings, config);
+        if let Some((tls, settings, ready)) = prepared.admin {
+            tls.change(settings, ready);
         }
         self.tuning.send_replace(prepared.tuning);
     }
 }
 
 /// What a listener serves by the files as they are now. The configuration no longer names them, so they may be gone: then it keeps what it has.
-fn renew(tls: &Tls) -> Option<ServerConfig> {
+fn renew(tls: &Tls) -> Option<Loaded> {
     match tls.read_again() {
         Ok(config) => Some(config),
         Err(error) => {

@@ -34,7 +34,8 @@ pub mod framing;
 mod inherited;
 mod listener;
 mod monitor;
-mod proxy_header;
+mod peer;
+pub mod proxy_header;
 mod rate_guard;
 mod service;
 pub mod settings;
@@ -251,13 +252,13 @@ impl Certificates {
     /// # Errors
     /// [`TlsError`] of the first listener whose files cannot be used; then nothing changes anywhere.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let configs: Vec<_> = self.data.iter().map(|tls| tls.read_again()).collect::<Result<_, _>>()?;
+        let ready: Vec<_> = self.data.iter().map(|tls| tls.read_again()).collect::<Result<_, _>>()?;
         let admin = self.admin.as_ref().map(|tls| tls.read_again()).transpose()?;
-        for (tls, config) in self.data.iter().zip(configs) {
-            tls.replace(config);
+        for (tls, ready) in self.data.iter().zip(ready) {
+            tls.replace(ready);
         }
-        if let (Some(tls), Some(config)) = (&self.admin, admin) {
-            tls.replace(config);
+        if let (Some(tls), Some(ready)) = (&self.admin, admin) {
+            tls.replace(ready);
         }
         Ok(())
     }

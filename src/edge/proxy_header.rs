@@ -18,11 +18,14 @@ const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
 /// Why a connection of a proxy is not served.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ProxyHeaderError {
+pub enum ProxyHeaderError {
+    /// The connection ended, or failed, within it.
     #[error("the PROXY header is cut off: {0}")]
     Cut(#[from] io::Error),
+    /// Something else comes first.
     #[error("the connection does not begin with a PROXY header")]
     Missing,
+    /// It breaks the specification, or says what no proxy of ours has to say.
     #[error("the PROXY header is malformed: {0}")]
     Malformed(&'static str),
 }
@@ -30,7 +33,10 @@ pub(super) enum ProxyHeaderError {
 use ProxyHeaderError::Malformed;
 
 /// Reads the header. `None` if the proxy speaks for itself.
-pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, ProxyHeaderError> {
+///
+/// # Errors
+/// [`ProxyHeaderError`]; then nobody knows where the header ends, and nothing of the connection can be used.
+pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, ProxyHeaderError> {
     // Shorter than every header, so nothing is read that belongs to what follows.
     let mut start = [0; 12];
     stream.read_exact(&mut start).await?;

@@ -20,6 +20,7 @@ use super::Handler;
 use super::body::EdgeBody;
 use super::drain::Stop;
 use super::forwarded;
+use super::peer::Peer;
 use super::settings::{ConnectionLimits, ForwardedSettings};
 use super::streams::OpenStream;
 use crate::arrival::{Arrival, ConnectionFacts, Framing, Oversize};
@@ -41,6 +42,8 @@ pub(super) struct Line {
     pub(super) facts: ConnectionFacts,
     /// Whether somebody at the other end speaks for others.
     pub(super) forwarded: Option<Arc<ForwardedSettings>>,
+    /// The client of a TLS connection, who may be let in no more after a while.
+    pub(super) peer: Option<Arc<Peer>>,
 }
 
 impl Line {
@@ -67,6 +70,10 @@ impl<H: Handler> Service<H> {
         let received = Instant::now();
         let (mut head, body) = request.into_parts();
         head.extensions.remove::<OnUpgrade>();
+        let framing = match line.peer.as_ref().and_then(|peer| peer.check()) {
+            Some(lapse) if framing == Framing::Clear => Framing::Lapsed(lapse),
+            _ => framing,
+        };
         let (connection, framing) = line.facts_of(&head, framing);
         let mut facts = AnswerFacts::of(&head, framing);
         let framing = match oversize(&head, &self.limits) {

@@ -4,11 +4,13 @@
 //! server-side session tickets, no early data (0-RTT can be replayed, and uploads must not be).
 //! Where clients have certificates, they are checked against the authorities and the lists of revoked ones of the listener. All this is
 //! one configuration of rustls, and a reload replaces it as a whole: sessions of before are not resumed, or a revoked certificate would
-//! live on in them. Source: `docs/THREATS.md` K23.
+//! live on in them, and connections of before are checked again (`peer`). Source: `docs/THREATS.md` K23.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs;
@@ -16,15 +18,17 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::certificate;
+use super::peer::Peer;
 use super::settings::{ClientTlsSettings, TlsSettings};
 use crate::arrival::ClientCertificate;
-use crate::base::{Clock, SystemClock};
+use crate::base::{Clock, SystemClock, UtcInstant};
 
 /// What rustls may hold for sending: fewer and larger writes, up to a quarter less CPU where much is sent.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
@@ -91,95 +95,188 @@ pub(super) enum Protocol {
 
 /// The TLS side of one listener; its certificate can be replaced while it serves.
 #[derive(Debug)]
-pub(super) struct Tls(ArcSwap<Serving>);
+pub(super) struct Tls {
+    serving: ArcSwap<Serving>,
+    /// Of the newest configuration. Apart from it, since each request looks at it.
+    generation: AtomicU64,
+}
 
 /// What later connections are served with. Together, so that no certificate is taken for an identity under authorities of another time.
 #[derive(Debug)]
 struct Serving {
     settings: TlsSettings,
     config: Arc<ServerConfig>,
+    expiry: Option<UtcInstant>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+    generation: u64,
+}
+
+/// What a configuration is, read from the files.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    ready: Ready,
+    /// Checks certificates of clients, if they are asked for.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+/// A connection behind its handshake.
+pub(super) struct Secured<IO> {
+    pub(super) stream: TlsStream<IO>,
+    pub(super) protocol: Protocol,
+    /// There if it says who the caller is.
+    pub(super) certificate: Option<ClientCertificate>,
+    pub(super) peer: Peer,
+}
+
+/// What was read of the files of a listener.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) config: ServerConfig,
+    /// When the listener's own certificate ends.
+    pub(super) expiry: Option<UtcInstant>,
 }
 
 impl Tls {
     /// Reads certificate and key.
     pub(super) fn load(settings: &TlsSettings) -> Result<Self, TlsError> {
-        let config = Arc::new(server_config(settings)?);
-        Ok(Self(ArcSwap::from_pointee(Serving { settings: settings.clone(), config })))
+        let Loaded { ready: Ready { config, expiry }, clients } = load(settings)?;
+        let (settings, config) = (settings.clone(), Arc::new(config));
+        let serving = Serving { settings, config, expiry, clients, generation: 0 };
+        Ok(Self { serving: ArcSwap::from_pointee(serving), generation: AtomicU64::new(0) })
+    }
+
+    /// When the certificate ends that later connections are shown; `None` if it cannot be read.
+    pub(super) fn expiry(&self) -> Option<UtcInstant> {
+        self.serving.load().expiry
     }
 
     /// Reads the files again; the configuration takes effect with [`Tls::replace`].
-    pub(super) fn read_again(&self) -> Result<ServerConfig, TlsError> {
-        server_config(&self.0.load().settings)
+    pub(super) fn read_again(&self) -> Result<Loaded, TlsError> {
+        load(&self.serving.load().settings)
     }
 
     /// Reads the files of other settings; they take effect with [`Tls::change`].
-    pub(super) fn prepare(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
-        server_config(settings)
+    pub(super) fn prepare(settings: &TlsSettings) -> Result<Loaded, TlsError> {
+        load(settings)
     }
 
     /// Serves later connections with this configuration. The ticket keys change too, so nothing is resumed across it.
-    pub(super) fn replace(&self, config: ServerConfig) {
-        let settings = self.0.load().settings.clone();
-        self.change(settings, config);
+    pub(super) fn replace(&self, loaded: Loaded) {
+        let settings = self.serving.load().settings.clone();
+        self.change(settings, loaded);
     }
 
     /// As [`Tls::replace`], with the settings that the configuration was made of.
-    pub(super) fn change(&self, settings: TlsSettings, config: ServerConfig) {
-        self.0.store(Arc::new(Serving { settings, config: Arc::new(config) }));
+    pub(super) fn change(&self, settings: TlsSettings, loaded: Loaded) {
+        let Loaded { ready: Ready { config, expiry }, clients } = loaded;
+        let config = Arc::new(config);
+        self.serving.rcu(|before| Serving {
+            settings: settings.clone(),
+            config: Arc::clone(&config),
+            expiry,
+            clients: clients.clone(),
+            generation: before.generation + 1,
+        });
+        // Behind it: who sees this number sees the configuration.
+        self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// Does the handshake, without a time limit of its own. The certificate is there if it says who the caller is.
+    /// The number of the newest configuration.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Does the handshake, without a time limit of its own.
     ///
     /// # Errors
     /// Those of the handshake, and a certificate that cannot be read or is over its time: in a resumed session nobody has checked it again.
-    pub(super) async fn accept<IO>(
-        &self,
-        stream: IO,
-    ) -> io::Result<(TlsStream<IO>, Protocol, Option<ClientCertificate>)>
+    pub(super) async fn accept<IO>(self: &Arc<Self>, stream: IO) -> io::Result<Secured<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let serving = self.0.load_full();
+        let serving = self.serving.load_full();
         let acceptor = TlsAcceptor::from(Arc::clone(&serving.config));
         let stream = acceptor.accept_with(stream, |tls| tls.set_buffer_limit(Some(SEND_BUFFER_BYTES))).await?;
         let protocol = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,
             _ => Protocol::Http1,
         };
-        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let certificate = shown.map(|shown| {
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let certificate = chain.first().map(|shown| {
             let read = certificate::read(shown).ok_or("the client certificate cannot be read")?;
             if SystemClock.now() > read.not_after { Err("the client certificate has expired") } else { Ok(read) }
         });
         let certificate = certificate.transpose().map_err(io::Error::other)?;
-        let identifies = serving.settings.client.as_ref().is_some_and(|client| client.identity);
-        Ok((stream, protocol, certificate.filter(|_| identifies)))
+        let identifies = serving.identifies();
+        let peer = Peer {
+            tls: Arc::clone(self),
+            chain: chain.to_vec(),
+            not_after: certificate.as_ref().map(|certificate| certificate.not_after),
+            identifies,
+            generation: AtomicU64::new(serving.generation),
+            lapsed: Notify::new(),
+        };
+        Ok(Secured { stream, protocol, certificate: certificate.filter(|_| identifies), peer })
+    }
+
+    /// Checks again a client that an earlier configuration has let in. Returns the number of the configuration that was asked.
+    ///
+    /// # Errors
+    /// Why this configuration would refuse it, or take it for somebody else.
+    pub(super) fn would_let_in(&self, peer: &Peer) -> Result<u64, rustls::Error> {
+        let serving = self.serving.load();
+        let Some((own, between)) = peer.chain.split_first() else {
+            let needed = serving.clients.as_ref().is_some_and(|clients| clients.client_auth_mandatory());
+            return if needed { Err(rustls::Error::NoCertificatesPresented) } else { Ok(serving.generation) };
+        };
+        if serving.identifies() != peer.identifies {
+            return Err(rustls::Error::General("whether certificates name the caller was changed".to_owned()));
+        }
+        // Without authorities the door is open, and the certificate is none that anybody asks for.
+        if let Some(clients) = &serving.clients {
+            let now = u64::try_from(SystemClock.now().as_second()).unwrap_or_default();
+            let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
+            clients.verify_client_cert(own, between, now)?;
+        }
+        Ok(serving.generation)
     }
 }
 
-fn server_config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
+impl Serving {
+    fn identifies(&self) -> bool {
+        self.settings.client.as_ref().is_some_and(|client| client.identity)
+    }
+}
+
+fn load(settings: &TlsSettings) -> Result<Loaded, TlsError> {
+    let clients = settings.client.as_ref().map(client_verifier).transpose()?;
+    let ready = server_config(settings, clients.clone())?;
+    Ok(Loaded { ready, clients })
+}
+
+fn server_config(settings: &TlsSettings, clients: Option<Arc<dyn ClientCertVerifier>>) -> Result<Ready, TlsError> {
     let chain = read_chain(&settings.certificate)?;
+    let expiry = chain.first().and_then(certificate::expiry);
     let key = read_key(&settings.key)?;
     let unusable =
         |source| TlsError::Unusable { certificate: settings.certificate.clone(), key: settings.key.clone(), source };
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(TlsError::Provider)?
-        .with_client_cert_verifier(client_verifier(settings.client.as_ref())?)
+        .with_client_cert_verifier(clients.unwrap_or_else(WebPkiClientVerifier::no_client_auth))
         .with_single_cert(chain, key)
         .map_err(unusable)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Provider)?;
     config.max_early_data_size = 0;
-    Ok(config)
+    Ok(Ready { config, expiry })
 }
 
-/// Asks clients for certificates, if the listener wants them.
+/// Checks the certificates of clients.
 ///
 /// With lists of revoked certificates the whole chain is looked up in them. A certificate under none of them is refused, and so is
 /// everything under a list that is over its time: a list that nobody renews says nothing of what was revoked since.
-fn client_verifier(settings: Option<&ClientTlsSettings>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let Some(settings) = settings else { return Ok(WebPkiClientVerifier::no_client_auth()) };
+fn client_verifier(settings: &ClientTlsSettings) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let mut roots = RootCertStore::empty();
     for authority in read_chain(&settings.ca)? {
         roots.add(authority).map_err(|source| TlsError::Authority { path: settings.ca.clone(), source })?;

@@ -7,7 +7,7 @@ use http::StatusCode;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue};
 
-use crate::arrival::Oversize;
+use crate::arrival::{Lapse, Oversize};
 use crate::audit::NoRoom;
 use crate::auth::AuthError;
 use crate::base::RequestId;
@@ -205,6 +205,18 @@ impl From<AuthError> for Refusal {
                 auth(S3ErrorCode::ServiceUnavailable, "Tokens cannot be verified at the moment. Try again.")
             }
         }
+    }
+}
+
+impl From<Lapse> for Refusal {
+    fn from(lapse: Lapse) -> Self {
+        let (code, message) = match lapse {
+            Lapse::Expired => (S3ErrorCode::ExpiredToken, "The client certificate has expired."),
+            Lapse::Refused => {
+                (S3ErrorCode::InvalidToken, "The client certificate is no longer accepted. Connect anew.")
+            }
+        };
+        Self::new(code, RefusalKind::Auth, message, lapse)
     }
 }
 

@@ -43,16 +43,16 @@ pub struct Count {
 impl Metrics {
     /// What was counted until now.
     pub fn totals(&self) -> Totals {
-        let operations = counts(&self.requests.collect(), "operation", "outcome");
+        let operations = counts(&self.requests().ended.collect(), "operation", "outcome");
         Totals {
             requests: operations.iter().map(|each| each.count).sum(),
             refused: operations.iter().filter(|each| each.what == "refused").map(|each| each.count).sum(),
-            bytes_in: self.bytes_in.get(),
-            bytes_out: self.bytes_out.get(),
-            in_flight: self.in_flight.get(),
+            bytes_in: self.requests().bytes_in.get(),
+            bytes_out: self.requests().bytes_out.get(),
+            in_flight: self.requests().in_flight.get(),
             audit_dropped: self.audits().lost(),
             operations,
-            refusals: counts(&self.refusals.collect(), "kind", "code"),
+            refusals: counts(&self.requests().refusals.collect(), "kind", "code"),
             verdicts: counts(&self.inspections().verdicts(), "inspector", "verdict"),
         }
     }
@@ -84,10 +84,10 @@ mod tests {
     fn totals_are_those_of_the_metrics() {
         let metrics = Metrics::new().unwrap();
         for outcome in ["ok", "refused", "ok"] {
-            metrics.request_started();
-            metrics.request_ended("PutObject", outcome, Duration::from_millis(1), 10, 1);
+            metrics.requests().started();
+            metrics.requests().ended("PutObject", outcome, Duration::from_millis(1), 10, 1);
         }
-        metrics.refused("denied", "AccessDenied");
+        metrics.requests().refused("denied", "AccessDenied");
         metrics.inspections().count("av", "matched", Duration::from_millis(1), 68);
         let totals = metrics.totals();
         assert_eq!((totals.requests, totals.refused, totals.bytes_in, totals.bytes_out), (3, 1, 30, 3));

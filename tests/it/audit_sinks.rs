@@ -1,12 +1,17 @@
 //! L10: audit records reach every sink, whatever becomes of disks and servers, and what is lost is counted.
 //!
-//! The program as it is installed, a receiver of Python's standard library, and rsyslog.
+//! The program as it is installed, a receiver of Python's standard library, rsyslog, and a TLS server of this file.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
+use super::support::certs::{Authority, Identity};
 use super::support::clamd::{Server, free_port};
 use super::support::process::Served;
 use super::support::store::missing;
@@ -192,6 +197,19 @@ async fn a10_under_block_records_of_strangers_leave_half_of_the_queue_to_callers
     assert_eq!(count_of(&served, "countersign_audit_records_dropped_total{sink=\"logs\"}").await, 32);
 }
 
+#[tokio::test]
+async fn l10_how_long_requests_wait_for_room_takes_effect_with_a_reload() {
+    let receiver = Receiver::down();
+    let sinks = format!("{{ wait: 1h, sinks: {{ logs: {} }} }}", receiver.sink(", queue: 16, when_full: block"));
+    let (_recorder, served) = serve(&sinks).await;
+    for _ in 0..16 {
+        assert_eq!(served.a.get("/bkt/a/x").await.status, 200);
+    }
+    served.reconfigure("wait: 1h", "wait: 100ms").await;
+    assert_eq!(served.a.get("/bkt/a/x").await.outcome(), (503, "ServiceUnavailable".to_owned()));
+    assert!(!served.process.stderr.text().contains("wait for a restart"));
+}
+
 /// The text of a file and of all that were put aside from it, and how many these are.
 fn rotated(folder: &Path) -> (String, usize) {
     let (mut text, mut aside) = (String::new(), 0);
@@ -304,6 +322,62 @@ async fn l10_rsyslog_gets_every_record_over_tcp_udp_and_its_socket() {
         let json = lines.iter().map(|line| &line[line.find('{').unwrap()..]).collect::<Vec<_>>().join("\n");
         assert_eq!(ids(&json).into_iter().collect::<BTreeSet<_>>().len(), 40);
     }
+}
+
+/// A server of syslog over TLS, and what it was told.
+async fn tls_server(identity: &Identity) -> (u16, Arc<Mutex<Vec<u8>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, acceptor) = (listener.local_addr().unwrap().port(), TlsAcceptor::from(Arc::new(identity.server())));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let all = Arc::clone(&told);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut piece = [0; 4096];
+            while let Ok(length @ 1..) = stream.read(&mut piece).await {
+                all.lock().unwrap().extend_from_slice(&piece[..length]);
+            }
+        }
+    });
+    (port, told)
+}
+
+/// Messages with the count of their octets before them (RFC 5425 §4.3); what is there in part is left out.
+fn messages(mut bytes: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    while let Some(blank) = bytes.iter().position(|byte| *byte == b' ') {
+        let length: usize = std::str::from_utf8(&bytes[..blank]).unwrap().parse().unwrap();
+        let Some(message) = bytes.get(blank + 1..blank + 1 + length) else { break };
+        found.push(String::from_utf8(message.to_vec()).unwrap());
+        bytes = &bytes[blank + 1 + length..];
+    }
+    found
+}
+
+#[tokio::test]
+async fn l10_syslog_over_tls_tells_every_record_to_the_server_that_it_trusts_and_nothing_to_another() {
+    let (known, stranger) = (Authority::new(), Authority::new());
+    let (port, told) = tls_server(&known.vouch_for(&["127.0.0.1"])).await;
+    let (other_port, told_to_other) = tls_server(&stranger.vouch_for(&["127.0.0.1"])).await;
+    let sink = |port: u16| {
+        let ca = known.file();
+        format!("{{ syslog: {{ address: \"tls://127.0.0.1:{port}\", ca_file: {} }} }}", ca.display())
+    };
+    let (_recorder, served) =
+        serve(&format!("{{ sinks: {{ good: {}, bad: {} }} }}", sink(port), sink(other_port))).await;
+    for _ in 0..20 {
+        assert_eq!(served.a.get("/bkt/a/x").await.status, 200);
+        assert_eq!(served.b.get("/bkt/a/x").await.status, 403);
+    }
+    eventually("every message is there", || messages(&told.lock().unwrap()).len() >= 40).await;
+    let messages = messages(&told.lock().unwrap());
+    assert!(messages.iter().all(|message| message.starts_with("<134>1 ") || message.starts_with("<133>1 ")));
+    let json = messages.iter().map(|message| &message[message.find('{').unwrap()..]).collect::<Vec<_>>().join("\n");
+    assert_eq!((messages.len(), ids(&json).into_iter().collect::<BTreeSet<_>>().len()), (40, 40));
+    while count_of(&served, "countersign_audit_sink_failing{sink=\"bad\"}").await == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(told_to_other.lock().unwrap().len(), 0);
 }
 
 #[tokio::test]

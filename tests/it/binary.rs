@@ -135,6 +135,59 @@ async fn check_says_that_a_good_file_is_good() {
 }
 
 #[tokio::test]
+async fn check_names_what_is_risky_and_the_file_is_good_all_the_same() {
+    let (folder, env) = (tempfile::tempdir().unwrap(), references());
+    let risky = CONFIG
+        .replace("- address: 127.0.0.1:0", "- address: 0.0.0.0:0")
+        .replace("who: { tokens: [ci] }", "who: anyone");
+    let path = file(folder.path(), &risky);
+    let done = run(&["check", &path], &borrowed(&env)).await;
+    assert_eq!((done.status.code(), text(&done.stderr)), (Some(0), String::new()));
+    let out = text(&done.stdout);
+    let (first, risks) = out.split_once('\n').unwrap();
+    assert_eq!(first, format!("{path}: no problems (1 buckets, 1 rules, 1 upstreams)"));
+    let keys: Vec<_> = risks.lines().map(|line| line.strip_prefix("risk: ").unwrap().split(": ").next()).collect();
+    assert_eq!(keys, [Some("listen[0].tls"), Some("rules[builds].who")], "{out}");
+}
+
+#[tokio::test]
+async fn the_level_of_the_log_takes_effect_with_a_reload() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let more = "reload: { watch: false }\nlog: { level: info }\n";
+    let served = Served::start(&Setup::before(&recorder), more, &[]).await;
+    let refused = async |number: usize| {
+        assert_eq!(served.b.get("/bkt/a/x").await.status, 403);
+        served.records(number).await;
+        served.process.stderr.text().matches("request refused").count()
+    };
+    assert_eq!(refused(1).await, 0);
+    served.reconfigure("level: info", "level: debug").await;
+    assert_eq!(served.ask_admin("/readyz").await.text(), "ready\n", "nothing waits for a restart");
+    assert_eq!(refused(2).await, 1);
+    served.reconfigure("level: debug", "level: info").await;
+    assert_eq!(refused(3).await, 1);
+    served.reconfigure("{ level: info }", "{ format: text }").await;
+    assert_eq!(served.ask_admin("/readyz").await.text(), "ready\nnote: waits for a restart: log.format\n");
+    served.process.stderr.json();
+}
+
+#[tokio::test]
+async fn of_many_requests_that_a_store_fails_the_log_tells_one_and_the_audit_all() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let mut setup = Setup::before(&recorder);
+    setup.endpoint = "http://127.0.0.1:1".to_owned();
+    let served = Served::start(&setup, "", &[]).await;
+    for _ in 0..20 {
+        assert!(served.a.get("/bkt/a/x").await.status.is_server_error());
+    }
+    assert!(served.records(20).await.iter().all(|record| record["reason"].is_string()));
+    let log = served.process.stderr.json();
+    let told: Vec<_> = log.iter().filter(|line| line["message"] == "request failed").collect();
+    assert!((1..=2).contains(&told.len()), "one every ten seconds: {told:?}");
+    assert_eq!((&told[0]["level"], &told[0]["held_back"]), (&Value::from("WARN"), &Value::from(0)));
+}
+
+#[tokio::test]
 async fn check_and_serve_name_every_problem_with_its_line_and_what_was_meant() {
     let (folder, env) = (tempfile::tempdir().unwrap(), references());
     let broken = CONFIG

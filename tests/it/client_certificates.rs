@@ -172,3 +172,56 @@ async fn a_certificate_that_only_opens_the_door_names_nobody() {
     let record = world.gateway.record(2).await;
     assert_eq!(record.principal.as_deref(), Some("token:a"));
 }
+
+#[tokio::test]
+async fn k23_a_reload_that_removes_the_authority_ends_open_connections_with_an_answer() {
+    for more in [", identity: true", ""] {
+        let (authority, recorder) = (Authority::new(), Recorder::start(Answer::ok()).await);
+        let server = authority.vouch_for(&["127.0.0.1"]);
+        let mut setup = Setup::before(&recorder).tls(&server).client_certificates(&authority, more);
+        if !more.is_empty() {
+            setup.certificates = CERTIFICATES.to_owned();
+            setup = setup.rules(RULES);
+        }
+        let world = setup.start_reloadable().await;
+        let identity = authority.vouch_for_client("etl", |params| {
+            params.subject_alt_names = vec![SanType::DnsName("etl.example.com".try_into().unwrap())];
+        });
+        let token = format!("Bearer {}", world.gateway.a.token);
+        let request = || {
+            let request = http::Request::get("/bkt/etl/x").header("host", world.gateway.address.to_string());
+            let request = if more.is_empty() { request.header("authorization", &token) } else { request };
+            request.body(Empty::<bytes::Bytes>::new()).unwrap()
+        };
+        let stream = TcpStream::connect(world.gateway.address).await.unwrap();
+        let name = ServerName::from(world.gateway.address.ip());
+        let config = Arc::new(authority.client_with(&["http/1.1"], &identity));
+        let stream = TokioIo::new(TlsConnector::from(config).connect(name, stream).await.unwrap());
+        let (mut sender, connection) = http1::handshake(stream).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let before = sender.send_request(request()).await.unwrap();
+        assert_ne!(before.status(), 401, "{more}");
+        drop(before.into_body().collect().await.unwrap());
+        let asked = recorder.requests().len();
+
+        let other = Authority::new();
+        std::fs::copy(other.file(), authority.file()).unwrap();
+        world.reload().await.unwrap();
+        let (head, body) = sender.send_request(request()).await.unwrap().into_parts();
+        let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        assert_eq!((head.status.as_u16(), &head.headers["connection"]), (401, &"close".parse().unwrap()), "{body}");
+        assert!(body.contains("<Code>InvalidToken</Code><Message>The client certificate is no longer"), "{body}");
+        tokio::time::timeout(std::time::Duration::from_secs(10), connection).await.unwrap().unwrap().unwrap();
+        assert_eq!(recorder.requests().len(), asked);
+    }
+}
+
+#[tokio::test]
+async fn the_operators_page_offers_certificates_as_callers() {
+    let world = World::new(", identity: true").await;
+    let config: serde_json::Value = serde_json::from_str(&world.gateway.ask_admin("/api/config").await.text()).unwrap();
+    let principals = config["principals"].as_array().unwrap();
+    for name in ["certificate:etl", "certificate:pods", "certificate:old", "token:a"] {
+        assert!(principals.iter().any(|principal| principal == name), "{name}: {principals:?}");
+    }
+}

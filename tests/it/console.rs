@@ -309,7 +309,7 @@ impl Watcher {
         let reading = async {
             while !text.contains(what) {
                 let frame = self.body.frame().await.expect("the stream goes on").unwrap();
-                text += &String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap();
+                text += std::str::from_utf8(&frame.into_data().unwrap()).unwrap();
             }
         };
         tokio::time::timeout(Duration::from_secs(20), reading)

@@ -21,7 +21,8 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(folder().join(name)).unwrap()
 }
 
-/// What a program with one of everything has counted, in the text of its metrics; and what shows only where a scanner tells its age.
+/// What a program with one of everything has counted, in the text of its metrics; and what shows only where a scanner
+/// tells its age, a listener has TLS and credentials have an end.
 async fn all_metrics() -> String {
     let recorder = Recorder::start(Answer::ok()).await;
     let setup = Setup::before(&recorder).top("inspectors: { words: { patterns: { sets: [eicar] } } }");
@@ -32,6 +33,9 @@ async fn all_metrics() -> String {
     metrics.inspections().announce("av");
     metrics.inspections().count("av", "clean", Duration::from_millis(1), 1);
     metrics.inspections().set_health("av", true, false, Some(Duration::from_secs(1)));
+    metrics.listeners().set_certificate_expiry("admin", Some(2_000_000_000));
+    metrics.credentials().announce("rack");
+    metrics.credentials().set_times("rack", Some(Duration::from_secs(1)), Some(2_000_000_000));
     let shown = metrics.render(ConnectionCounts::default(), [("corp".to_owned(), Some(Duration::from_secs(1)))]);
     served.ask_admin("/metrics").await.text() + &shown
 }

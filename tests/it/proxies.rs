@@ -89,6 +89,23 @@ async fn k26_a_proxy_that_does_not_finish_its_header_is_cut() {
 }
 
 #[tokio::test]
+async fn k26_a_proxy_that_says_nothing_does_not_hold_up_the_end() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let setup = Setup::before(&recorder).rules(RULES).limits("{ timeouts: { handshake: 60s, drain: 60s } }");
+    let gateway = setup.listener("proxy_protocol: { from: 127.0.0.1 }").start().await;
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(b"PROXY TCP4 192.0.2.7 ").await.unwrap();
+    let accepted = async || gateway.ask_admin("/metrics").await.text().contains("countersign_connections_open 1");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !accepted().await {
+        assert!(std::time::Instant::now() < deadline, "the connection is accepted");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let end = tokio::time::timeout(std::time::Duration::from_secs(20), gateway.stop());
+    end.await.expect("the end does not wait for a header");
+}
+
+#[tokio::test]
 async fn a16_forwarded_headers_count_from_configured_proxies_only() {
     let recorder = Recorder::start(Answer::ok()).await;
     let proxied = gateway(&recorder, "forwarded: { from: [127.0.0.1, 10.0.0.0/8] }").await;

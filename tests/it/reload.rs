@@ -161,6 +161,39 @@ async fn certificates_are_exchanged_also_for_other_files_and_half_a_pair_changes
 }
 
 #[tokio::test]
+async fn the_metrics_tell_when_the_certificate_ends_that_clients_are_shown() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let authority = Authority::new();
+    let identity = authority.vouch_for_time(&["127.0.0.1"], (2020, 2040));
+    let world = Setup::before(&recorder).tls(&identity).start_reloadable().await;
+    let ends =
+        async || world.metric("countersign_tls_certificate_expiry_timestamp_seconds{listener=\"127.0.0.1:0\"}").await;
+    assert_eq!(ends().await, 2_208_988_800.0);
+    let renewed = authority.vouch_for_time(&["127.0.0.1"], (2021, 2041));
+    std::fs::copy(&renewed.certificate, &identity.certificate).unwrap();
+    world.reload().await.unwrap_err();
+    assert_eq!(ends().await, 2_208_988_800.0, "the key is missing yet");
+    std::fs::copy(&renewed.key, &identity.key).unwrap();
+    world.reload().await.unwrap();
+    assert_eq!(ends().await, 2_240_611_200.0);
+}
+
+#[tokio::test]
+async fn k23_certificates_are_renewed_also_where_another_change_waits_for_a_restart() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let (first, second) = (Authority::new(), Authority::new());
+    let identity = first.vouch_for(&["127.0.0.1"]);
+    let world = Setup::before(&recorder).tls(&identity).start_reloadable().await;
+    let report = world.change("127.0.0.1:0", "127.0.0.2:0").await.unwrap();
+    assert!(report.needs_restart.iter().any(|key| key.contains("listen")), "{:?}", report.needs_restart);
+    let renewed = second.vouch_for(&["127.0.0.1"]);
+    std::fs::copy(&renewed.certificate, &identity.certificate).unwrap();
+    std::fs::copy(&renewed.key, &identity.key).unwrap();
+    world.reload().await.unwrap();
+    assert!(trusts(&world, &second).await && !trusts(&world, &first).await);
+}
+
+#[tokio::test]
 async fn a_store_is_believed_by_the_authority_that_the_file_holds_now() {
     let recorder = Recorder::start(Answer::ok()).await;
     let (first, second) = (Authority::new(), Authority::new());
@@ -228,19 +261,19 @@ async fn keys_that_wait_for_a_restart_are_named_until_they_are_as_at_the_start()
     let address = "listen: [{ address: 127.0.0.1:0 }";
     write(
         &world.file,
-        &format!("{}\nlog: {{ level: debug }}\n", world.edited(address, "listen: [{ address: 127.0.0.2:0 }")),
+        &format!("{}\nlog: {{ format: text }}\n", world.edited(address, "listen: [{ address: 127.0.0.2:0 }")),
     );
     let report = world.change(NO_WRITES.0, NO_WRITES.1).await.unwrap();
-    assert_eq!(report.needs_restart, ["listen.address", "log.level"]);
+    assert_eq!(report.needs_restart, ["listen.address", "log.format"]);
     assert_eq!(status(&world, "PUT").await, 403, "all else is in use");
     let ready = world.gateway.ask_admin("/readyz").await;
     assert_eq!(
         (ready.status.as_u16(), ready.text()),
-        (200, "ready\nnote: waits for a restart: listen.address, log.level\n".into())
+        (200, "ready\nnote: waits for a restart: listen.address, log.format\n".into())
     );
     // A later reload of something else does not make it forgotten.
     let report = world.change("what: [read]", "what: [read, write]").await.unwrap();
-    assert_eq!(report.needs_restart, ["listen.address", "log.level"]);
+    assert_eq!(report.needs_restart, ["listen.address", "log.format"]);
     write(&world.file, &good);
     assert_eq!(world.reload().await.unwrap().needs_restart, Vec::<String>::new());
     assert_eq!(world.gateway.ask_admin("/readyz").await.text(), "ready\n");
@@ -260,6 +293,22 @@ async fn a_listener_that_is_to_have_tls_waits_for_a_restart_and_says_so() {
     let report = world.change("address: 127.0.0.1:0 }]", &tls).await.unwrap();
     assert_eq!(report.needs_restart, ["listen.tls"]);
     assert_eq!(status(&world, "GET").await, 200, "in clear text as before");
+}
+
+#[tokio::test]
+async fn an_admin_listener_that_is_to_have_tls_waits_for_a_restart_and_says_so() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let world = before(&recorder).await;
+    let authority = Authority::new();
+    let identity = authority.vouch_for(&["127.0.0.1"]);
+    let (certificate, key) = (identity.certificate.display(), identity.key.display());
+    let tls = format!("admin: {{ address: 127.0.0.1:0, tls: {{ certificate: {certificate}, key: {key} }} }}");
+    let report = world.change("admin: { address: 127.0.0.1:0 }", &tls).await.unwrap();
+    assert_eq!(report.needs_restart, ["admin.tls"]);
+    let ready = world.gateway.ask_admin("/readyz").await.text();
+    assert_eq!(ready, "ready\nnote: waits for a restart: admin.tls\n", "in clear text as before");
+    let report = world.change(&tls, "admin: { address: 127.0.0.1:0 }").await.unwrap();
+    assert_eq!(report.needs_restart, Vec::<String>::new());
 }
 
 #[tokio::test]

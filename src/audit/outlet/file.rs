@@ -16,6 +16,7 @@ use bytes::Bytes;
 use super::stream::Pending;
 use super::{Outlet, OutletError};
 use crate::audit::settings::{FileSettings, Rotation};
+use crate::base::clock::system_time;
 use crate::base::{Clock, SystemClock, clock};
 use crate::telemetry::Seldom;
 
@@ -46,7 +47,7 @@ impl RotatingFile {
         let (file, metadata) = open(&settings.path)?;
         let length = metadata.len();
         // A file that was begun before the process goes on being as old as it is. Without a date of birth, the last write counts.
-        let begun = if length == 0 { now() } else { born(&metadata) };
+        let begun = if length == 0 { system_time() } else { born(&metadata) };
         let (pending, warnings) = (Pending::default(), Seldom::default());
         Ok(Self { settings, file, length, begun, pending, compressing: None, retry: None, troubles: 0, warnings })
     }
@@ -63,13 +64,13 @@ impl RotatingFile {
     fn open_again(&mut self) -> io::Result<()> {
         let (file, metadata) = open(&self.settings.path)?;
         (self.file, self.length) = (file, metadata.len());
-        self.begun = if self.length == 0 { now() } else { born(&metadata) };
+        self.begun = if self.length == 0 { system_time() } else { born(&metadata) };
         Ok(())
     }
 
     fn is_due(&self, rotation: &Rotation, more: u64) -> bool {
         let too_long = rotation.size.is_some_and(|limit| self.length + more > limit);
-        let age = now().duration_since(self.begun).unwrap_or(Duration::ZERO);
+        let age = system_time().duration_since(self.begun).unwrap_or(Duration::ZERO);
         self.length > 0 && (too_long || rotation.every.is_some_and(|every| age >= every))
     }
 
@@ -170,11 +171,6 @@ fn open(path: &Path) -> io::Result<(File, Metadata)> {
     let file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
     let metadata = file.metadata()?;
     Ok((file, metadata))
-}
-
-/// By the clock that files are dated by.
-fn now() -> SystemTime {
-    SystemClock.now().into()
 }
 
 fn born(metadata: &Metadata) -> SystemTime {
@@ -304,7 +300,7 @@ mod tests {
         let every = Some(Duration::from_secs(3600));
         let mut file = RotatingFile::open(settings(folder.path(), rotation(None, every, 5, true))).unwrap();
         file.deliver(&[line("old")]).unwrap();
-        file.begun = now() - Duration::from_secs(3600);
+        file.begun = system_time() - Duration::from_secs(3600);
         file.deliver(&[line("new")]).unwrap();
         drop(file);
         let aside = put_aside(&folder.path().join("audit.jsonl")).unwrap();

@@ -150,7 +150,8 @@ fn who(desk: &mut Desk<'_>, path: &Path, raw: &RawRule, world: &World<'_>) -> Op
 }
 
 fn named_clients(desk: &mut Desk<'_>, path: &Path, raw: &RawConditions, known: &KnownClients) -> Vec<Client> {
-    let kinds: [(&str, &Option<OneOrMany>, fn(String) -> Client); 5] = [
+    type Kind = fn(String) -> Client;
+    let kinds: [(&str, &Option<OneOrMany>, Kind); 5] = [
         ("tokens", &raw.tokens, Client::Token),
         ("keys", &raw.keys, Client::Key),
         ("issuers", &raw.issuers, Client::Issuer),

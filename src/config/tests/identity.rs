@@ -94,7 +94,7 @@ fn with_tls(client: &str) -> (String, crate::config::MapReferences) {
         ("/tls.crt", made.cert.pem()),
         ("/tls.key", made.signing_key.serialize_pem()),
         ("/ca.pem", made.cert.pem()),
-        ("/crl.pem", format!("-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n")),
+        ("/crl.pem", "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n".to_owned()),
     ]
     .map(|(path, text)| (path.into(), text))
     .into();

@@ -17,41 +17,60 @@ use tokio_rustls::server::TlsStream;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::access::AdminTlsSettings;
-use crate::edge::tls::{TlsError, read_chain, read_key};
+use crate::base::UtcInstant;
+use crate::edge::certificate;
+use crate::edge::tls::{Ready, TlsError, read_chain, read_key};
 
 /// The TLS side of the admin listener; its files can be read again while it serves.
 #[derive(Debug)]
 pub(in crate::edge) struct AdminTls {
     settings: ArcSwap<AdminTlsSettings>,
-    config: ArcSwap<ServerConfig>,
+    serving: ArcSwap<Serving>,
+}
+
+#[derive(Debug)]
+struct Serving {
+    config: Arc<ServerConfig>,
+    expiry: Option<UtcInstant>,
+}
+
+impl From<Ready> for Serving {
+    fn from(Ready { config, expiry }: Ready) -> Self {
+        Self { config: Arc::new(config), expiry }
+    }
 }
 
 impl AdminTls {
     /// Reads certificates and key.
     pub(in crate::edge) fn load(settings: &AdminTlsSettings) -> Result<Self, TlsError> {
-        let config = ArcSwap::from_pointee(server_config(settings)?);
-        Ok(Self { settings: ArcSwap::from_pointee(settings.clone()), config })
+        let serving = ArcSwap::from_pointee(server_config(settings)?.into());
+        Ok(Self { settings: ArcSwap::from_pointee(settings.clone()), serving })
+    }
+
+    /// When the certificate ends that later connections are shown; `None` if it cannot be read.
+    pub(in crate::edge) fn expiry(&self) -> Option<UtcInstant> {
+        self.serving.load().expiry
     }
 
     /// Reads the files again; the configuration takes effect with [`AdminTls::replace`].
-    pub(in crate::edge) fn read_again(&self) -> Result<ServerConfig, TlsError> {
+    pub(in crate::edge) fn read_again(&self) -> Result<Ready, TlsError> {
         server_config(&self.settings.load())
     }
 
     /// Reads the files of other settings; they take effect with [`AdminTls::change`].
-    pub(in crate::edge) fn prepare(settings: &AdminTlsSettings) -> Result<ServerConfig, TlsError> {
+    pub(in crate::edge) fn prepare(settings: &AdminTlsSettings) -> Result<Ready, TlsError> {
         server_config(settings)
     }
 
     /// As [`AdminTls::replace`], with the settings that the configuration was made of.
-    pub(in crate::edge) fn change(&self, settings: AdminTlsSettings, config: ServerConfig) {
+    pub(in crate::edge) fn change(&self, settings: AdminTlsSettings, ready: Ready) {
         self.settings.store(Arc::new(settings));
-        self.replace(config);
+        self.replace(ready);
     }
 
     /// Serves later connections with this configuration.
-    pub(in crate::edge) fn replace(&self, config: ServerConfig) {
-        self.config.store(Arc::new(config));
+    pub(in crate::edge) fn replace(&self, ready: Ready) {
+        self.serving.store(Arc::new(ready.into()));
     }
 
     /// Does the handshake, without a time limit of its own. Gives the subject of the client's certificate if it showed one.
@@ -59,7 +78,8 @@ impl AdminTls {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let stream = TlsAcceptor::from(self.config.load_full()).accept(stream).await?;
+        let config = Arc::clone(&self.serving.load().config);
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
         let subject = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(subject);
         Ok((stream, subject))
     }
@@ -71,7 +91,7 @@ fn subject(certificate: &CertificateDer<'_>) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
-fn server_config(settings: &AdminTlsSettings) -> Result<ServerConfig, TlsError> {
+fn server_config(settings: &AdminTlsSettings) -> Result<Ready, TlsError> {
     let unusable =
         |source| TlsError::Unusable { certificate: settings.certificate.clone(), key: settings.key.clone(), source };
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -92,10 +112,11 @@ fn server_config(settings: &AdminTlsSettings) -> Result<ServerConfig, TlsError> 
         }
     };
     let chain = read_chain(&settings.certificate)?;
+    let expiry = chain.first().and_then(certificate::expiry);
     let mut config = builder.with_single_cert(chain, read_key(&settings.key)?).map_err(unusable)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    Ok(config)
+    Ok(Ready { config, expiry })
 }

@@ -111,6 +111,10 @@ async fn l14_reasons_are_for_this_machine_and_for_those_who_show_a_token() {
     let (head, body) = ask(&world, &format!("GET /readyz HTTP/1.1\r\n{HERE}\r\nx-forwarded-for: 192.0.2.1"), "").await;
     assert!(head.starts_with("HTTP/1.1 503"), "{head}");
     assert_eq!(body, "not ready\n");
+    // And so may a page whose name was made to point here, or one of another site.
+    for head in ["host: evil.example", &format!("{HERE}\r\nsec-fetch-site: cross-site")] {
+        assert_eq!(ask(&world, &format!("GET /readyz HTTP/1.1\r\n{head}"), "").await.1, "not ready\n", "{head}");
+    }
     let shown =
         format!("GET /readyz HTTP/1.1\r\n{HERE}\r\nx-forwarded-for: 192.0.2.1\r\nauthorization: Bearer {SECRET}");
     assert!(ask(&world, &shown, "").await.1.contains(&reasons[0]));

@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::world::{Admin, World, limits, settings, soon};
-use crate::edge::{Access, AdminTlsSettings};
+use crate::edge::{Access, AdminTlsSettings, Edge, Inherited, ListenerSettings, TlsSettings};
+use crate::flow::Budget;
 
 /// What a client shows.
 type Shown = Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>;
@@ -116,6 +117,30 @@ async fn l14_a_certificate_of_the_operators_authority_opens_the_page_and_no_othe
     // A kubelet has no certificate.
     assert!(files.ask(&world, "/healthz", None).await.starts_with("HTTP/1.1 200"));
     assert!(files.ask(&world, "/metrics", None).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn of_every_listener_with_tls_it_is_known_when_its_certificate_ends() {
+    let (files, soon) = (Files::new(&Authority::new()), Files::new(&Authority::new()));
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.not_after = rcgen::date_time_ymd(2040, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    std::fs::write(soon.path("cert.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(soon.path("key.pem"), key.serialize_pem()).unwrap();
+    let tls =
+        |files: &Files| TlsSettings { certificate: files.path("cert.pem"), key: files.path("key.pem"), client: None };
+    let mut settings = settings(limits(), Some(tls(&files)));
+    settings.admin_tls =
+        Some(AdminTlsSettings { certificate: files.path("cert.pem"), key: files.path("key.pem"), client_ca: None });
+    // All take free ports, so they have one name.
+    for tls in [Some(tls(&soon)), None] {
+        settings.listeners.push(ListenerSettings { tls, ..settings.listeners[0].clone() });
+    }
+    let edge = Edge::bind(settings, Budget::new(0), Inherited::none()).unwrap();
+    let expiries = edge.control().certificate_expiries();
+    let known: Vec<_> = expiries.iter().map(|(name, expiry)| (name.as_str(), expiry.unwrap().to_string())).collect();
+    let expected = [("127.0.0.1:0", "2040-01-01T00:00:00Z"), ("admin", "4096-01-01T00:00:00Z")];
+    assert_eq!(known, expected.map(|(name, expiry)| (name, expiry.to_owned())));
 }
 
 #[tokio::test]

@@ -2,7 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa, KeyIdMethod,
     KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
@@ -13,9 +18,12 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
-use super::world::{World, limits, soon};
+use super::world::{Event, World, limits, soon};
+use crate::arrival::{Framing, Lapse};
+use crate::base::{Clock, SystemClock};
 use crate::edge::{ClientTlsSettings, TlsSettings};
 
 type Issuer = CertifiedIssuer<'static, KeyPair>;
@@ -194,6 +202,92 @@ async fn a_session_is_not_resumed_with_a_certificate_that_was_revoked_since() {
         door.revoke(&[], 2090);
         world.certificates.reload().unwrap();
         assert_eq!(ask(&world, &config).await, Some(HandshakeKind::Full), "nothing of before is resumed");
+    }
+}
+
+/// A connection that is kept open, in the version of HTTP that was agreed on.
+enum Kept {
+    Http1(http1::SendRequest<Empty<Bytes>>),
+    Http2(http2::SendRequest<Empty<Bytes>>),
+}
+
+impl Kept {
+    async fn open(world: &World, config: &ClientConfig, protocol: &str) -> (Self, JoinHandle<hyper::Result<()>>) {
+        let stream = TcpStream::connect(world.address()).await.unwrap();
+        let mut config = config.clone();
+        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = TokioIo::new(TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap());
+        if protocol == "h2" {
+            let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+            return (Self::Http2(sender), tokio::spawn(connection));
+        }
+        let (sender, connection) = http1::handshake(stream).await.unwrap();
+        (Self::Http1(sender), tokio::spawn(connection))
+    }
+
+    /// How the request arrived.
+    async fn ask(&mut self, world: &mut World) -> Framing {
+        let request = http::Request::get("https://localhost/refuse").header("host", "localhost");
+        let request = request.body(Empty::new()).unwrap();
+        let answer = match self {
+            Self::Http1(sender) => soon("answer", sender.send_request(request)).await,
+            Self::Http2(sender) => soon("answer", sender.send_request(request)).await,
+        };
+        drop(answer.unwrap().into_body().collect().await.unwrap());
+        let Event::Arrived(_, _, framing) = world.event().await else { panic!("not a request") };
+        framing
+    }
+}
+
+#[tokio::test]
+async fn k23_an_open_connection_ends_when_a_reload_would_not_let_its_client_in() {
+    let refused = Framing::Lapsed(Lapse::Refused);
+    for (tls12, protocol) in [(false, "http/1.1"), (true, "http/1.1"), (false, "h2"), (true, "h2")] {
+        for what in ["revoked", "authority removed", "nothing"] {
+            let door = Door::new();
+            door.revoke(&[], 2090);
+            let mut world = door.open(true, true).await;
+            let config = door.config(Some(client_of(&door.issuer, 2, |_| {})), tls12);
+            let (mut kept, end) = Kept::open(&world, &config, protocol).await;
+            assert_eq!(kept.ask(&mut world).await, Framing::Clear);
+            match what {
+                "revoked" => door.revoke(&[2], 2090),
+                "nothing" => door.revoke(&[3], 2090),
+                _ => door.write("ca.pem", &authority("authority for clients").pem()),
+            }
+            assert_eq!(kept.ask(&mut world).await, Framing::Clear, "not before the reload");
+            world.certificates.reload().unwrap();
+            if what == "nothing" {
+                assert_eq!(kept.ask(&mut world).await, Framing::Clear, "{protocol}");
+                assert_eq!(kept.ask(&mut world).await, Framing::Clear, "{protocol}");
+                continue;
+            }
+            assert_eq!(kept.ask(&mut world).await, refused, "{what}, {protocol}");
+            soon("end of the connection", end).await.unwrap().unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_ends_on_an_open_connection_and_whoever_needs_none_goes_on() {
+    for protocol in ["http/1.1", "h2"] {
+        let door = Door::new();
+        let mut world = door.open(false, false).await;
+        let end = Duration::from_secs(SystemClock.now().as_second() as u64 + 4);
+        let short = client_of(&door.issuer, 1, |params| params.not_after = rcgen::date_time_ymd(1970, 1, 1) + end);
+        let (mut kept, end) = Kept::open(&world, &door.config(Some(short), false), protocol).await;
+        let (mut without, _) = Kept::open(&world, &door.config(None, false), protocol).await;
+        assert_eq!(kept.ask(&mut world).await, Framing::Clear);
+        let expired = async {
+            while kept.ask(&mut world).await == Framing::Clear {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        soon("end of the certificate", expired).await;
+        soon("end of the connection", end).await.unwrap().unwrap();
+        world.certificates.reload().unwrap();
+        assert_eq!(without.ask(&mut world).await, Framing::Clear, "it needs none after the reload either");
     }
 }
 

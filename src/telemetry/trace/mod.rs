@@ -13,6 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::base::clock::system_time;
+
 pub use context::{SpanId, TraceId, TraceParent};
 pub use span::{Attribute, FinishedTrace, Kind, Span, SpanSink, Value};
 
@@ -76,7 +78,7 @@ impl Tracer {
             state,
             sampled,
             propagate: self.propagate,
-            begun: SystemTime::now(),
+            begun: system_time(),
             sink: self.sink.clone().filter(|_| sampled),
             spans: Mutex::default(),
         })
@@ -105,7 +107,7 @@ impl RequestTrace {
             kind: Kind::Server,
             name,
             start: self.begun,
-            end: SystemTime::now(),
+            end: system_time(),
             attributes,
             error,
         });
@@ -120,7 +122,7 @@ impl RequestTrace {
     }
 
     fn span(&self, id: SpanId, kind: Kind, name: String, took: Duration) -> Span {
-        let end = SystemTime::now();
+        let end = system_time();
         let start = end.checked_sub(took).unwrap_or(end);
         let parent = Some(self.span);
         Span { id, parent, parent_is_remote: false, kind, name, start, end, attributes: Vec::new(), error: None }

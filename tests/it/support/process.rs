@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -74,6 +75,8 @@ pub struct Process {
 /// `countersign serve` with the tokens of both tenants.
 pub struct Served {
     pub process: Process,
+    /// Its configuration.
+    pub file: PathBuf,
     pub admin: SocketAddr,
     pub a: Client,
     pub b: Client,
@@ -166,7 +169,18 @@ impl Served {
         let (address, admin) = addresses.unwrap();
         let client = |token: &str| Client { address, token: token.to_owned() };
         let key_a = SignedClient::new(address, KEY_A, KEY_SECRETS[0].1);
-        Self { process, admin, a: client(token_a.expose()), b: client(token_b.expose()), key_a }
+        Self { process, file, admin, a: client(token_a.expose()), b: client(token_b.expose()), key_a }
+    }
+
+    /// Writes one text in the place of another into its configuration, and waits until it is in use. The log must show `info`.
+    pub async fn reconfigure(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(&self.file).unwrap();
+        assert!(text.contains(from), "{from} is not in\n{text}");
+        let loaded = || self.process.stderr.text().matches("another configuration serves").count();
+        let before = loaded();
+        write(&self.file, &text.replacen(from, to, 1));
+        self.process.signal("HUP");
+        eventually("the configuration is in use", || loaded() > before).await;
     }
 
     /// Asks the admin listener.

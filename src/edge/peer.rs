@@ -1,0 +1,67 @@
+//! Whether the client of an open TLS connection would still be let in: its certificate may be over its time, be revoked or have lost its
+//! authority since the handshake, and a connection can live for days.
+//!
+//! Asked before each request. As long as the TLS of the listener is the one that the certificate was last checked under, that is a
+//! comparison of two numbers, and of two instants if there is a certificate; the chain is verified once more only behind a reload.
+//! Requests that are under way are left to end. Source: `docs/THREATS.md` K23.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustls_pki_types::CertificateDer;
+use tokio::sync::Notify;
+
+use super::tls::Tls;
+use crate::arrival::Lapse;
+use crate::base::{Clock, SystemClock, UtcInstant};
+
+/// The other end of a TLS connection, as far as the listener has to say something about it.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) tls: Arc<Tls>,
+    /// As the client has sent it, its own certificate first; empty if it has none.
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    /// When its own certificate ends.
+    pub(super) not_after: Option<UtcInstant>,
+    /// Whether requests are of whom the certificate names.
+    pub(super) identifies: bool,
+    /// The configuration of the listener that let it in last.
+    pub(super) generation: AtomicU64,
+    pub(super) lapsed: Notify,
+}
+
+impl Peer {
+    /// Why nothing more is served on this connection, if so. What waits for [`Peer::lapsed`] hears of it.
+    pub(super) fn check(&self) -> Option<Lapse> {
+        let lapse = self.lapse();
+        if lapse.is_some() {
+            self.lapsed.notify_one();
+        }
+        lapse
+    }
+
+    fn lapse(&self) -> Option<Lapse> {
+        if self.not_after.is_some_and(|end| SystemClock.now() > end) {
+            return Some(Lapse::Expired);
+        }
+        if self.generation.load(Ordering::Relaxed) == self.tls.generation() {
+            return None;
+        }
+        match self.tls.would_let_in(self) {
+            Ok(generation) => self.generation.store(generation, Ordering::Relaxed),
+            Err(error) => {
+                tracing::debug!(%error, "the client of an open connection is let in no more");
+                return Some(Lapse::Refused);
+            }
+        }
+        None
+    }
+
+    /// Completes when a request was refused because of the client's certificate.
+    pub(super) async fn lapsed(peer: Option<&Self>) {
+        match peer {
+            Some(peer) => peer.lapsed.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+}
