@@ -283,7 +283,7 @@ rules:
         let named = "{ address: 127.0.0.1:8080, identity: { name: app } }";
         assert_eq!(risky_keys("{ address: 127.0.0.1:8080 }", named), ["listen[0].identity", "admin.tokens"]);
         let guarded =
-            format!("admin: {{ tokens: [{{ name: ops, hash: \"sha256:{}\" }}] }}\nlisten: [{named}", "0".repeat(64));
+            format!("admin: {{ tokens: [{{ name: ops, hash: \"sha256:{}\" }}] }}\nlisten: [{named}", "5a".repeat(32));
         assert_eq!(risky_keys("listen: [{ address: 127.0.0.1:8080 }", &guarded), ["listen[0].identity"]);
     }
 
