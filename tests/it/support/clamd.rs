@@ -174,7 +174,21 @@ impl Drop for Server {
         drop(Command::new("kill").args(["-s", "KILL", "--", &group]).stderr(Stdio::null()).status());
         drop(self.child.stdin.take());
         self.child.wait().unwrap();
+        // On a busy machine a killed process still answers for a moment.
+        let begun = std::time::Instant::now();
+        while is_there(&group) && begun.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
+}
+
+/// Whether a process of the group is still there.
+fn is_there(group: &str) -> bool {
+    Command::new("kill")
+        .args(["-s", "0", "--", group])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// Whether a server on this machine answers something that contains this.
