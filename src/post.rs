@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
-use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::base::Secret;
 use crate::bounded::collect;
-use crate::dial::{AddressPolicy, DialError, Dialer, KeepReading, Settings};
+use crate::dial::{AddressPolicy, DialError, Dialer, KeepReading, Settings, head_to};
 
 /// Longest answer that is read. Nothing in it matters but that it is one.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -88,21 +88,8 @@ impl Poster {
             addresses: AddressPolicy::Any,
         })
         .map_err(|error| error.to_string())?;
-        let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        let is_default = *port == if *tls { 443 } else { 80 };
-        let authority = if is_default { bracketed } else { format!("{bracketed}:{port}") };
-        let mut headers = HeaderMap::new();
-        headers.insert(HOST, HeaderValue::try_from(authority).map_err(|_| "the host cannot stand in a header")?);
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("countersign/", env!("CARGO_PKG_VERSION"))));
-        for (name, secret) in &settings.headers {
-            let mut value = HeaderValue::try_from(secret.expose())
-                .map_err(|_| format!("the value of the header `{name}` cannot stand in a header"))?;
-            value.set_sensitive(true);
-            headers.insert(name.clone(), value);
-        }
+        let mut headers = head_to(host, *port, *tls, &settings.headers)?;
+        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
         Ok(Self { dialer, uri: Uri::from(path.clone()), headers, timeout: *timeout })
     }
 

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use super::tracer::tracer;
 use crate::audit::{AuditSink, Auditor};
 use crate::auth::Authenticators;
+use crate::base::authority::authority_of;
 use crate::base::{Clock, RouteId, SystemClock};
 use crate::body::{BodyLimits, LingerLimits};
 use crate::config::{Config, OtlpSettings};
@@ -341,11 +342,9 @@ fn staging(config: &Config, inspectors: &Arc<Inspectors>, previous: Option<Previ
 
 /// An upstream as the signer sees it.
 pub fn route(upstream: &UpstreamSettings, credentials: &Arc<CredentialStore>) -> Route {
-    let host = if upstream.host.contains(':') { format!("[{}]", upstream.host) } else { upstream.host.clone() };
-    let default_port = if upstream.tls { 443 } else { 80 };
     Route {
         name: upstream.name.clone(),
-        authority: if upstream.port == default_port { host } else { format!("{host}:{}", upstream.port) },
+        authority: authority_of(&upstream.host, upstream.port, upstream.tls),
         region: upstream.region.clone(),
         virtual_host: upstream.addressing == Addressing::VirtualHost,
         signed_payload: upstream.payload == PayloadMode::Signed,

@@ -1,5 +1,6 @@
 //! What the operator's page shows of a configuration.
 
+use crate::base::authority::bracketed;
 use crate::config::Config;
 use crate::console::ConfigView;
 use crate::edge::{ListenAddress, ListenerSettings};
@@ -39,6 +40,5 @@ pub(super) fn with_tls(config: &Config) -> impl Iterator<Item = bool> {
 /// The address of a store.
 pub(super) fn endpoint(upstream: &UpstreamSettings) -> String {
     let scheme = if upstream.tls { "https" } else { "http" };
-    let host = if upstream.host.contains(':') { format!("[{}]", upstream.host) } else { upstream.host.clone() };
-    format!("{scheme}://{host}:{}", upstream.port)
+    format!("{scheme}://{}:{}", bracketed(&upstream.host), upstream.port)
 }

@@ -1,5 +1,6 @@
 //! Host and port as they stand together in addresses: `host`, `host:port`, `[address]`, `[address]:port` (RFC 3986, section 3.2).
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Takes host and port apart; an IPv6 address comes without its brackets. `None` if they cannot be told from each other.
@@ -17,6 +18,17 @@ pub fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
         Some((host, port)) => Some((host, Some(port))),
         None => Some((authority, None)),
     }
+}
+
+/// A host as it stands before a port: an IPv6 address in brackets.
+pub fn bracketed(host: &str) -> Cow<'_, str> {
+    if host.contains(':') { format!("[{host}]").into() } else { host.into() }
+}
+
+/// The authority of `http` and `https` URLs, without the port that is the scheme's own.
+pub fn authority_of(host: &str, port: u16, tls: bool) -> String {
+    let host = bracketed(host);
+    if port == if tls { 443 } else { 80 } { host.into_owned() } else { format!("{host}:{port}") }
 }
 
 /// Reads a port, 1 to 65535, written with nothing but digits.
@@ -46,6 +58,19 @@ pub fn is_host(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn authorities_have_brackets_and_ports_where_they_need_them() {
+        for (host, port, tls, authority) in [
+            ("x", 443, true, "x"),
+            ("x", 80, false, "x"),
+            ("x", 443, false, "x:443"),
+            ("::1", 80, false, "[::1]"),
+            ("::1", 80, true, "[::1]:80"),
+        ] {
+            assert_eq!(authority_of(host, port, tls), authority);
+        }
+    }
 
     #[test]
     fn host_and_port_are_told_apart_or_refused() {

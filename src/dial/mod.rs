@@ -1,16 +1,18 @@
 //! Opens outbound connections: name resolution, TCP and TLS, each within one deadline.
 //!
-//! Knows neither HTTP nor pools. TLS trusts the system's authorities or one file of them; there is no way to switch
+//! Knows no pools, and of HTTP only what all requests to such servers carry. TLS trusts the system's authorities or one file of them; there is no way to switch
 //! certificate validation off, and proxies named in the environment are not used.
 
 mod address;
 pub mod datagram;
+mod head;
 mod keep_reading;
 pub mod local;
 mod stream;
 mod tls;
 
 pub use address::AddressClass;
+pub use head::head_to;
 pub use keep_reading::KeepReading;
 pub use stream::Stream;
 

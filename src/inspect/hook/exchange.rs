@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
 use crate::bounded::collect;
-use crate::dial::{Dialer, KeepReading};
+use crate::dial::{Dialer, KeepReading, head_to};
 use crate::inspect::Subject;
 use crate::inspect::hook::answer::{Answer, MAX_ANSWER_BYTES};
 use crate::inspect::hook::body::HookBody;
@@ -36,21 +36,8 @@ impl Target {
     /// What cannot stand in a header, without its value.
     pub(super) fn new(settings: &Settings, dialer: Dialer) -> Result<Self, String> {
         let Settings { tls, host, port, path, .. } = settings;
-        let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        let is_default = *port == if *tls { 443 } else { 80 };
-        let authority = if is_default { bracketed } else { format!("{bracketed}:{port}") };
-        let mut headers = HeaderMap::new();
-        headers.insert(HOST, HeaderValue::try_from(authority).map_err(|_| "the host cannot stand in a header")?);
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("countersign/", env!("CARGO_PKG_VERSION"))));
-        for (name, secret) in &settings.headers {
-            let mut value = HeaderValue::try_from(secret.expose())
-                .map_err(|_| format!("the value of the header `{name}` cannot stand in a header"))?;
-            value.set_sensitive(true);
-            headers.insert(name.clone(), value);
-        }
+        let mut headers = head_to(host, *port, *tls, &settings.headers)?;
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
         Ok(Self { dialer, uri: Uri::from(path.clone()), headers })
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::base::authority::{parse_port, split_port};
+use crate::base::authority::{bracketed, parse_port, split_port};
 
 /// The port of RFC 3507; `icaps` has none of its own that everybody uses, 11344 is the most common.
 const DEFAULT_PORT: u16 = 1344;
@@ -52,10 +52,7 @@ impl FromStr for Address {
 impl Address {
     /// The value of `Host`.
     pub fn authority(&self) -> String {
-        match self.host.contains(':') {
-            true => format!("[{}]:{}", self.host, self.port),
-            false => format!("{}:{}", self.host, self.port),
-        }
+        format!("{}:{}", bracketed(&self.host), self.port)
     }
 }
 
