@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::BindError;
-use super::admin::{AdminTls, AdminTlsSettings};
+use super::admin::AdminTls;
 use super::listener::Manner;
 use super::settings::{ConnectionLimits, ListenAddress, Settings, TlsSettings};
 use super::tls::{Loaded, Ready, Tls};
@@ -50,7 +50,7 @@ pub struct Prepared {
     renewed: Vec<(Arc<Tls>, Loaded)>,
     manners: Vec<(Arc<ArcSwap<Manner>>, Manner)>,
     waiting: Vec<&'static str>,
-    admin: Option<(Arc<AdminTls>, AdminTlsSettings, Ready)>,
+    admin: Option<(Arc<AdminTls>, Ready)>,
     tuning: Tuning,
 }
 
@@ -124,7 +124,7 @@ impl Control {
                 let address = ListenAddress::Tcp(settings.admin);
                 let ready = AdminTls::prepare(wanted);
                 let ready = ready.map_err(|source| BindError::Tls { address, source: Box::new(source) })?;
-                Some((Arc::clone(serving), wanted.clone(), ready))
+                Some((Arc::clone(serving), ready))
             }
             _ => None,
         };
@@ -142,8 +142,8 @@ impl Control {
         for (serving, manner) in prepared.manners {
             serving.store(Arc::new(manner));
         }
-        if let Some((tls, settings, ready)) = prepared.admin {
-            tls.change(settings, ready);
+        if let Some((tls, ready)) = prepared.admin {
+            tls.change(ready);
         }
         self.tuning.send_replace(prepared.tuning);
     }

@@ -178,12 +178,6 @@ impl Edge {
         self.monitor.clone()
     }
 
-    /// Replaces certificates while the edge runs.
-    pub fn certificates(&self) -> Certificates {
-        let data = self.listeners.iter().filter_map(|listener| listener.manner.load().tls.clone()).collect();
-        Certificates { data, admin: self.admin_tls.clone() }
-    }
-
     /// Changes it while it runs.
     pub fn control(&self) -> Control {
         self.control.clone()
@@ -237,31 +231,6 @@ fn bind_listener(
     let socket = socket.map_err(|source| BindError::Address { address: address(), source })?;
     let manner = Manner::of(settings, tls.map(Arc::new));
     Ok(Listener { socket, manner: Arc::new(ArcSwap::from_pointee(manner)) })
-}
-
-/// The certificates of all TLS listeners; cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Certificates {
-    data: Arc<[Arc<Tls>]>,
-    admin: Option<Arc<AdminTls>>,
-}
-
-impl Certificates {
-    /// Reads all files again and uses them for later connections. Blocks for as long as reading takes.
-    ///
-    /// # Errors
-    /// [`TlsError`] of the first listener whose files cannot be used; then nothing changes anywhere.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        let ready: Vec<_> = self.data.iter().map(|tls| tls.read_again()).collect::<Result<_, _>>()?;
-        let admin = self.admin.as_ref().map(|tls| tls.read_again()).transpose()?;
-        for (tls, ready) in self.data.iter().zip(ready) {
-            tls.replace(ready);
-        }
-        if let (Some(tls), Some(ready)) = (&self.admin, admin) {
-            tls.replace(ready);
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,6 @@ use crate::edge::tls::{Ready, TlsError, read_chain, read_key};
 /// The TLS side of the admin listener; its files can be read again while it serves.
 #[derive(Debug)]
 pub(in crate::edge) struct AdminTls {
-    settings: ArcSwap<AdminTlsSettings>,
     serving: ArcSwap<Serving>,
 }
 
@@ -43,8 +42,7 @@ impl From<Ready> for Serving {
 impl AdminTls {
     /// Reads certificates and key.
     pub(in crate::edge) fn load(settings: &AdminTlsSettings) -> Result<Self, TlsError> {
-        let serving = ArcSwap::from_pointee(server_config(settings)?.into());
-        Ok(Self { settings: ArcSwap::from_pointee(settings.clone()), serving })
+        Ok(Self { serving: ArcSwap::from_pointee(server_config(settings)?.into()) })
     }
 
     /// When the certificate ends that later connections are shown; `None` if it cannot be read.
@@ -52,24 +50,13 @@ impl AdminTls {
         self.serving.load().expiry
     }
 
-    /// Reads the files again; the configuration takes effect with [`AdminTls::replace`].
-    pub(in crate::edge) fn read_again(&self) -> Result<Ready, TlsError> {
-        server_config(&self.settings.load())
-    }
-
     /// Reads the files of other settings; they take effect with [`AdminTls::change`].
     pub(in crate::edge) fn prepare(settings: &AdminTlsSettings) -> Result<Ready, TlsError> {
         server_config(settings)
     }
 
-    /// As [`AdminTls::replace`], with the settings that the configuration was made of.
-    pub(in crate::edge) fn change(&self, settings: AdminTlsSettings, ready: Ready) {
-        self.settings.store(Arc::new(settings));
-        self.replace(ready);
-    }
-
     /// Serves later connections with this configuration.
-    pub(in crate::edge) fn replace(&self, ready: Ready) {
+    pub(in crate::edge) fn change(&self, ready: Ready) {
         self.serving.store(Arc::new(ready.into()));
     }
 

@@ -22,8 +22,8 @@ use tokio::time::timeout;
 
 use crate::arrival::{Arrival, Framing, UnreadableHead};
 use crate::edge::{
-    Access, Addresses, AdminBody, AdminRequest, AdminState, Certificates, ConnectionLimits, DrainReport, Edge, Handler,
-    Inherited, ListenAddress, ListenerSettings, Monitor, Settings, TlsSettings,
+    Access, Addresses, AdminBody, AdminRequest, AdminState, BindError, ConnectionLimits, Control, DrainReport, Edge,
+    Handler, Inherited, ListenAddress, ListenerSettings, Monitor, Settings, TlsSettings,
 };
 use crate::flow::Budget;
 
@@ -230,6 +230,18 @@ pub(super) struct World {
     running: JoinHandle<DrainReport>,
 }
 
+/// The files of TLS, read again as by a reload that changes nothing else.
+pub(super) struct Certificates {
+    control: Control,
+    settings: Settings,
+}
+
+impl Certificates {
+    pub(super) fn reload(&self) -> Result<(), BindError> {
+        self.control.prepare(&self.settings, true).map(|prepared| self.control.apply(prepared))
+    }
+}
+
 impl World {
     /// One clear-text listener.
     pub(super) async fn start(limits: ConnectionLimits) -> Self {
@@ -242,7 +254,7 @@ impl World {
     }
 
     pub(super) async fn start_with(settings: Settings, admin: Admin) -> Self {
-        let edge = Edge::bind(settings, Budget::new(16 << 20), Inherited::none()).unwrap();
+        let edge = Edge::bind(settings.clone(), Budget::new(16 << 20), Inherited::none()).unwrap();
         let (events, received) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let (at_once, hurried) = oneshot::channel::<()>();
@@ -255,7 +267,7 @@ impl World {
         Self {
             addresses: edge.addresses().clone(),
             monitor: edge.monitor(),
-            certificates: edge.certificates(),
+            certificates: Certificates { control: edge.control(), settings },
             events: received,
             go_on: probe.go_on.clone(),
             stop: Some(stop),
