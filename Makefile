@@ -20,7 +20,7 @@ help: ## print the targets
 .PHONY: test
 test: tools fmt lint deny operations-check sbom yara ## everything CI checks; installs what is missing, ends with cargo test
 	cargo build --locked --release
-	COUNTERSIGN_GATE_BINARY=$(CURDIR)/target/release/countersign cargo test --locked --features $(FEATURES)
+	COUNTERSIGN_GATE_BINARY=$(CURDIR)/target/release/countersign cargo test --locked --no-fail-fast --features $(FEATURES)
 
 # Also: SOAK_OPERATIONS (stops earlier), SOAK_SEED (repeats), SOAK_STORE=rgw (the other store).
 SOAK_SECONDS ?= 150

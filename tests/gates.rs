@@ -94,6 +94,8 @@ impl Counted {
         let port = upstream.local_addr().unwrap().port();
         tokio::spawn(sink::serve(upstream, work.tls.then(|| tls::server(folder.path()).unwrap())));
         let (token, hash) = app_token::generate();
+        // Of files beside its configuration the gateway hears.
+        std::fs::create_dir(folder.path().join("records")).unwrap();
         let config = folder.path().join("countersign.yaml");
         std::fs::write(&config, configuration(folder.path(), port, work.tls)).unwrap();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
@@ -196,7 +198,7 @@ fn configuration(folder: &Path, port: u16, tls: bool) -> String {
     format!(
         "listen: [{{ address: 127.0.0.1:0{listener} }}]
 admin: {{ address: 127.0.0.1:0 }}
-audit: {{ file: {folder}/audit.jsonl }}
+audit: {{ file: {folder}/records/audit.jsonl }}
 upstreams:
   store:
     {{ endpoint: \"{scheme}://127.0.0.1:{port}\", region: us-east-1, payload: unsigned, checksum: header{ca},
@@ -246,8 +248,11 @@ async fn hold(what: &str, count: Count, work: Work, (few, many): (u64, u64), per
 #[allow(clippy::await_holding_lock, reason = "each test has a runtime of its own")]
 async fn gate_11_system_calls_of_a_lone_request() {
     let _alone = alone();
-    hold("system calls of a lone request", Count::SystemCalls, GET, (100, 2100), 1.0, 6.15).await;
-    hold("system calls of a lone request", Count::SystemCalls, PUT, (100, 2100), 1.0, 6.15).await;
+    // 6, and what is done by the clock: the slower the machine, the more of it for each request. A call too many is 1, or 0.5 if every
+    // second request makes it.
+    for work in [GET, PUT] {
+        hold("system calls of a lone request", Count::SystemCalls, work, (100, 2100), 1.0, 6.4).await;
+    }
 }
 
 #[tokio::test]
@@ -256,7 +261,7 @@ async fn gate_11_system_calls_of_a_request_among_32_connections() {
     let _alone = alone();
     for work in [GET, PUT] {
         let work = Work { connections: 32, ..work };
-        hold("system calls of a request among 32 connections", Count::SystemCalls, work, (10, 60), 1.0, 4.3).await;
+        hold("system calls of a request among 32 connections", Count::SystemCalls, work, (10, 60), 1.0, 4.5).await;
     }
 }
 

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
+use notify::event::ModifyKind;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -65,14 +67,31 @@ struct FolderId(u64, u64, Option<SystemTime>);
 struct Folders {
     watcher: Option<RecommendedWatcher>,
     watched: BTreeMap<PathBuf, FolderId>,
+    /// Files whose content counts, and folders where that of every file does.
+    read: Arc<ArcSwap<BTreeSet<PathBuf>>>,
+}
+
+/// Whether files may hold something else after this event.
+///
+/// Our own reading is an event too. So is a line in a log that stands beside the configuration: heard of, it would put off every reload.
+fn matters(event: &notify::Event, read: &BTreeSet<PathBuf>) -> bool {
+    match event.kind {
+        EventKind::Access(_) => false,
+        EventKind::Modify(ModifyKind::Data(_)) => {
+            let is_read = |path: &Path| read.contains(path);
+            event.paths.iter().any(|path| is_read(path) || path.parent().is_some_and(is_read))
+        }
+        _ => true,
+    }
 }
 
 impl Folders {
-    /// None yet; `changed` is told of everything that happens in them.
+    /// None yet; `changed` is told of what happens in them.
     fn new(changed: Arc<Notify>) -> Self {
+        let read = Arc::<ArcSwap<BTreeSet<PathBuf>>>::default();
+        let known = Arc::clone(&read);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Our own reading is an event too.
-            if !matches!(event, Ok(notify::Event { kind: EventKind::Access(_), .. })) {
+            if event.as_ref().map_or(true, |event| matters(event, &known.load())) {
                 changed.notify_one();
             }
         });
@@ -80,13 +99,15 @@ impl Folders {
             let every = POLL.as_secs();
             tracing::warn!(%error, "files cannot be watched; they are looked at every {every} s");
         }
-        Self { watcher: watcher.ok(), watched: BTreeMap::new() }
+        Self { watcher: watcher.ok(), watched: BTreeMap::new(), read }
     }
 
     /// Watches the folders of these files, and no others. Tells whether one of them is new.
     fn watch(&mut self, paths: &BTreeSet<PathBuf>) -> bool {
         let Some(watcher) = &mut self.watcher else { return false };
         let wanted = folders_of(paths);
+        let behind_links = paths.iter().filter_map(|path| path.canonicalize().ok());
+        self.read.store(Arc::new(paths.iter().cloned().chain(behind_links).collect()));
         let is_current = |folder: &PathBuf, id: &FolderId| wanted.get(folder) == Some(id);
         let gone: Vec<_> = self
             .watched
@@ -152,6 +173,8 @@ fn id_of(folder: &Path) -> Option<FolderId> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     /// Whether an event comes soon.
@@ -199,5 +222,27 @@ mod tests {
         assert!(folders.watch(&paths) && !folders.watch(&paths));
         std::fs::write(&file, "6").unwrap();
         assert!(hears(&changed).await, "in a folder that was made anew");
+    }
+
+    #[tokio::test]
+    async fn a_log_beside_the_configuration_is_not_heard_of() {
+        let home = tempfile::tempdir().unwrap();
+        let (file, log, rules) = (home.path().join("file"), home.path().join("log"), home.path().join("rules"));
+        std::fs::create_dir(&rules).unwrap();
+        for file in [&file, &log, &rules.join("rule")] {
+            std::fs::write(file, "1").unwrap();
+        }
+        let changed = Arc::<Notify>::default();
+        let mut folders = Folders::new(Arc::clone(&changed));
+        folders.watch(&[file.clone(), rules.clone()].into());
+        let add = |file: &Path| writeln!(std::fs::File::options().append(true).open(file).unwrap(), "2").unwrap();
+
+        add(&log);
+        assert!(tokio::time::timeout(Duration::from_millis(300), changed.notified()).await.is_err(), "the log");
+        add(&file);
+        assert!(hears(&changed).await, "the file");
+        rest(&changed).await;
+        add(&rules.join("rule"));
+        assert!(hears(&changed).await, "a file of a folder");
     }
 }
