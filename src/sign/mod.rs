@@ -93,7 +93,7 @@ impl Signer {
         admission: &Admission,
         bucket: &Bucket,
         query: &[(String, String)],
-        body: Option<(UploadBody, u64)>,
+        body: Option<(Box<UploadBody>, u64)>,
     ) -> Result<Outbound, SignError> {
         self.prepare_instead(admission, bucket, None, query, body)
     }
@@ -108,7 +108,7 @@ impl Signer {
         bucket: &Bucket,
         hidden: Option<&StagingKey>,
         query: &[(String, String)],
-        body: Option<(UploadBody, u64)>,
+        body: Option<(Box<UploadBody>, u64)>,
     ) -> Result<Outbound, SignError> {
         let call = admission.permit().call();
         let key = key_instead(call, hidden);
@@ -153,7 +153,7 @@ impl Signer {
         &self,
         mut draft: Draft<'_>,
         head: &UploadHead,
-        mut body: UploadBody,
+        mut body: Box<UploadBody>,
         length: u64,
     ) -> Result<Outbound, SignError> {
         let route = self.route(draft.bucket.route);
