@@ -363,6 +363,7 @@ fn store_shares(upstream: &UpstreamSettings) -> StoreShares {
 
 fn body_limits(limits: &ConnectionLimits) -> BodyLimits {
     BodyLimits {
+        head: limits.head_timeout,
         idle: limits.body_idle_timeout,
         min_rate: limits.min_body_rate,
         rate_window: limits.body_rate_window,

@@ -163,7 +163,7 @@ impl Gateway {
         }
     }
 
-    /// Reads the fields of a form, within the time that a client has for its next byte.
+    /// Reads the fields of a form, within the time that a client has for a head: a stranger would hold the end of the process with them.
     async fn read_fields(
         &self,
         delimiter: Delimiter,
@@ -186,9 +186,10 @@ impl Gateway {
             }
             Err(Refusal::from(FormError::NoFile))
         };
-        let read = tokio::time::timeout(self.body_limits.idle, reading).await;
+        let patience = self.body_limits.head;
+        let read = tokio::time::timeout(patience, reading).await;
         ticket.note_upload(Arc::new(move || seen));
-        let first = read.map_err(|_| Fault::ClientIdle { seconds: self.body_limits.idle.as_secs() })??;
+        let first = read.map_err(|_| Fault::FieldsLate { seconds: patience.as_secs() })??;
         let taken = preamble.taken();
         let length = file_length(&head.headers, taken + delimiter.closing_bytes())?;
         let range = LengthRange { min: 0, max: None };
