@@ -90,6 +90,8 @@ impl Gateway {
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
         check_framing(framing)?;
+        // Not one is answered without a record, and none waits: strangers could fill the queue with those that do.
+        self.auditor.make_room_for_stranger(ticket)?;
         check_hop(head)?;
         let target = locate_path(head, self.buckets.domains()).map_err(IdentifyError::from)?;
         let bucket = Some(target.bucket.as_str()).filter(|bucket| !bucket.is_empty());
