@@ -151,7 +151,6 @@ impl Generation {
                 lasting.metrics.clone(),
                 Arc::clone(&clock),
             ),
-            failures: before.map(|before| Arc::clone(&before.failures)).unwrap_or_default(),
             tracer: config.tracing.as_ref().map(|tracing| tracer(tracing, lasting, previous)).transpose()?,
             since: clock.now(),
         };

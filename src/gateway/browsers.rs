@@ -12,7 +12,6 @@ use http::request::Parts;
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
 use super::{Gateway, Remains, check_clear_text, check_framing, internal, note_denial, note_unidentified};
 use crate::arrival::{ConnectionFacts, Framing};
@@ -142,7 +141,7 @@ impl Gateway {
         check_clear_text(connection, permit.call())?;
         let key = permit.call().resource.key().map(|key| key.as_str().to_owned()).unwrap_or_default();
         let posted = Posted { success, path: head.uri.path().to_owned(), bucket, key };
-        remains.passage = Some(self.limiter.enter(&permit, self.store_of(&permit), Instant::now().into_std())?);
+        self.enter(&permit, remains)?;
         let admission = Admission::admit(permit)?;
         file.check_length()?;
         remains.form = Some(Box::new(file));
