@@ -41,7 +41,7 @@ use crate::s3::{self, Buckets, IdentifyError, Operation, S3Call, S3ErrorCode, id
 use crate::sign::Signer;
 use crate::sigv4::ChunkCheck;
 use crate::sts::StsSettings;
-use crate::telemetry::trace::{self, Tracer};
+use crate::telemetry::trace::{self, RequestTrace, Tracer};
 use crate::upstream::Upstreams;
 
 /// Everything one configuration made, shared by all requests.
@@ -118,7 +118,12 @@ impl Gateway {
             Remains { unread, upload: None, passage: None, store: None, form: None, polled: false, chunks: None };
         let outcome = match Preflight::of(&head) {
             Some(asked) => self.preflight(asked, &head, framing, remains.unread.as_ref(), &mut ticket),
-            None => self.carry_traced(&head, framing, &connection, &mut remains, &mut ticket).await,
+            None => match self.begin_trace(&head, &connection, &mut ticket) {
+                None => self.carry(&head, framing, &connection, &mut remains, &mut ticket).await,
+                Some(trace) => {
+                    Box::pin(trace.scope(self.carry(&head, framing, &connection, &mut remains, &mut ticket))).await
+                }
+            },
         };
         self.finish(outcome, &head, &request_id, remains, ticket)
     }
@@ -132,19 +137,16 @@ impl Gateway {
         Ok(())
     }
 
-    /// As [`Gateway::carry`], which is a part of a trace then.
-    async fn carry_traced(
+    /// The trace that the request is a part of, if requests have any.
+    fn begin_trace(
         &self,
         head: &Parts,
-        framing: Framing,
         connection: &ConnectionFacts,
-        remains: &mut Remains,
         ticket: &mut Ticket,
-    ) -> Result<Reply, Refusal> {
-        let Some(tracer) = &self.tracer else { return self.carry(head, framing, connection, remains, ticket).await };
-        let trace = tracer.begin(&head.headers, connection.peer.ip());
+    ) -> Option<Arc<RequestTrace>> {
+        let trace = self.tracer.as_ref()?.begin(&head.headers, connection.peer.ip());
         ticket.follow(&trace);
-        Box::pin(trace.scope(self.carry(head, framing, connection, remains, ticket))).await
+        Some(trace)
     }
 
     async fn carry(
