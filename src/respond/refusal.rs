@@ -440,7 +440,7 @@ impl From<Fault> for Refusal {
             Fault::Chunk(_) => refuse(S3ErrorCode::InvalidRequest, RefusalKind::Client),
             Fault::Form(_) => refuse(S3ErrorCode::MalformedPOSTRequest, RefusalKind::Client),
             Fault::ChunkSignature(_) => refuse(S3ErrorCode::SignatureDoesNotMatch, RefusalKind::Auth),
-            Fault::ClientIdle { .. } | Fault::ClientSlow { .. } => {
+            Fault::ClientIdle { .. } | Fault::FieldsLate { .. } | Fault::ClientSlow { .. } => {
                 refuse(S3ErrorCode::RequestTimeout, RefusalKind::Client)
             }
             Fault::Inspection(outcome) => outcome.as_ref().into(),
