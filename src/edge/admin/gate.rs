@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, FORWARDED, HOST, HeaderName, ORIGIN, VIA};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::access::{Access, MetricsAccess};
@@ -23,9 +23,40 @@ const OWN_HEADER: HeaderName = HeaderName::from_static("x-countersign-console");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_DESTINATION: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-/// Headers by which a proxy says that it is one.
-const OF_PROXIES: [HeaderName; 4] =
-    [FORWARDED, VIA, HeaderName::from_static("x-forwarded-for"), HeaderName::from_static("x-real-ip")];
+/// Headers by which a proxy says that it is one, or for whom it speaks. No browser and no common client sends them by itself.
+const OF_PROXIES: &[&str] = &[
+    "via",
+    // Of clients that take us for a proxy, passed on by one.
+    "proxy-connection",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+    "x-proxyuser-ip",
+    "x-rewrite-url",
+    "true-client-ip",
+    "proxy-client-ip",
+    "wl-proxy-client-ip",
+];
+
+/// How the names begin of which one kind of proxy, load balancer or tunnel has several.
+const FAMILIES_OF_PROXIES: &[&str] = &[
+    "forwarded",
+    "x-forwarded",
+    "x-original-",
+    "x-envoy-",
+    "x-arr-",
+    "x-azure-",
+    "x-amzn-",
+    "x-appengine-",
+    "cf-",
+    "cloudfront-",
+    "fastly-",
+    "fly-",
+    "ngrok-",
+    "tailscale-",
+];
 
 /// What a path stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,8 +289,13 @@ fn check_own(head: &Parts) -> Result<(), Refused> {
     if good { Ok(()) } else { Err(Refused::NotOwn) }
 }
 
+/// Whether the request came by way of a proxy, as far as it can be seen. One that says nothing looks like a client of this machine.
 fn is_forwarded(head: &Parts) -> bool {
-    OF_PROXIES.iter().any(|name| head.headers.contains_key(name))
+    let is_of_proxy = |name: &str| {
+        OF_PROXIES.contains(&name) || FAMILIES_OF_PROXIES.iter().any(|beginning| name.starts_with(beginning))
+    };
+    // nginx, which says nothing unless it is told to, speaks HTTP/1.0 to what is behind it in most versions. Clients no longer do.
+    head.version < Version::HTTP_11 || head.headers.keys().any(|name| is_of_proxy(name.as_str()))
 }
 
 #[cfg(test)]
