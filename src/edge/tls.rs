@@ -1,10 +1,11 @@
-//! TLS of the data listeners: versions, certificates, resumption and the choice of the HTTP version.
+//! TLS of the listeners: versions, certificates, resumption and the choice of the HTTP version.
 //!
 //! The crypto provider is named explicitly, so that no other crate's default can change it. TLS 1.2 and 1.3,
 //! server-side session tickets, no early data (0-RTT can be replayed, and uploads must not be).
 //! Where clients have certificates, they are checked against the authorities and the lists of revoked ones of the listener. All this is
 //! one configuration of rustls, and a reload replaces it as a whole: sessions of before are not resumed, or a revoked certificate would
-//! live on in them, and connections of before are checked again (`peer`). Source: `docs/THREATS.md` K23.
+//! live on in them, and connections of before are checked again (`peer`). Where there are lists no session is resumed at all: nobody looks
+//! into a list then, and a list ends by time as well. Source: `docs/THREATS.md` K23.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
@@ -267,7 +268,12 @@ fn server_config(settings: &TlsSettings, clients: Option<Arc<dyn ClientCertVerif
         .with_single_cert(chain, key)
         .map_err(unusable)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Provider)?;
+    if settings.client.as_ref().is_some_and(|client| !client.crls.is_empty()) {
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    } else {
+        config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Provider)?;
+    }
     config.max_early_data_size = 0;
     Ok(Ready { config, expiry })
 }
