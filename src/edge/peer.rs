@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls_pki_types::CertificateDer;
-use tokio::sync::Notify;
 
 use super::tls::Tls;
 use crate::arrival::Lapse;
@@ -27,20 +26,11 @@ pub(super) struct Peer {
     pub(super) identifies: bool,
     /// The configuration of the listener that let it in last.
     pub(super) generation: AtomicU64,
-    pub(super) lapsed: Notify,
 }
 
 impl Peer {
-    /// Why nothing more is served on this connection, if so. What waits for [`Peer::lapsed`] hears of it.
+    /// Why nothing more is served on this connection, if so.
     pub(super) fn check(&self) -> Option<Lapse> {
-        let lapse = self.lapse();
-        if lapse.is_some() {
-            self.lapsed.notify_one();
-        }
-        lapse
-    }
-
-    fn lapse(&self) -> Option<Lapse> {
         if self.not_after.is_some_and(|end| SystemClock.now() > end) {
             return Some(Lapse::Expired);
         }
@@ -55,13 +45,5 @@ impl Peer {
             }
         }
         None
-    }
-
-    /// Completes when a request was refused because of the client's certificate.
-    pub(super) async fn lapsed(peer: Option<&Self>) {
-        match peer {
-            Some(peer) => peer.lapsed.notified().await,
-            None => std::future::pending().await,
-        }
     }
 }

@@ -6,6 +6,7 @@ mod clients;
 mod framing;
 mod lifecycle;
 mod limits;
+mod reload;
 mod tls;
 mod world;
 

@@ -21,7 +21,6 @@ use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -215,7 +214,6 @@ impl Tls {
             not_after: certificate.as_ref().map(|certificate| certificate.not_after),
             identifies,
             generation: AtomicU64::new(serving.generation),
-            lapsed: Notify::new(),
         };
         Ok(Secured { stream, protocol, certificate: certificate.filter(|_| identifies), peer })
     }
