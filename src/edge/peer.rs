@@ -2,7 +2,8 @@
 //! authority since the handshake, and a connection can live for days.
 //!
 //! Asked before each request. As long as the TLS of the listener is the one that the certificate was last checked under, that is a
-//! comparison of two numbers, and of two instants if there is a certificate; the chain is verified once more only behind a reload.
+//! comparison of two numbers, and of instants if there is a certificate or a list; the chain is verified once more only behind a reload, and
+//! while a list of revoked certificates is over its time.
 //! Requests that are under way are left to end. Source: `docs/THREATS.md` K23.
 
 use std::sync::Arc;
@@ -34,7 +35,7 @@ impl Peer {
         if self.not_after.is_some_and(|end| SystemClock.now() > end) {
             return Some(Lapse::Expired);
         }
-        if self.generation.load(Ordering::Relaxed) == self.tls.generation() {
+        if self.generation.load(Ordering::Relaxed) == self.tls.generation() && !self.tls.has_old_lists() {
             return None;
         }
         match self.tls.would_let_in(self) {

@@ -16,7 +16,9 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::access::{Access, MetricsAccess};
 use super::attempts::Attempts;
+use crate::arrival::Lapse;
 use crate::base::{Clock, SystemClock};
+use crate::edge::peer;
 
 /// A header that a page of another site cannot send without asking first, and nothing here answers such a question.
 const OWN_HEADER: HeaderName = HeaderName::from_static("x-countersign-console");
@@ -87,6 +89,8 @@ pub(super) struct Peer {
     pub(super) address: IpAddr,
     /// Subject of a certificate that was verified.
     pub(super) certificate: Option<String>,
+    /// What TLS knows of it.
+    pub(super) tls: Option<peer::Peer>,
 }
 
 /// Why a request is not let through. The text is for whoever sent it.
@@ -114,6 +118,8 @@ pub(super) enum Refused {
     WrongToken,
     #[error("too many wrong tokens from this address")]
     TooMany(Duration),
+    #[error("{0}; connect anew")]
+    Lapsed(Lapse),
     #[error("the body is too long")]
     TooLong,
     #[error("the body did not come")]
@@ -127,7 +133,7 @@ impl Refused {
             Self::CrossSite | Self::NotLocal => StatusCode::FORBIDDEN,
             Self::Query | Self::BrokenBody => StatusCode::BAD_REQUEST,
             Self::NotOwn => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::NoCredential | Self::NoCertificate | Self::WrongToken => StatusCode::UNAUTHORIZED,
+            Self::NoCredential | Self::NoCertificate | Self::WrongToken | Self::Lapsed(_) => StatusCode::UNAUTHORIZED,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
         }
@@ -143,6 +149,7 @@ impl Refused {
             Self::NoCredential | Self::NoCertificate => "no_credential",
             Self::WrongToken => "wrong_token",
             Self::TooMany(_) => "too_many",
+            Self::Lapsed(_) => "lapsed",
         }
     }
 

@@ -26,7 +26,7 @@ fn with_tokens() -> Access {
 }
 
 fn peer(address: &str) -> Peer {
-    Peer { address: address.parse().unwrap(), certificate: None }
+    Peer { address: address.parse().unwrap(), certificate: None, tls: None }
 }
 
 fn check_by(access: &Access, peer: &Peer, head: &Parts) -> Result<String, Refused> {

@@ -7,7 +7,6 @@
 mod access;
 mod attempts;
 mod gate;
-mod tls;
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -17,7 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, RETRY_AFTER,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, RETRY_AFTER,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::request::Parts;
@@ -38,10 +37,10 @@ use super::drain::{Stop, reap};
 use super::listener::{Listener, Listeners, next_connection};
 use super::rate_guard::{Pace, RateGuard};
 use super::stream::Stream;
+use super::tls::{Secured, Tls};
 use crate::bounded;
 
-pub use access::{Access, AdminTlsSettings, AdminToken, MetricsAccess};
-pub(super) use tls::AdminTls;
+pub use access::{Access, AdminToken, MetricsAccess};
 
 use attempts::Attempts;
 use gate::{Gate, Peer, Refused, Wanted};
@@ -91,7 +90,7 @@ pub trait AdminState: Send + Sync + 'static {
 }
 
 /// Serves until the future is dropped.
-pub(super) async fn serve(listener: TcpListener, tls: Option<Arc<AdminTls>>, state: Arc<dyn AdminState>, stop: Stop) {
+pub(super) async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, state: Arc<dyn AdminState>, stop: Stop) {
     let mut listeners = Listeners::new(vec![Listener::tcp(listener, None)]);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let admin = Arc::new(Admin { state, stop, attempts: Attempts::default() });
@@ -101,19 +100,20 @@ pub(super) async fn serve(listener: TcpListener, tls: Option<Arc<AdminTls>>, sta
         reap(&mut connections);
         let (admin, tls) = (Arc::clone(&admin), tls.clone());
         connections.spawn(async move {
-            let peer = Peer { address: accepted.facts.peer.ip(), certificate: None };
+            let peer = Peer { address: accepted.facts.peer.ip(), certificate: None, tls: None };
             serve_connection(accepted.stream, tls, peer, admin).await;
             drop(slot);
         });
     }
 }
 
-async fn serve_connection(stream: Stream, tls: Option<Arc<AdminTls>>, mut peer: Peer, admin: Arc<Admin>) {
+async fn serve_connection(stream: Stream, tls: Option<Arc<Tls>>, mut peer: Peer, admin: Arc<Admin>) {
     let stream = RateGuard::new(stream, PACE);
     let Some(tls) = tls else { return serve_http(stream, peer, admin).await };
     match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok((stream, certificate))) => {
-            peer.certificate = certificate;
+        Ok(Ok(Secured { stream, certificate, peer: client, .. })) => {
+            peer.certificate = certificate.map(|certificate| certificate.subject);
+            peer.tls = Some(client);
             serve_http(stream, peer, admin).await;
         }
         Ok(Err(error)) => tracing::debug!(peer = %peer.address, %error, "TLS handshake of an admin connection failed"),
@@ -145,7 +145,12 @@ struct Admin {
 impl Admin {
     async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<AdminBody> {
         let (head, body) = request.into_parts();
-        guarded(match self.route(&head, body, peer).await {
+        let lapse = peer.tls.as_ref().and_then(|client| client.check());
+        let answer = match lapse {
+            None => self.route(&head, body, peer).await,
+            Some(lapse) => Err(Refused::Lapsed(lapse)),
+        };
+        guarded(match answer {
             Ok(response) => response,
             Err(refused) => {
                 self.state.refused(refused.word());
@@ -223,6 +228,9 @@ fn refusal(refused: &Refused) -> Response<AdminBody> {
     let mut response = text(refused.status(), format!("{refused}\n"));
     if refused.status() == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Refused::Lapsed(_) = refused {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(wait) = refused.retry_after() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));

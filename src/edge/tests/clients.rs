@@ -312,6 +312,30 @@ async fn k23_an_open_connection_ends_when_a_reload_would_not_let_its_client_in()
 }
 
 #[tokio::test]
+async fn k23_a_list_that_runs_out_ends_open_connections_of_those_it_was_about() {
+    for protocol in ["http/1.1", "h2"] {
+        let door = Door::new();
+        door.list(&[], |params| params.next_update = rcgen::date_time_ymd(1970, 1, 1) + in_seconds(4));
+        let mut world = door.open(false, true).await;
+        let shown = client_of(&door.issuer, 1, |_| {});
+        let (mut kept, end) = Kept::open(&world, &door.config(Some(shown), false), protocol).await;
+        let (mut without, _) = Kept::open(&world, &door.config(None, false), protocol).await;
+        assert_eq!(kept.ask(&mut world).await, Framing::Clear);
+        let refused = async {
+            loop {
+                match kept.ask(&mut world).await {
+                    Framing::Clear => tokio::time::sleep(Duration::from_millis(50)).await,
+                    framing => break framing,
+                }
+            }
+        };
+        assert_eq!(soon("end of the list", refused).await, Framing::Lapsed(Lapse::Refused));
+        soon("end of the connection", end).await.unwrap().unwrap();
+        assert_eq!(without.ask(&mut world).await, Framing::Clear, "the list says nothing of it");
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_ends_on_an_open_connection_and_whoever_needs_none_goes_on() {
     for protocol in ["http/1.1", "h2"] {
         let door = Door::new();
