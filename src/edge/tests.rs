@@ -1,6 +1,7 @@
 //! The edge with real sockets on port 0.
 
 mod admin;
+mod admin_flood;
 mod admin_tls;
 mod clients;
 mod framing;
