@@ -137,9 +137,12 @@ pub enum Lapse {
     #[error("the client certificate has expired")]
     Expired,
     /// The TLS of the listener is another since, and the client would not get in: its certificate was revoked, its authority removed, or
-    /// it has none and needs one now.
+    /// it has none and needs one now; or a list of revoked certificates is over its time.
     #[error("the TLS configuration of the listener no longer accepts this client")]
     Refused,
+    /// The connection was begun by a proxy that is none any more, or without the PROXY header that is wanted now.
+    #[error("the listener no longer accepts connections that begin as this one did")]
+    Proxy,
 }
 
 /// What of a head is larger than the limits allow.

@@ -19,7 +19,6 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use browsers::{FormFile, form_delimiter};
-pub use failures::FailureLog;
 
 use crate::arrival::{Arrival, ConnectionFacts, Framing};
 use crate::audit::record::Decision;
@@ -42,7 +41,7 @@ use crate::s3::{self, Buckets, IdentifyError, Operation, S3Call, S3ErrorCode, id
 use crate::sign::Signer;
 use crate::sigv4::ChunkCheck;
 use crate::sts::StsSettings;
-use crate::telemetry::trace::{self, Tracer};
+use crate::telemetry::trace::{self, RequestTrace, Tracer};
 use crate::upstream::Upstreams;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
@@ -77,8 +76,6 @@ pub struct Gateway {
     pub body_limits: BodyLimits,
     /// Writes down what happened.
     pub auditor: Auditor,
-    /// Tells the operator of requests that failed.
-    pub failures: Arc<FailureLog>,
     /// Begins traces; `None` if requests have none.
     pub tracer: Option<Tracer>,
     /// When the configuration was loaded.
@@ -91,6 +88,8 @@ struct Remains {
     unread: Option<Incoming>,
     upload: Option<Arc<UploadWatch>>,
     passage: Option<Passage>,
+    /// The store that the request is carried to, once that is permitted.
+    store: Option<RouteId>,
     /// The file of a browser form, whose fields were read.
     form: Option<Box<FormFile>>,
     /// Whether something of the body was read although nobody was permitted yet.
@@ -116,11 +115,17 @@ impl Gateway {
     pub async fn serve(&self, arrival: Arrival) -> Reply {
         let mut ticket = Box::new(self.auditor.open(&arrival));
         let Arrival { request_id, connection, framing, head, body, .. } = arrival;
+        let unread = Some(body);
         let mut remains =
-            Remains { unread: Some(body), upload: None, passage: None, form: None, polled: false, chunks: None };
+            Remains { unread, upload: None, passage: None, store: None, form: None, polled: false, chunks: None };
         let outcome = match Preflight::of(&head) {
             Some(asked) => self.preflight(asked, &head, framing, remains.unread.as_ref(), &mut ticket),
-            None => self.carry_traced(&head, framing, &connection, &mut remains, &mut ticket).await,
+            None => match self.begin_trace(&head, &connection, &mut ticket) {
+                None => self.carry(&head, framing, &connection, &mut remains, &mut ticket).await,
+                Some(trace) => {
+                    Box::pin(trace.scope(self.carry(&head, framing, &connection, &mut remains, &mut ticket))).await
+                }
+            },
         };
         self.finish(outcome, &head, &request_id, remains, ticket)
     }
@@ -134,19 +139,16 @@ impl Gateway {
         Ok(())
     }
 
-    /// As [`Gateway::carry`], which is a part of a trace then.
-    async fn carry_traced(
+    /// The trace that the request is a part of, if requests have any.
+    fn begin_trace(
         &self,
         head: &Parts,
-        framing: Framing,
         connection: &ConnectionFacts,
-        remains: &mut Remains,
         ticket: &mut Ticket,
-    ) -> Result<Reply, Refusal> {
-        let Some(tracer) = &self.tracer else { return self.carry(head, framing, connection, remains, ticket).await };
-        let trace = tracer.begin(&head.headers, connection.peer.ip());
+    ) -> Option<Arc<RequestTrace>> {
+        let trace = self.tracer.as_ref()?.begin(&head.headers, connection.peer.ip());
         ticket.follow(&trace);
-        Box::pin(trace.scope(self.carry(head, framing, connection, remains, ticket))).await
+        Some(trace)
     }
 
     async fn carry(
@@ -194,9 +196,16 @@ impl Gateway {
         };
         ticket.note_decision(Decision::Allow, Some(permit.rule()));
         check_clear_text(connection, permit.call())?;
-        remains.passage = Some(self.limiter.enter(&permit, self.store_of(&permit), Instant::now().into_std())?);
+        self.enter(&permit, remains)?;
         let admission = Admission::admit(permit)?;
         self.answer(admission, head.uri.path(), remains, ticket).await
+    }
+
+    /// Takes a place among the requests of the caller and of the store that the call is carried to.
+    fn enter(&self, permit: &Permit, remains: &mut Remains) -> Result<(), Refusal> {
+        remains.store = self.store_of(permit);
+        remains.passage = Some(self.limiter.enter(permit, remains.store, Instant::now().into_std())?);
+        Ok(())
     }
 
     /// The store that a call is carried to. The list of buckets is that of the pass-through mapping's.
@@ -323,7 +332,8 @@ impl Gateway {
             Ok(reply) => reply,
             Err(refusal) => {
                 ticket.note_refusal(refusal.kind.as_str(), refusal.code.as_str(), refusal.reason.clone());
-                self.failures.note(&refusal, request_id, ticket.trace_id());
+                let store = remains.store.map(|route| self.upstreams.get(route));
+                failures::note(&refusal, request_id, ticket.trace_id(), store);
                 if remains.upload.as_ref().is_some_and(|upload| upload.fault() == Some(&Fault::ClientGone)) {
                     ticket.note_client_gone();
                 }

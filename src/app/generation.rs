@@ -151,7 +151,6 @@ impl Generation {
                 lasting.metrics.clone(),
                 Arc::clone(&clock),
             ),
-            failures: before.map(|before| Arc::clone(&before.failures)).unwrap_or_default(),
             tracer: config.tracing.as_ref().map(|tracing| tracer(tracing, lasting, previous)).transpose()?,
             since: clock.now(),
         };
@@ -363,6 +362,7 @@ fn store_shares(upstream: &UpstreamSettings) -> StoreShares {
 
 fn body_limits(limits: &ConnectionLimits) -> BodyLimits {
     BodyLimits {
+        head: limits.head_timeout,
         idle: limits.body_idle_timeout,
         min_rate: limits.min_body_rate,
         rate_window: limits.body_rate_window,

@@ -50,8 +50,12 @@ impl Room {
 
     /// A place for the record of a request that has taken none. Half of the places are kept from these.
     pub(super) fn take_late(&self) -> bool {
-        self.places.available_permits() > self.kept
-            && self.places.try_acquire().map(tokio::sync::SemaphorePermit::forget).is_ok()
+        self.place_of_stranger().map(OwnedSemaphorePermit::forget).is_some()
+    }
+
+    fn place_of_stranger(&self) -> Option<OwnedSemaphorePermit> {
+        let is_open = self.places.available_permits() > self.kept;
+        is_open.then(|| Arc::clone(&self.places).try_acquire_owned().ok()).flatten()
     }
 
     /// Places are free again.
@@ -81,6 +85,15 @@ impl Places {
             places.push(place);
         }
         Ok(Self(places))
+    }
+
+    /// Takes a place in each room for a request whose caller is not known, among those that are not kept for callers. Waits for none.
+    pub(super) fn take_as_stranger(rooms: &[Room]) -> Result<Self, NoRoom> {
+        let place = |room: &Room| {
+            let no_room = || NoRoom { sink: room.sink.to_string(), waited: Duration::ZERO };
+            room.place_of_stranger().ok_or_else(no_room)
+        };
+        rooms.iter().map(place).collect::<Result<_, _>>().map(Self)
     }
 
     /// Whether a record with these places fits everywhere.

@@ -62,6 +62,15 @@ impl Auditor {
         Ok(())
     }
 
+    /// Takes a place for the record of a request that is answered although its caller is not known, if one is free at once.
+    ///
+    /// # Errors
+    /// [`NoRoom`] if there is none, or only those that are kept for callers. The request must be refused.
+    pub fn make_room_for_stranger(&self, ticket: &mut Ticket) -> Result<(), NoRoom> {
+        ticket.places = Places::take_as_stranger(&self.rooms)?;
+        Ok(())
+    }
+
     /// Sinks at which requests wait now, one line each.
     pub fn not_ready(&self) -> Vec<String> {
         let full = self.rooms.iter().filter_map(Room::is_full);

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of requests and signatures; see `sigv4`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::auth::app_token::SECRET_PREFIX;
 use crate::auth::error::{AuthError, SetupError, SignatureError};
 use crate::auth::jwt::{Issuers, looks_like_jwt};
+use crate::auth::names::Names;
 use crate::auth::session_token::looks_like_session_token;
 use crate::auth::sessions::{self, Sessions};
 use crate::auth::settings::AccessKeySettings;
@@ -64,22 +65,13 @@ impl AccessKeys {
     /// # Errors
     /// The [`SetupError`]s of access keys.
     pub(in crate::auth) fn new(settings: Vec<AccessKeySettings>) -> Result<Self, SetupError> {
-        let mut names = HashSet::new();
+        let mut names = Names::default();
         let mut configured = HashMap::with_capacity(settings.len());
         for AccessKeySettings { name, id, secret, expires, mut attributes } in settings {
-            if !super::is_plain_name(&name) {
-                return Err(SetupError::BadName { name });
-            }
-            if !names.insert(name.clone()) {
-                return Err(SetupError::DuplicateName { name });
-            }
+            names.take(&name, NAME_ATTRIBUTE, &mut attributes)?;
             if secret.expose().is_empty() {
                 return Err(SetupError::EmptySecret { name });
             }
-            if attributes.contains_key(NAME_ATTRIBUTE) {
-                return Err(SetupError::ReservedAttribute { name, attribute: NAME_ATTRIBUTE.to_owned() });
-            }
-            attributes.insert(NAME_ATTRIBUTE.to_owned(), vec![name.clone()]);
             let holder = KeyHolder {
                 secret,
                 principal: PrincipalId::new(format!("key:{name}")),

@@ -14,6 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 
 use crate::auth::error::{AuthError, InvalidReason, SetupError};
+use crate::auth::names::Names;
 use crate::auth::{Attributes, Caller, Scheme, TokenSettings};
 use crate::base::{PrincipalId, Secret, UtcInstant};
 
@@ -68,22 +69,13 @@ impl AppTokens {
     /// # Errors
     /// The [`SetupError`]s of tokens.
     pub(in crate::auth) fn new(settings: Vec<TokenSettings>) -> Result<Self, SetupError> {
-        let mut names = std::collections::HashSet::new();
+        let mut names = Names::default();
         let mut tokens: HashMap<[u8; 32], AppToken> = HashMap::with_capacity(settings.len());
         for TokenSettings { name, digest: wanted, expires, mut attributes } in settings {
-            if !super::is_plain_name(&name) {
-                return Err(SetupError::BadName { name });
-            }
-            if !names.insert(name.clone()) {
-                return Err(SetupError::DuplicateName { name });
-            }
+            names.take(&name, NAME_ATTRIBUTE, &mut attributes)?;
             if wanted == digest("") {
                 return Err(SetupError::EmptySecret { name });
             }
-            if attributes.contains_key(NAME_ATTRIBUTE) {
-                return Err(SetupError::ReservedAttribute { name, attribute: NAME_ATTRIBUTE.to_owned() });
-            }
-            attributes.insert(NAME_ATTRIBUTE.to_owned(), vec![name.clone()]);
             let principal = PrincipalId::new(format!("token:{name}"));
             let token = AppToken { principal, name, digest: wanted, expires, attributes: attributes.into() };
             if let Some(earlier) = tokens.insert(wanted, token) {

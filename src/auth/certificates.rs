@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::arrival::ClientCertificate;
 use crate::auth::error::{AuthError, CertificateFault, InvalidReason, SetupError};
+use crate::auth::names::Names;
 use crate::auth::settings::{CertificateMatch, CertificateSettings};
 use crate::auth::{Attributes, Caller, Scheme};
 use crate::base::{PrincipalId, UtcInstant};
@@ -41,18 +42,10 @@ impl Certificates {
     /// # Errors
     /// The [`SetupError`]s of names.
     pub(in crate::auth) fn new(settings: Vec<CertificateSettings>) -> Result<Self, SetupError> {
-        let mut names = HashSet::new();
+        let mut names = Names::default();
         let mut entries = Vec::with_capacity(settings.len());
         for CertificateSettings { name, matches, mut attributes } in settings {
-            if !super::is_plain_name(&name) {
-                return Err(SetupError::BadName { name });
-            }
-            if !names.insert(name.clone()) {
-                return Err(SetupError::DuplicateName { name });
-            }
-            if attributes.insert(NAME_ATTRIBUTE.to_owned(), vec![name.clone()]).is_some() {
-                return Err(SetupError::ReservedAttribute { name, attribute: NAME_ATTRIBUTE.to_owned() });
-            }
+            names.take(&name, NAME_ATTRIBUTE, &mut attributes)?;
             let principal = PrincipalId::new(format!("certificate:{name}"));
             entries.push(Entry { name, matches, principal, attributes: attributes.into() });
         }

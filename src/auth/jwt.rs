@@ -317,7 +317,8 @@ fn fingerprint(settings: &IssuerSettings) -> String {
 /// Checks what does not need the network.
 fn check(settings: &IssuerSettings) -> Result<(), SetupError> {
     let name = || settings.name.clone();
-    if !super::is_plain_name(&settings.name) || RESERVED.contains(&settings.name.as_str()) || settings.name == SPIFFE {
+    if !super::names::is_plain(&settings.name) || RESERVED.contains(&settings.name.as_str()) || settings.name == SPIFFE
+    {
         return Err(SetupError::BadName { name: name() });
     }
     let empty = |field| Err(SetupError::Empty { name: name(), field });

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::auth::error::{AuthError, InvalidReason, SetupError};
+use crate::auth::names::Names;
 use crate::auth::{Attributes, Caller, Claim, ListenerIdentity, Scheme};
 use crate::base::PrincipalId;
 
@@ -31,19 +32,13 @@ impl Listeners {
     /// # Errors
     /// The [`SetupError`]s of names.
     pub(in crate::auth) fn new(settings: Vec<ListenerIdentity>) -> Result<Self, SetupError> {
+        let mut names = Names::default();
         let mut listeners = HashMap::with_capacity(settings.len());
         for ListenerIdentity { name, placeholder, mut attributes } in settings {
-            if !super::is_plain_name(&name) {
-                return Err(SetupError::BadName { name });
-            }
-            if attributes.insert(NAME_ATTRIBUTE.to_owned(), vec![name.clone()]).is_some() {
-                return Err(SetupError::ReservedAttribute { name, attribute: NAME_ATTRIBUTE.to_owned() });
-            }
+            names.take(&name, NAME_ATTRIBUTE, &mut attributes)?;
             let principal = PrincipalId::new(format!("listener:{name}"));
             let listener = Listener { principal, placeholder, attributes: attributes.into() };
-            if listeners.insert(name.clone(), listener).is_some() {
-                return Err(SetupError::DuplicateName { name });
-            }
+            listeners.insert(name, listener);
         }
         Ok(Self(listeners))
     }

@@ -15,6 +15,7 @@ pub mod jwt;
 mod key_fetch;
 mod key_set;
 mod listeners;
+mod names;
 pub mod post_policy;
 mod presigned;
 pub mod session_token;
@@ -299,12 +300,6 @@ impl fmt::Debug for Authenticators {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authenticators").field("key_ages", &self.key_ages()).finish_non_exhaustive()
     }
-}
-
-/// Whether a configured name can be part of a principal's name (`token:NAME`, `NAME:SUBJECT`) without ambiguity.
-fn is_plain_name(name: &str) -> bool {
-    let plain = |c: char| !c.is_control() && !c.is_whitespace() && c != ':';
-    !name.is_empty() && name.len() <= 128 && name.chars().all(plain)
 }
 
 #[cfg(test)]

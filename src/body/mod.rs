@@ -115,6 +115,12 @@ pub enum Fault {
         /// The limit.
         seconds: u64,
     },
+    /// The fields of a form did not come in time. Nobody is known by then.
+    #[error("the fields of the form did not arrive within {seconds} s")]
+    FieldsLate {
+        /// The limit.
+        seconds: u64,
+    },
     /// The client sent too slowly.
     #[error("less than {min_rate} bytes per second of the body")]
     ClientSlow {

@@ -81,15 +81,7 @@ fn stages(length: usize, trailer: Option<ChecksumAlgorithm>) -> Vec<Box<dyn Stag
 }
 
 fn head(length: usize, framing: BodyFraming) -> UploadHead {
-    UploadHead {
-        length: Some(length as u64),
-        framing,
-        sha256: None,
-        md5: None,
-        checksum: None,
-        media_type: None,
-        content_encoding: None,
-    }
+    UploadHead { framing, ..UploadHead::plain(Some(length as u64)) }
 }
 
 fn decode(body: Vec<u8>, length: usize, trailer: Option<ChecksumAlgorithm>) -> Run {

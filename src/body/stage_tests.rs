@@ -141,14 +141,12 @@ fn some_head(object: Vec<u8>) -> impl Strategy<Value = (UploadHead, BodyTerms)> 
                 checksum.map(|algorithm| (algorithm, digest(RunningDigest::new(algorithm), algorithm.value_length())));
             let sha256 = sha256.then(|| digest(RunningDigest::new(Sha256), 32).try_into().unwrap());
             let head = UploadHead {
-                length: declared,
                 framing: framed
                     .map_or(BodyFraming::Plain, |trailer| BodyFraming::AwsChunked { trailer, signed: false }),
                 sha256,
                 md5: md5.then(|| digest(RunningDigest::md5(), 16)),
                 checksum,
-                media_type: None,
-                content_encoding: None,
+                ..UploadHead::plain(declared)
             };
             // A declared length beyond the rule is refused from the head.
             let max_size = max_size.map(|max| max.max(declared.unwrap_or(0)));

@@ -32,6 +32,8 @@ use crate::sigv4::ChunkCheck;
 /// Limits on how a client sends a body.
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimits {
+    /// Longest time for what is read of a body before anybody is known.
+    pub head: Duration,
     /// Longest time without one byte.
     pub idle: Duration,
     /// Lowest average rate in bytes per second, over `rate_window` of waiting.
@@ -114,7 +116,8 @@ impl UploadBody {
     pub fn of_store(head: &UploadHead, terms: BodyTerms, source: StoreSource) -> Self {
         // Limits for clients: none of them is waited for.
         let linger = LingerLimits { bytes: 0, time: Duration::ZERO };
-        let limits = BodyLimits { idle: Duration::ZERO, min_rate: 0, rate_window: Duration::MAX, linger };
+        let zero = Duration::ZERO;
+        let limits = BodyLimits { head: zero, idle: zero, min_rate: 0, rate_window: Duration::MAX, linger };
         Self::attach(BodyPlan { head, chunks: None }, terms, Source::Store(source), limits)
     }
 

@@ -38,6 +38,9 @@ pub struct RawAdminTls {
     /// PEM file with the authorities whose client certificates open the page. Absolute path. Every certificate of theirs does, so give
     /// operators an authority of their own.
     pub client_ca: Option<String>,
+    /// PEM files with lists of revoked certificates (CRLs), one or several; default none. With one, every certificate of a chain must be under
+    /// a list, and no list may be over its time, or clients that show a certificate are refused. Absolute paths. Only with `client_ca`.
+    pub crls: Option<OneOrMany>,
 }
 
 /// One token of an operator.

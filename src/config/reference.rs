@@ -41,6 +41,7 @@ const VALUES: &[(&str, &str)] = &[
     ("admin.tls.certificate", "/etc/countersign/tls/tls.crt"),
     ("admin.tls.key", "/etc/countersign/tls/tls.key"),
     ("admin.tls.client_ca", "/etc/countersign/ca.pem"),
+    ("admin.tls.crls", "/etc/countersign/revoked.pem"),
     ("admin.tokens[].name", "ops"),
     ("admin.tokens[].hash", "env:COUNTERSIGN_ADMIN_TOKEN_HASH"),
     ("admin.hosts", "countersign-admin.example.com"),

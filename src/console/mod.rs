@@ -120,7 +120,9 @@ impl Console {
 
     fn summary(&self, told: &dyn Told) -> Value {
         let totals = told.totals();
-        json!({ "totals": totals, "history": self.history.samples(), "refusals_by_rule": self.recent.refusals() })
+        let (by_rule, others) = self.recent.refusals();
+        let history = self.history.samples();
+        json!({ "totals": totals, "history": history, "refusals_by_rule": by_rule, "refusals_besides": others })
     }
 
     fn events(&self) -> Response<ConsoleBody> {

@@ -3,11 +3,12 @@
 //! The lines are those of the audit, shared with its other sinks. Adding one costs every request a lock that is nearly never waited for,
 //! and wakes nobody unless somebody watches.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use lru::LruCache;
 use serde::Serialize;
 use tokio::sync::Notify;
 
@@ -19,14 +20,14 @@ const MAX_LINES: usize = 256;
 const MAX_BYTES: usize = 1024 * 1024;
 /// A longer line is that of a batch delete, and is kept without its objects.
 const MAX_LINE_BYTES: usize = 16 * 1024;
-/// Pairs of a rule and a code; both are words of the configuration and of this program.
+/// Pairs of a rule and a code that are counted by themselves. A configuration has fewer; those that came one after the other may have more.
 const MAX_REFUSALS: usize = 1024;
 
 /// The last records.
 #[derive(Debug, Default)]
 pub struct Recent {
     lines: Mutex<Lines>,
-    refusals: Mutex<HashMap<(Option<String>, &'static str), u64>>,
+    refusals: Mutex<Counted>,
     watchers: AtomicUsize,
     wake: Notify,
 }
@@ -37,6 +38,21 @@ struct Lines {
     bytes: usize,
     /// Number of the line that comes next; the first is 0.
     next: u64,
+}
+
+/// Refusals by rule and code.
+#[derive(Debug)]
+struct Counted {
+    pairs: LruCache<(Option<String>, &'static str), u64>,
+    /// Those of pairs that had to make room.
+    others: u64,
+}
+
+impl Default for Counted {
+    fn default() -> Self {
+        // The bound is kept where one is counted, because what makes room is not forgotten.
+        Self { pairs: LruCache::unbounded(), others: 0 }
+    }
 }
 
 /// Lines for a watcher.
@@ -56,18 +72,19 @@ pub struct Refusals {
     pub rule: Option<String>,
     /// S3 error code.
     pub code: &'static str,
-    /// How often since the start.
+    /// How often since the start, or since it is counted by itself again.
     pub count: u64,
 }
 
 impl Recent {
-    /// Refusals since the start by rule and code, the most frequent first.
-    pub fn refusals(&self) -> Vec<Refusals> {
+    /// Refusals since the start by rule and code, the most frequent first, and how many there were besides.
+    pub fn refusals(&self) -> (Vec<Refusals>, u64) {
         let refusals = lock(&self.refusals);
+        let pairs = refusals.pairs.iter();
         let mut all: Vec<_> =
-            refusals.iter().map(|((rule, code), count)| Refusals { rule: rule.clone(), code, count: *count }).collect();
+            pairs.map(|((rule, code), count)| Refusals { rule: rule.clone(), code, count: *count }).collect();
         all.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| (&a.rule, a.code).cmp(&(&b.rule, b.code))));
-        all
+        (all, refusals.others)
     }
 
     /// The lines from number `from` on; `None` if there is none yet.
@@ -99,11 +116,10 @@ impl Recent {
     fn count_refusal(&self, record: &Record) {
         let Some(code) = record.code else { return };
         let mut refusals = lock(&self.refusals);
-        let has_room = refusals.len() < MAX_REFUSALS;
-        match refusals.get_mut(&(record.rule.clone(), code)) {
-            Some(count) => *count += 1,
-            None if has_room => drop(refusals.insert((record.rule.clone(), code), 1)),
-            None => {}
+        *refusals.pairs.get_or_insert_mut((record.rule.clone(), code), || 0) += 1;
+        if refusals.pairs.len() > MAX_REFUSALS {
+            // Whose last refusal is the longest ago: most likely a rule that is no more.
+            refusals.others += refusals.pairs.pop_lru().map_or(0, |(_, count)| count);
         }
     }
 }
@@ -180,15 +196,14 @@ mod tests {
         assert!(lock(&recent.lines).bytes <= MAX_BYTES);
     }
 
+    fn refused(rule: Option<&str>, code: &'static str) -> Record {
+        let rule = rule.map(str::to_owned);
+        Record { rule, code: Some(code), outcome: Outcome::Refused, ..Record::default() }
+    }
+
     #[test]
     fn refusals_are_counted_by_rule_and_code() {
         let recent = Recent::default();
-        let refused = |rule: Option<&str>, code| Record {
-            rule: rule.map(str::to_owned),
-            code: Some(code),
-            outcome: Outcome::Refused,
-            ..Record::default()
-        };
         for record in [
             refused(None, "AccessDenied"),
             refused(Some("small"), "EntityTooLarge"),
@@ -197,7 +212,23 @@ mod tests {
         ] {
             accept(&recent, &record);
         }
-        let counted: Vec<_> = recent.refusals().into_iter().map(|each| (each.rule, each.code, each.count)).collect();
+        let (pairs, others) = recent.refusals();
+        let counted: Vec<_> = pairs.into_iter().map(|each| (each.rule, each.code, each.count)).collect();
         assert_eq!(counted, [(None, "AccessDenied", 2), (Some("small".to_owned()), "EntityTooLarge", 1)]);
+        assert_eq!(others, 0);
+    }
+
+    #[test]
+    fn of_more_pairs_than_are_kept_each_refusal_is_counted_and_the_newest_are_named() {
+        let recent = Recent::default();
+        for number in 0..1500 {
+            accept(&recent, &refused(Some(&format!("rule-{number}")), "AccessDenied"));
+            accept(&recent, &refused(None, "AccessDenied"));
+        }
+        let (pairs, others) = recent.refusals();
+        assert_eq!(pairs.len(), MAX_REFUSALS);
+        assert_eq!((pairs[0].rule.as_deref(), pairs[0].count), (None, 1500), "one that still comes is kept");
+        assert!(pairs.iter().any(|each| each.rule.as_deref() == Some("rule-1499")));
+        assert_eq!(pairs.iter().map(|each| each.count).sum::<u64>() + others, 3000, "none is left out");
     }
 }

@@ -1,13 +1,14 @@
-//! What a client certificate says, read once for each connection; and when any certificate ends.
+//! What a client certificate says, read once for each connection; and when any certificate or list ends.
 //!
 //! rustls has checked chain, times, usage and revocation before; here is only read who it is for. A part that cannot be read makes the
 //! whole certificate unreadable: what was left out could have been what a rule denies.
 //! Source: RFC 5280 §4.1.2.6 and §4.2.1, RFC 4514.
 
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use crate::arrival::ClientCertificate;
@@ -71,6 +72,12 @@ pub(super) fn read(der: &CertificateDer<'_>) -> Option<ClientCertificate> {
 pub(super) fn expiry(der: &CertificateDer<'_>) -> Option<UtcInstant> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     UtcInstant::from_second(certificate.validity().not_after.timestamp()).ok()
+}
+
+/// From when on a list of revoked certificates is over its time, in seconds since 1970; the beginning if that cannot be read.
+pub(super) fn list_end(der: &CertificateRevocationListDer<'_>) -> i64 {
+    let list = CertificateRevocationList::from_der(der).ok();
+    list.and_then(|(_, list)| list.next_update()).map_or(0, |end| end.timestamp())
 }
 
 /// Names of DNS and URIs are ASCII. They end up in records.

@@ -20,7 +20,6 @@ use super::drain::Stop;
 use super::framing;
 use super::listener::{Accepted, Manner};
 use super::monitor::Monitor;
-use super::peer::Peer;
 use super::proxy_header::{self, ProxyHeaderError};
 use super::rate_guard::{Pace, RateGuard};
 use super::service::{Line, Service};
@@ -53,8 +52,11 @@ const H2_MAX_LOCAL_RESETS: usize = 128;
 
 /// Serves the connection until it ends. Dropping the future cuts it.
 pub(super) async fn serve<H: Handler>(accepted: Accepted, service: Arc<Service<H>>, mut stop: Stop, monitor: Monitor) {
-    let Accepted { mut stream, mut facts, manner } = accepted;
-    if !manner.proxies.is_empty() {
+    let Accepted { mut stream, mut facts, manner: current } = accepted;
+    // For its beginning; each request asks again.
+    let manner = current.load_full();
+    let proxy = (!manner.proxies.is_empty()).then_some(facts.peer);
+    if proxy.is_some() {
         // Boxed, here and below: a future has room for its largest branch, for as long as the connection lives.
         let client = tokio::select! {
             // As in a handshake: nothing is in flight yet.
@@ -69,7 +71,7 @@ pub(super) async fn serve<H: Handler>(accepted: Accepted, service: Arc<Service<H
             }
         }
     }
-    let line = Line { facts, forwarded: manner.forwarded.clone(), peer: None };
+    let line = Line::new(facts, current, proxy);
     let stream = RateGuard::new(stream, Pace::of(&service.limits));
     match &manner.tls {
         None => serve_http1(stream, service, line, stop, &monitor).await,
@@ -84,7 +86,7 @@ async fn proxied(
     facts: &ConnectionFacts,
     limits: &ConnectionLimits,
 ) -> Result<SocketAddr, NotProxied> {
-    if !manner.proxies.iter().any(|network| network.contains(&facts.peer.ip())) {
+    if !manner.lets_in(Some(facts.peer.ip())) {
         return Err(NotProxied::Stranger);
     }
     let header = timeout(limits.handshake_timeout, proxy_header::read(stream)).await.map_err(|_| NotProxied::Late)?;
@@ -130,7 +132,7 @@ async fn serve_tls<H: Handler>(
     if let Some(certificate) = certificate {
         line.facts.vouched = Some(Arc::new(Vouched::Certificate(certificate)));
     }
-    line.peer = Some(Arc::new(client));
+    line.peer = Some(client);
     match protocol {
         Protocol::Http1 => {
             let mut stream = Collect::new(stream);
@@ -211,7 +213,8 @@ where
     let limits = service.limits.clone();
     let streams = Streams::new();
     let opened = streams.clone();
-    let (facts, client) = (line.facts.clone(), line.peer.clone());
+    let (facts, line) = (line.facts.clone(), Arc::new(line));
+    let told = Arc::clone(&line);
     let builder = http2_builder(&limits);
     let mut connection = pin!(builder.serve_connection(
         TokioIo::new(stream),
@@ -232,7 +235,7 @@ where
                 leaving = true;
             }
             // HTTP/1.1 has `connection: close` for it.
-            () = Peer::lapsed(client.as_deref()), if !leaving => {
+            () = told.ended(), if !leaving => {
                 connection.as_mut().graceful_shutdown();
                 leaving = true;
             }

@@ -11,10 +11,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::BindError;
-use super::admin::AdminTls;
 use super::listener::Manner;
 use super::settings::{ConnectionLimits, ListenAddress, Settings, TlsSettings};
-use super::tls::{Loaded, Ready, Tls};
+use super::tls::{Loaded, Tls};
 use crate::base::UtcInstant;
 
 /// What later connections are served by.
@@ -39,7 +38,7 @@ impl Tuning {
 #[derive(Debug, Clone)]
 pub struct Control {
     pub(super) listeners: Arc<[(ListenAddress, Arc<ArcSwap<Manner>>)]>,
-    pub(super) admin: Option<Arc<AdminTls>>,
+    pub(super) admin: Option<Arc<Tls>>,
     pub(super) tuning: Arc<watch::Sender<Tuning>>,
 }
 
@@ -50,7 +49,6 @@ pub struct Prepared {
     renewed: Vec<(Arc<Tls>, Loaded)>,
     manners: Vec<(Arc<ArcSwap<Manner>>, Manner)>,
     waiting: Vec<&'static str>,
-    admin: Option<(Arc<AdminTls>, Ready)>,
     tuning: Tuning,
 }
 
@@ -104,7 +102,7 @@ impl Control {
                 renewed.extend(serving.as_deref().filter(|_| read_files).and_then(renew).zip(serving.clone()));
             }
             if let (Some(settings), Some(serving), true) = (&listener.tls, &serving, read_files) {
-                let ready = Tls::prepare(settings);
+                let ready = serving.prepare(settings);
                 let ready =
                     ready.map_err(|source| BindError::Tls { address: address.clone(), source: Box::new(source) })?;
                 tls.push((Arc::clone(serving), settings.clone(), ready));
@@ -115,20 +113,22 @@ impl Control {
             let serving = manner.load().tls.clone();
             renewed.extend(serving.as_deref().filter(|_| read_files).and_then(renew).zip(serving.clone()));
         }
-        let renewed = renewed.into_iter().map(|(config, tls)| (tls, config)).collect();
         if settings.admin_tls.is_some() != self.admin.is_some() {
             waiting.push("admin.tls");
         }
-        let admin = match (&settings.admin_tls, &self.admin, read_files) {
-            (Some(wanted), Some(serving), true) => {
-                let address = ListenAddress::Tcp(settings.admin);
-                let ready = AdminTls::prepare(wanted);
-                let ready = ready.map_err(|source| BindError::Tls { address, source: Box::new(source) })?;
-                Some((Arc::clone(serving), ready))
+        if let Some(serving) = self.admin.as_ref().filter(|_| read_files) {
+            match &settings.admin_tls {
+                Some(wanted) => {
+                    let address = ListenAddress::Tcp(settings.admin);
+                    let ready = serving.prepare(wanted);
+                    let ready = ready.map_err(|source| BindError::Tls { address, source: Box::new(source) })?;
+                    tls.push((Arc::clone(serving), wanted.clone(), ready));
+                }
+                None => renewed.extend(renew(serving).zip(Some(Arc::clone(serving)))),
             }
-            _ => None,
-        };
-        Ok(Prepared { tls, renewed, manners, admin, waiting, tuning: Tuning::of(settings) })
+        }
+        let renewed = renewed.into_iter().map(|(config, tls)| (tls, config)).collect();
+        Ok(Prepared { tls, renewed, manners, waiting, tuning: Tuning::of(settings) })
     }
 
     /// Serves later connections with what was prepared.
@@ -141,9 +141,6 @@ impl Control {
         }
         for (serving, manner) in prepared.manners {
             serving.store(Arc::new(manner));
-        }
-        if let Some((tls, ready)) = prepared.admin {
-            tls.change(ready);
         }
         self.tuning.send_replace(prepared.tuning);
     }

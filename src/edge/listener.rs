@@ -6,7 +6,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -44,8 +44,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Accepted {
     pub(super) stream: Stream,
     pub(super) facts: ConnectionFacts,
-    /// What the listener wants of it.
-    pub(super) manner: Arc<Manner>,
+    /// What the listener wants of it, which can change.
+    pub(super) manner: Arc<ArcSwap<Manner>>,
 }
 
 /// What a listener wants of its connections.
@@ -58,7 +58,7 @@ pub(super) struct Manner {
     /// Proxies that begin each connection with a PROXY protocol header. If there are any, nobody else may connect.
     pub(super) proxies: Vec<IpNet>,
     /// Proxies that say in a header for whom they speak.
-    pub(super) forwarded: Option<Arc<ForwardedSettings>>,
+    pub(super) forwarded: Option<ForwardedSettings>,
 }
 
 impl Manner {
@@ -67,7 +67,15 @@ impl Manner {
             tls,
             identity: settings.identity.clone().map(|name| Arc::new(Vouched::Listener(name))),
             proxies: settings.proxies.clone(),
-            forwarded: settings.forwarded.clone().map(Arc::new),
+            forwarded: settings.forwarded.clone(),
+        }
+    }
+
+    /// Whether a connection is wanted that this proxy has begun with a PROXY header, or that has none.
+    pub(super) fn lets_in(&self, proxy: Option<IpAddr>) -> bool {
+        match proxy {
+            Some(proxy) => self.proxies.iter().any(|network| network.contains(&proxy)),
+            None => self.proxies.is_empty(),
         }
     }
 }
@@ -164,9 +172,8 @@ impl Accept for Listeners {
             if let Poll::Ready(outcome) = socket.poll_accept(cx) {
                 self.next = index + 1;
                 return Poll::Ready(outcome.map(|(stream, facts)| {
-                    let manner = manner.load_full();
-                    let (tls, vouched) = (manner.tls.is_some(), manner.identity.clone());
-                    Accepted { stream, facts: ConnectionFacts { tls, vouched, ..facts }, manner }
+                    let (tls, manner) = (manner.load().tls.is_some(), Arc::clone(manner));
+                    Accepted { stream, facts: ConnectionFacts { tls, ..facts }, manner }
                 }));
             }
         }

@@ -45,7 +45,7 @@ mod tls;
 mod unix;
 mod wire_guard;
 
-pub use admin::{Access, AdminBody, AdminRequest, AdminState, AdminTlsSettings, AdminToken, MetricsAccess};
+pub use admin::{Access, AdminBody, AdminRequest, AdminState, AdminToken, MetricsAccess};
 pub use control::{Control, Prepared};
 pub use drain::DrainReport;
 pub use inherited::{Inherited, InheritedError};
@@ -56,11 +56,10 @@ pub use settings::{
 };
 pub use tls::TlsError;
 
-use admin::AdminTls;
 use control::Tuning;
 use door::Door;
 use listener::{Listener, Manner, Socket};
-use tls::Tls;
+use tls::{Purpose, Tls};
 
 /// What answers requests.
 pub trait Handler: Clone + Send + Sync + 'static {
@@ -111,7 +110,7 @@ pub struct Edge {
     budget: Arc<Budget>,
     listeners: Vec<Listener>,
     admin: TcpListener,
-    admin_tls: Option<Arc<AdminTls>>,
+    admin_tls: Option<Arc<Tls>>,
     addresses: Addresses,
     monitor: Monitor,
 }
@@ -141,9 +140,7 @@ impl Edge {
         for listener in &settings.listeners {
             listeners.push(bind_listener(listener, &settings.limits, &mut inherited)?);
         }
-        let admin_tls = settings.admin_tls.as_ref().map(AdminTls::load).transpose().map_err(|source| {
-            BindError::Tls { address: ListenAddress::Tcp(settings.admin), source: Box::new(source) }
-        })?;
+        let admin_tls = load_tls(settings.admin_tls.as_ref(), Purpose::Admin, &ListenAddress::Tcp(settings.admin))?;
         let admin = inherited.tcp(settings.admin, &settings.limits).transpose();
         let admin = admin.unwrap_or_else(|| listener::listen(settings.admin, &settings.limits));
         let admin = admin.and_then(|admin| admin.local_addr().map(|at| (admin, at)));
@@ -163,7 +160,6 @@ impl Edge {
         let (tuner, tuning) = watch::channel(Tuning::of(&settings));
         let bound = settings.listeners.iter().zip(&listeners);
         let bound = bound.map(|(settings, listener)| (settings.address.clone(), Arc::clone(&listener.manner)));
-        let admin_tls = admin_tls.map(Arc::new);
         let control = Control { listeners: bound.collect(), admin: admin_tls.clone(), tuning: Arc::new(tuner) };
         Ok(Self { control, tuning, budget, listeners, admin, admin_tls, addresses, monitor: Monitor::default() })
     }
@@ -224,13 +220,23 @@ fn bind_listener(
     inherited: &mut Inherited,
 ) -> Result<Listener, BindError> {
     let address = || settings.address.clone();
-    let tls = settings.tls.as_ref().map(Tls::load).transpose();
-    let tls = tls.map_err(|source| BindError::Tls { address: address(), source: Box::new(source) })?;
+    let tls = load_tls(settings.tls.as_ref(), Purpose::Data, &settings.address)?;
     let socket = inherited.socket(&settings.address, limits).transpose();
     let socket = socket.unwrap_or_else(|| Socket::bind(&settings.address, limits));
     let socket = socket.map_err(|source| BindError::Address { address: address(), source })?;
-    let manner = Manner::of(settings, tls.map(Arc::new));
+    let manner = Manner::of(settings, tls);
     Ok(Listener { socket, manner: Arc::new(ArcSwap::from_pointee(manner)) })
+}
+
+/// Reads the files of TLS, if there is any.
+fn load_tls(
+    settings: Option<&TlsSettings>,
+    purpose: Purpose,
+    address: &ListenAddress,
+) -> Result<Option<Arc<Tls>>, BindError> {
+    let tls = settings.map(|settings| Tls::load(settings, purpose)).transpose();
+    let tls = tls.map_err(|source| BindError::Tls { address: address.clone(), source: Box::new(source) })?;
+    Ok(tls.map(Arc::new))
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 //! authority since the handshake, and a connection can live for days.
 //!
 //! Asked before each request. As long as the TLS of the listener is the one that the certificate was last checked under, that is a
-//! comparison of two numbers, and of two instants if there is a certificate; the chain is verified once more only behind a reload.
+//! comparison of two numbers, and of instants if there is a certificate or a list; the chain is verified once more only behind a reload, and
+//! while a list of revoked certificates is over its time.
 //! Requests that are under way are left to end. Source: `docs/THREATS.md` K23.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls_pki_types::CertificateDer;
-use tokio::sync::Notify;
 
 use super::tls::Tls;
 use crate::arrival::Lapse;
@@ -27,24 +27,15 @@ pub(super) struct Peer {
     pub(super) identifies: bool,
     /// The configuration of the listener that let it in last.
     pub(super) generation: AtomicU64,
-    pub(super) lapsed: Notify,
 }
 
 impl Peer {
-    /// Why nothing more is served on this connection, if so. What waits for [`Peer::lapsed`] hears of it.
+    /// Why nothing more is served on this connection, if so.
     pub(super) fn check(&self) -> Option<Lapse> {
-        let lapse = self.lapse();
-        if lapse.is_some() {
-            self.lapsed.notify_one();
-        }
-        lapse
-    }
-
-    fn lapse(&self) -> Option<Lapse> {
         if self.not_after.is_some_and(|end| SystemClock.now() > end) {
             return Some(Lapse::Expired);
         }
-        if self.generation.load(Ordering::Relaxed) == self.tls.generation() {
+        if self.generation.load(Ordering::Relaxed) == self.tls.generation() && !self.tls.has_old_lists() {
             return None;
         }
         match self.tls.would_let_in(self) {
@@ -55,13 +46,5 @@ impl Peer {
             }
         }
         None
-    }
-
-    /// Completes when a request was refused because of the client's certificate.
-    pub(super) async fn lapsed(peer: Option<&Self>) {
-        match peer {
-            Some(peer) => peer.lapsed.notified().await,
-            None => std::future::pending().await,
-        }
     }
 }

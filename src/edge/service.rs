@@ -5,25 +5,29 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use tokio::sync::Notify;
 
 use super::Handler;
 use super::body::EdgeBody;
 use super::drain::Stop;
 use super::forwarded;
+use super::listener::Manner;
 use super::peer::Peer;
-use super::settings::{ConnectionLimits, ForwardedSettings};
+use super::settings::ConnectionLimits;
 use super::streams::OpenStream;
-use crate::arrival::{Arrival, ConnectionFacts, Framing, Oversize};
+use crate::arrival::{Arrival, ConnectionFacts, Framing, Lapse, Oversize};
 use crate::base::RequestId;
 use crate::flow::Budget;
 
@@ -39,21 +43,55 @@ pub(super) struct Service<H> {
 /// A connection, as far as its requests have to do with it.
 #[derive(Debug)]
 pub(super) struct Line {
+    /// What has been so since its beginning.
     pub(super) facts: ConnectionFacts,
-    /// Whether somebody at the other end speaks for others.
-    pub(super) forwarded: Option<Arc<ForwardedSettings>>,
+    /// What its listener wants. Asked for each request: a connection can be older than the last reload by days.
+    pub(super) manner: Arc<ArcSwap<Manner>>,
+    /// The proxy that has begun it with a PROXY header.
+    pub(super) proxy: Option<SocketAddr>,
     /// The client of a TLS connection, who may be let in no more after a while.
-    pub(super) peer: Option<Arc<Peer>>,
+    pub(super) peer: Option<Peer>,
+    ended: Notify,
 }
 
 impl Line {
-    /// The facts about one request: of a proxy's connection with the address of the client.
-    fn facts_of(&self, head: &Parts, framing: Framing) -> (ConnectionFacts, Framing) {
-        let Some(settings) = &self.forwarded else { return (self.facts.clone(), framing) };
-        match forwarded::client(self.facts.peer, &head.headers, settings) {
-            Ok(peer) => (ConnectionFacts { peer, ..self.facts.clone() }, framing),
-            Err(_) if framing != Framing::Clear => (self.facts.clone(), framing),
-            Err(fault) => (self.facts.clone(), Framing::Unplaced(fault)),
+    /// A connection about which TLS has said nothing yet.
+    pub(super) fn new(facts: ConnectionFacts, manner: Arc<ArcSwap<Manner>>, proxy: Option<SocketAddr>) -> Self {
+        Self { facts, manner, proxy, peer: None, ended: Notify::new() }
+    }
+
+    /// Completes when a request was refused because nothing more is served here.
+    pub(super) async fn ended(&self) {
+        self.ended.notified().await;
+    }
+
+    /// The facts about one request, by what the listener wants now: who reaches it, and for whom a proxy speaks.
+    fn judge(&self, head: &Parts, framing: Framing) -> (ConnectionFacts, Framing) {
+        let manner = self.manner.load();
+        let mut facts = self.facts.clone();
+        facts.vouched = facts.vouched.or_else(|| manner.identity.clone());
+        let is_welcome = manner.lets_in(self.proxy.map(|proxy| proxy.ip()));
+        let lapse = match self.peer.as_ref().and_then(Peer::check) {
+            None if !is_welcome => Some(Lapse::Proxy),
+            lapse => lapse,
+        };
+        if lapse.is_some() {
+            self.ended.notify_one();
+        }
+        let framing = match lapse {
+            Some(lapse) if framing == Framing::Clear => Framing::Lapsed(lapse),
+            _ => framing,
+        };
+        if !is_welcome {
+            // Whom it has named is not known any more.
+            facts.peer = self.proxy.unwrap_or(facts.peer);
+            return (facts, framing);
+        }
+        let Some(settings) = &manner.forwarded else { return (facts, framing) };
+        match forwarded::client(facts.peer, &head.headers, settings) {
+            Ok(peer) => (ConnectionFacts { peer, ..facts }, framing),
+            Err(fault) if framing == Framing::Clear => (facts, Framing::Unplaced(fault)),
+            Err(_) => (facts, framing),
         }
     }
 }
@@ -70,11 +108,7 @@ impl<H: Handler> Service<H> {
         let received = Instant::now();
         let (mut head, body) = request.into_parts();
         head.extensions.remove::<OnUpgrade>();
-        let framing = match line.peer.as_ref().and_then(|peer| peer.check()) {
-            Some(lapse) if framing == Framing::Clear => Framing::Lapsed(lapse),
-            _ => framing,
-        };
-        let (connection, framing) = line.facts_of(&head, framing);
+        let (connection, framing) = line.judge(&head, framing);
         let mut facts = AnswerFacts::of(&head, framing);
         let framing = match oversize(&head, &self.limits) {
             Some(oversize) if framing == Framing::Clear => Framing::Oversized(oversize),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::admin::{Access, AdminTlsSettings};
+use super::admin::Access;
 
 /// Listeners and connection limits.
 #[derive(Debug, Clone)]
@@ -17,8 +17,8 @@ pub struct Settings {
     pub listeners: Vec<ListenerSettings>,
     /// Admin listener: health, metrics and the operator's page.
     pub admin: SocketAddr,
-    /// TLS of the admin listener, or clear text.
-    pub admin_tls: Option<AdminTlsSettings>,
+    /// TLS of the admin listener, or clear text. Certificates of clients are those of operators, and never required: probes have none.
+    pub admin_tls: Option<TlsSettings>,
     /// Who may ask the admin listener.
     pub admin_access: Arc<Access>,
     /// What a connection may cost.

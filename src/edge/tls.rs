@@ -1,26 +1,26 @@
-//! TLS of the data listeners: versions, certificates, resumption and the choice of the HTTP version.
+//! TLS of the listeners: versions, certificates, resumption and the choice of the HTTP version.
 //!
 //! The crypto provider is named explicitly, so that no other crate's default can change it. TLS 1.2 and 1.3,
 //! server-side session tickets, no early data (0-RTT can be replayed, and uploads must not be).
 //! Where clients have certificates, they are checked against the authorities and the lists of revoked ones of the listener. All this is
 //! one configuration of rustls, and a reload replaces it as a whole: sessions of before are not resumed, or a revoked certificate would
-//! live on in them, and connections of before are checked again (`peer`). Source: `docs/THREATS.md` K23.
+//! live on in them, and connections of before are checked again (`peer`). Where there are lists no session is resumed at all: nobody looks
+//! into a list then, and a list ends by time as well. Source: `docs/THREATS.md` K23.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -93,12 +93,24 @@ pub(super) enum Protocol {
     Http2,
 }
 
+/// What a listener is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// HTTP/2 or HTTP/1.1; sessions are resumed unless there are lists of revoked certificates.
+    Data,
+    /// HTTP/1.1, and every connection is verified by the authorities of now.
+    Admin,
+}
+
 /// The TLS side of one listener; its certificate can be replaced while it serves.
 #[derive(Debug)]
 pub(super) struct Tls {
+    purpose: Purpose,
     serving: ArcSwap<Serving>,
-    /// Of the newest configuration. Apart from it, since each request looks at it.
+    /// Of the newest configuration. Apart from it, since each request looks at it, and at the next.
     generation: AtomicU64,
+    /// When the first of its lists of revoked certificates is over its time, in seconds since 1970; the greatest number without lists.
+    lists_end: AtomicI64,
 }
 
 /// What later connections are served with. Together, so that no certificate is taken for an identity under authorities of another time.
@@ -107,16 +119,30 @@ struct Serving {
     settings: TlsSettings,
     config: Arc<ServerConfig>,
     expiry: Option<UtcInstant>,
-    clients: Option<Arc<dyn ClientCertVerifier>>,
+    clients: Option<Clients>,
     generation: u64,
 }
 
 /// What a configuration is, read from the files.
 #[derive(Debug)]
 pub(super) struct Loaded {
-    ready: Ready,
-    /// Checks certificates of clients, if they are asked for.
-    clients: Option<Arc<dyn ClientCertVerifier>>,
+    config: Arc<ServerConfig>,
+    /// When the listener's own certificate ends.
+    expiry: Option<UtcInstant>,
+    clients: Option<Clients>,
+}
+
+/// What checks certificates of clients, if they are asked for.
+#[derive(Debug, Clone)]
+struct Clients {
+    verifier: Arc<dyn ClientCertVerifier>,
+    lists_end: i64,
+}
+
+impl Loaded {
+    fn lists_end(&self) -> i64 {
+        self.clients.as_ref().map_or(i64::MAX, |clients| clients.lists_end)
+    }
 }
 
 /// A connection behind its handshake.
@@ -128,21 +154,15 @@ pub(super) struct Secured<IO> {
     pub(super) peer: Peer,
 }
 
-/// What was read of the files of a listener.
-#[derive(Debug)]
-pub(super) struct Ready {
-    pub(super) config: ServerConfig,
-    /// When the listener's own certificate ends.
-    pub(super) expiry: Option<UtcInstant>,
-}
-
 impl Tls {
     /// Reads certificate and key.
-    pub(super) fn load(settings: &TlsSettings) -> Result<Self, TlsError> {
-        let Loaded { ready: Ready { config, expiry }, clients } = load(settings)?;
-        let (settings, config) = (settings.clone(), Arc::new(config));
-        let serving = Serving { settings, config, expiry, clients, generation: 0 };
-        Ok(Self { serving: ArcSwap::from_pointee(serving), generation: AtomicU64::new(0) })
+    pub(super) fn load(settings: &TlsSettings, purpose: Purpose) -> Result<Self, TlsError> {
+        let loaded = load(settings, purpose)?;
+        let lists_end = AtomicI64::new(loaded.lists_end());
+        let Loaded { config, expiry, clients } = loaded;
+        let serving = Serving { settings: settings.clone(), config, expiry, clients, generation: 0 };
+        let serving = ArcSwap::from_pointee(serving);
+        Ok(Self { purpose, serving, generation: AtomicU64::new(0), lists_end })
     }
 
     /// When the certificate ends that later connections are shown; `None` if it cannot be read.
@@ -152,12 +172,12 @@ impl Tls {
 
     /// Reads the files again; the configuration takes effect with [`Tls::replace`].
     pub(super) fn read_again(&self) -> Result<Loaded, TlsError> {
-        load(&self.serving.load().settings)
+        load(&self.serving.load().settings, self.purpose)
     }
 
     /// Reads the files of other settings; they take effect with [`Tls::change`].
-    pub(super) fn prepare(settings: &TlsSettings) -> Result<Loaded, TlsError> {
-        load(settings)
+    pub(super) fn prepare(&self, settings: &TlsSettings) -> Result<Loaded, TlsError> {
+        load(settings, self.purpose)
     }
 
     /// Serves later connections with this configuration. The ticket keys change too, so nothing is resumed across it.
@@ -168,8 +188,8 @@ impl Tls {
 
     /// As [`Tls::replace`], with the settings that the configuration was made of.
     pub(super) fn change(&self, settings: TlsSettings, loaded: Loaded) {
-        let Loaded { ready: Ready { config, expiry }, clients } = loaded;
-        let config = Arc::new(config);
+        self.lists_end.store(loaded.lists_end(), Ordering::Relaxed);
+        let Loaded { config, expiry, clients } = loaded;
         self.serving.rcu(|before| Serving {
             settings: settings.clone(),
             config: Arc::clone(&config),
@@ -184,6 +204,12 @@ impl Tls {
     /// The number of the newest configuration.
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// Whether one of its lists of revoked certificates is over its time.
+    pub(super) fn has_old_lists(&self) -> bool {
+        let end = self.lists_end.load(Ordering::Relaxed);
+        end < i64::MAX && SystemClock.now().as_second() >= end
     }
 
     /// Does the handshake, without a time limit of its own.
@@ -214,7 +240,6 @@ impl Tls {
             not_after: certificate.as_ref().map(|certificate| certificate.not_after),
             identifies,
             generation: AtomicU64::new(serving.generation),
-            lapsed: Notify::new(),
         };
         Ok(Secured { stream, protocol, certificate: certificate.filter(|_| identifies), peer })
     }
@@ -226,7 +251,7 @@ impl Tls {
     pub(super) fn would_let_in(&self, peer: &Peer) -> Result<u64, rustls::Error> {
         let serving = self.serving.load();
         let Some((own, between)) = peer.chain.split_first() else {
-            let needed = serving.clients.as_ref().is_some_and(|clients| clients.client_auth_mandatory());
+            let needed = serving.clients.as_ref().is_some_and(|clients| clients.verifier.client_auth_mandatory());
             return if needed { Err(rustls::Error::NoCertificatesPresented) } else { Ok(serving.generation) };
         };
         if serving.identifies() != peer.identifies {
@@ -236,7 +261,7 @@ impl Tls {
         if let Some(clients) = &serving.clients {
             let now = u64::try_from(SystemClock.now().as_second()).unwrap_or_default();
             let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
-            clients.verify_client_cert(own, between, now)?;
+            clients.verifier.verify_client_cert(own, between, now)?;
         }
         Ok(serving.generation)
     }
@@ -248,15 +273,21 @@ impl Serving {
     }
 }
 
-fn load(settings: &TlsSettings) -> Result<Loaded, TlsError> {
+fn load(settings: &TlsSettings, purpose: Purpose) -> Result<Loaded, TlsError> {
     let clients = settings.client.as_ref().map(client_verifier).transpose()?;
-    let ready = server_config(settings, clients.clone())?;
-    Ok(Loaded { ready, clients })
-}
-
-fn server_config(settings: &TlsSettings, clients: Option<Arc<dyn ClientCertVerifier>>) -> Result<Ready, TlsError> {
+    let verifier = clients.as_ref().map(|clients| Arc::clone(&clients.verifier));
     let chain = read_chain(&settings.certificate)?;
     let expiry = chain.first().and_then(certificate::expiry);
+    let config = Arc::new(server_config(settings, chain, verifier, purpose)?);
+    Ok(Loaded { config, expiry, clients })
+}
+
+fn server_config(
+    settings: &TlsSettings,
+    chain: Vec<CertificateDer<'static>>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+    purpose: Purpose,
+) -> Result<ServerConfig, TlsError> {
     let key = read_key(&settings.key)?;
     let unusable =
         |source| TlsError::Unusable { certificate: settings.certificate.clone(), key: settings.key.clone(), source };
@@ -266,17 +297,25 @@ fn server_config(settings: &TlsSettings, clients: Option<Arc<dyn ClientCertVerif
         .with_client_cert_verifier(clients.unwrap_or_else(WebPkiClientVerifier::no_client_auth))
         .with_single_cert(chain, key)
         .map_err(unusable)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Provider)?;
+    config.alpn_protocols = match purpose {
+        Purpose::Data => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        Purpose::Admin => vec![b"http/1.1".to_vec()],
+    };
+    if purpose == Purpose::Admin || settings.client.as_ref().is_some_and(|client| !client.crls.is_empty()) {
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    } else {
+        config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Provider)?;
+    }
     config.max_early_data_size = 0;
-    Ok(Ready { config, expiry })
+    Ok(config)
 }
 
 /// Checks the certificates of clients.
 ///
 /// With lists of revoked certificates the whole chain is looked up in them. A certificate under none of them is refused, and so is
 /// everything under a list that is over its time: a list that nobody renews says nothing of what was revoked since.
-fn client_verifier(settings: &ClientTlsSettings) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+fn client_verifier(settings: &ClientTlsSettings) -> Result<Clients, TlsError> {
     let mut roots = RootCertStore::empty();
     for authority in read_chain(&settings.ca)? {
         roots.add(authority).map_err(|source| TlsError::Authority { path: settings.ca.clone(), source })?;
@@ -285,13 +324,15 @@ fn client_verifier(settings: &ClientTlsSettings) -> Result<Arc<dyn ClientCertVer
     for path in &settings.crls {
         lists.extend(read_crls(path)?);
     }
+    let lists_end = lists.iter().map(certificate::list_end).min().unwrap_or(i64::MAX);
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).with_crls(lists);
     builder = builder.enforce_revocation_expiration();
     if !settings.require {
         builder = builder.allow_unauthenticated();
     }
-    builder.build().map_err(|source| TlsError::Clients { ca: settings.ca.clone(), source })
+    let verifier = builder.build().map_err(|source| TlsError::Clients { ca: settings.ca.clone(), source })?;
+    Ok(Clients { verifier, lists_end })
 }
 
 fn read_crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
@@ -301,7 +342,7 @@ fn read_crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, 
     if lists.is_empty() { Err(TlsError::NoCrl(path.to_owned())) } else { Ok(lists) }
 }
 
-pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
     let chain: Vec<_> =
         CertificateDer::pem_file_iter(path).map_err(unreadable)?.collect::<Result<_, _>>().map_err(unreadable)?;
@@ -311,7 +352,7 @@ pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
     }
 }
 
-pub(super) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(path).map_err(|source| match source {
         pem::Error::NoItemsFound => TlsError::NoKey(path.to_owned()),
         source => TlsError::Unreadable { path: path.to_owned(), source },

@@ -173,6 +173,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whoever_may_write_beside_a_socket_cannot_prepare_the_folder_in_which_it_is_made() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let settings = settings(&folder, 0o600);
+        let of_others = elsewhere.path().join("s");
+        fs::write(&of_others, "data").unwrap();
+        // A name that can be known before led out of the folder once, and what was there was removed.
+        let link = folder.path().join(format!(".cs-{}", std::process::id()));
+        std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
+        let socket = UnixSocket::bind(&settings);
+        assert_eq!(fs::read(&of_others).unwrap(), b"data");
+        StdStream::connect(&settings.path).unwrap();
+        drop(socket.unwrap());
+        let [one, other] = [Nursery::beside(&settings.path).unwrap(), Nursery::beside(&settings.path).unwrap()];
+        assert_ne!(one.0, other.0, "no name comes twice");
+        let mode = fs::symlink_metadata(&one.0).unwrap().mode() & 0o777;
+        assert_eq!(mode, 0o700, "nobody else gets in once it is there");
+    }
+
+    #[tokio::test]
     async fn a_socket_in_the_place_of_ours_is_not_removed_with_ours() {
         let folder = tempfile::tempdir().unwrap();
         let settings = settings(&folder, 0o600);

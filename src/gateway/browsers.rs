@@ -12,7 +12,6 @@ use http::request::Parts;
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
 use super::{Gateway, Remains, check_clear_text, check_framing, internal, note_denial, note_unidentified};
 use crate::arrival::{ConnectionFacts, Framing};
@@ -90,6 +89,8 @@ impl Gateway {
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
         check_framing(framing)?;
+        // Not one is answered without a record, and none waits: strangers could fill the queue with those that do.
+        self.auditor.make_room_for_stranger(ticket)?;
         check_hop(head)?;
         let target = locate_path(head, self.buckets.domains()).map_err(IdentifyError::from)?;
         let bucket = Some(target.bucket.as_str()).filter(|bucket| !bucket.is_empty());
@@ -140,7 +141,7 @@ impl Gateway {
         check_clear_text(connection, permit.call())?;
         let key = permit.call().resource.key().map(|key| key.as_str().to_owned()).unwrap_or_default();
         let posted = Posted { success, path: head.uri.path().to_owned(), bucket, key };
-        remains.passage = Some(self.limiter.enter(&permit, self.store_of(&permit), Instant::now().into_std())?);
+        self.enter(&permit, remains)?;
         let admission = Admission::admit(permit)?;
         file.check_length()?;
         remains.form = Some(Box::new(file));
@@ -163,7 +164,7 @@ impl Gateway {
         }
     }
 
-    /// Reads the fields of a form, within the time that a client has for its next byte.
+    /// Reads the fields of a form, within the time that a client has for a head: a stranger would hold the end of the process with them.
     async fn read_fields(
         &self,
         delimiter: Delimiter,
@@ -186,9 +187,10 @@ impl Gateway {
             }
             Err(Refusal::from(FormError::NoFile))
         };
-        let read = tokio::time::timeout(self.body_limits.idle, reading).await;
+        let patience = self.body_limits.head;
+        let read = tokio::time::timeout(patience, reading).await;
         ticket.note_upload(Arc::new(move || seen));
-        let first = read.map_err(|_| Fault::ClientIdle { seconds: self.body_limits.idle.as_secs() })??;
+        let first = read.map_err(|_| Fault::FieldsLate { seconds: patience.as_secs() })??;
         let taken = preamble.taken();
         let length = file_length(&head.headers, taken + delimiter.closing_bytes())?;
         let range = LengthRange { min: 0, max: None };

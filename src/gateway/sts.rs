@@ -36,7 +36,7 @@ impl Gateway {
         let outcome = async {
             let form = match carried {
                 Carried::Query => Bytes::from(form_in_query(head, remains)?),
-                Carried::Body => form_in_body(head, self.body_limits.idle, remains, ticket).await?,
+                Carried::Body => form_in_body(head, self.body_limits.head, remains, ticket).await?,
             };
             let asked = StsAction::parse(&form)?;
             action = Some(asked.name());
@@ -134,7 +134,7 @@ fn form_in_query(head: &Parts, remains: &Remains) -> Result<Vec<u8>, StsError> {
     Ok(head.uri.query().unwrap_or_default().as_bytes().to_vec())
 }
 
-/// Reads a form. All of it has to arrive within the time that a client has for its next byte.
+/// Reads a form. All of it has to arrive within the time that a client has for a head.
 async fn form_in_body(
     head: &Parts,
     patience: Duration,

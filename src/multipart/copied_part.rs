@@ -19,8 +19,8 @@ use crate::multipart::{Carrier, MAX_ANSWER_BYTES, bad_answer, note_of, staged};
 use crate::respond::late::{self, Finished};
 use crate::respond::{Refusal, Reply, relay};
 use crate::rules::UploadSeal;
+use crate::s3::UploadHead;
 use crate::s3::xml::XmlWriter;
-use crate::s3::{BodyFraming, UploadHead};
 
 /// A part that is made of a piece of another object.
 pub(super) struct CopiedPart {
@@ -69,7 +69,8 @@ impl CopiedPart {
             finished.inspection = Some(outcome.clone());
             return Err(Fault::Inspection(outcome.clone()).into());
         }
-        let head = head(length);
+        // Nobody declared a digest of the bytes.
+        let head = UploadHead::plain(Some(length));
         let mut body_terms = admission.body_terms();
         if self.number == 1 && admission.terms().check_bytes {
             body_terms.check_type = Some(self.seal.media_type.clone());
@@ -140,19 +141,6 @@ impl CopiedPart {
             tracing::debug!(%error, "the source of a copied part broke off");
             Fault::SourceGone
         })))
-    }
-}
-
-/// What the store is told of the bytes: that nobody declared a digest of them.
-fn head(length: u64) -> UploadHead {
-    UploadHead {
-        length: Some(length),
-        framing: BodyFraming::Plain,
-        sha256: None,
-        md5: None,
-        checksum: None,
-        media_type: None,
-        content_encoding: None,
     }
 }
 

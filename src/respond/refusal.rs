@@ -210,13 +210,21 @@ impl From<AuthError> for Refusal {
 
 impl From<Lapse> for Refusal {
     fn from(lapse: Lapse) -> Self {
-        let (code, message) = match lapse {
-            Lapse::Expired => (S3ErrorCode::ExpiredToken, "The client certificate has expired."),
-            Lapse::Refused => {
-                (S3ErrorCode::InvalidToken, "The client certificate is no longer accepted. Connect anew.")
-            }
+        let (code, kind, message) = match lapse {
+            Lapse::Expired => (S3ErrorCode::ExpiredToken, RefusalKind::Auth, "The client certificate has expired."),
+            Lapse::Refused => (
+                S3ErrorCode::InvalidToken,
+                RefusalKind::Auth,
+                "The client certificate is no longer accepted. Connect anew.",
+            ),
+            // Nothing is wrong with the request: SDKs send it again on a new connection, which may come another way.
+            Lapse::Proxy => (
+                S3ErrorCode::ServiceUnavailable,
+                RefusalKind::Client,
+                "The way of this connection is no longer accepted. Connect anew.",
+            ),
         };
-        Self::new(code, RefusalKind::Auth, message, lapse)
+        Self::new(code, kind, message, lapse)
     }
 }
 
@@ -440,7 +448,7 @@ impl From<Fault> for Refusal {
             Fault::Chunk(_) => refuse(S3ErrorCode::InvalidRequest, RefusalKind::Client),
             Fault::Form(_) => refuse(S3ErrorCode::MalformedPOSTRequest, RefusalKind::Client),
             Fault::ChunkSignature(_) => refuse(S3ErrorCode::SignatureDoesNotMatch, RefusalKind::Auth),
-            Fault::ClientIdle { .. } | Fault::ClientSlow { .. } => {
+            Fault::ClientIdle { .. } | Fault::FieldsLate { .. } | Fault::ClientSlow { .. } => {
                 refuse(S3ErrorCode::RequestTimeout, RefusalKind::Client)
             }
             Fault::Inspection(outcome) => outcome.as_ref().into(),

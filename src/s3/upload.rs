@@ -113,6 +113,19 @@ pub enum UploadError {
 const MAX_OBJECT_BYTES: u64 = 5 << 40;
 
 impl UploadHead {
+    /// Plain bytes of which nothing is declared but perhaps their length.
+    pub fn plain(length: Option<u64>) -> Self {
+        Self {
+            length,
+            framing: BodyFraming::Plain,
+            sha256: None,
+            md5: None,
+            checksum: None,
+            media_type: None,
+            content_encoding: None,
+        }
+    }
+
     /// Reads the headers of an upload.
     ///
     /// # Errors

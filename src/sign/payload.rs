@@ -82,15 +82,7 @@ mod tests {
     }
 
     fn upload() -> UploadHead {
-        UploadHead {
-            length: Some(5),
-            framing: BodyFraming::Plain,
-            sha256: None,
-            md5: None,
-            checksum: None,
-            media_type: None,
-            content_encoding: None,
-        }
+        UploadHead::plain(Some(5))
     }
 
     #[test]

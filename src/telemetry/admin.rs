@@ -15,7 +15,10 @@ impl AdminMetrics {
     /// If two metrics had the same name, which a test excludes.
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let refused = IntCounterVec::new(
-            Opts::new("countersign_admin_refused_total", "Requests that the admin listener did not let through."),
+            Opts::new(
+                "countersign_admin_refused_total",
+                "Requests and connections that the admin listener did not let through.",
+            ),
             &["reason"],
         )?;
         // Alerts want the series before somebody tries.
@@ -24,7 +27,7 @@ impl AdminMetrics {
         Ok(Self { refused })
     }
 
-    /// One was not let through; `reason` is a fixed word.
+    /// A request was not let through, or a connection made room for another; `reason` is a fixed word.
     pub fn refused(&self, reason: &'static str) {
         self.refused.with_label_values(&[reason]).inc();
     }

@@ -17,6 +17,7 @@ use crate::breaker::Breaker;
 use crate::dial::{self, AddressPolicy, DialError, Dialer};
 use crate::flow::{Budget, Paced};
 use crate::sign::{Outbound, OutboundBody};
+use crate::telemetry::Seldom;
 use crate::telemetry::trace::Call;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::pool::{Connection, Pool};
@@ -116,6 +117,8 @@ pub struct Upstream {
     slots: Slots,
     breaker: Breaker,
     unknown_length_slots: Arc<Semaphore>,
+    /// Of requests that it failed.
+    failures: Seldom,
 }
 
 impl Upstream {
@@ -136,8 +139,18 @@ impl Upstream {
         let slots = Slots::new(settings.max_connections, settings.max_waiting, settings.connect_timeout);
         let breaker = Breaker::new(settings.breaker);
         let unknown_length_slots = Arc::new(Semaphore::new(settings.unknown_length_uploads));
-        let name = settings.name.as_str().into();
-        Ok(Self { settings, name, dialer, budget, pool, slots, breaker, unknown_length_slots })
+        let (failures, name) = (Seldom::default(), settings.name.as_str().into());
+        Ok(Self { settings, name, dialer, budget, pool, slots, breaker, unknown_length_slots, failures })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether to tell the operator now that it failed a request; then how many that was not done of.
+    pub fn tell_of_failure(&self) -> Option<u64> {
+        self.failures.now()
     }
 
     /// A place among the uploads of unknown length, each of which keeps a part in memory. `None` if all are taken.

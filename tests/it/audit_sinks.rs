@@ -210,6 +210,36 @@ async fn a10_under_block_records_of_strangers_leave_half_of_the_queue_to_callers
     assert_eq!(count_of(&served, "countersign_audit_records_dropped_total{sink=\"logs\"}").await, 32);
 }
 
+/// A preflight request is answered for nobody, and its record is kept like those of callers, or it is not answered.
+#[tokio::test]
+async fn l10_under_block_no_preflight_request_is_answered_without_a_record() {
+    let mut receiver = Receiver::down();
+    let sinks = format!("{{ wait: 300ms, sinks: {{ logs: {} }} }}", receiver.sink(", queue: 16, when_full: block"));
+    let recorder = Recorder::start(Answer::ok()).await;
+    let mut setup = Setup::before(&recorder);
+    setup.bucket_settings = ", cors: [{ origins: https://app.example, methods: PUT }]".to_owned();
+    let mut served = Served::start(&setup, &format!("audit: {sinks}\n"), &[]).await;
+    let asked = [("origin", "https://app.example"), ("access-control-request-method", "PUT")];
+    let (mut answered, mut refused) = (BTreeSet::new(), 0);
+    for _ in 0..20 {
+        let answer = served.a.send_plain("OPTIONS", "/bkt/a/x", &asked, "").await;
+        match answer.status.as_u16() {
+            200 => drop(answered.insert(answer.header("x-amz-request-id").to_owned())),
+            503 => refused += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!((answered.len(), refused), (8, 12), "half of the queue is kept for callers");
+    assert_eq!(served.ask_admin("/readyz").await.status, 200);
+    let put = served.a.put("/bkt/a/x", &[], "body").await;
+    assert_eq!(put.status, 200);
+    answered.insert(put.header("x-amz-request-id").to_owned());
+    receiver.up(&[]).await;
+    eventually("the records arrive", || receiver.ids().len() >= 9).await;
+    assert_eq!(receiver.ids().into_iter().collect::<BTreeSet<_>>(), answered);
+    end(&mut served).await;
+}
+
 /// The text of a file and of all that were put aside from it, and how many these are.
 fn rotated(folder: &Path) -> (String, usize) {
     let (mut text, mut aside) = (String::new(), 0);

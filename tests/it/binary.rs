@@ -188,6 +188,23 @@ async fn of_many_requests_that_a_store_fails_the_log_tells_one_and_the_audit_all
 }
 
 #[tokio::test]
+async fn a_store_that_fails_keeps_the_failures_of_another_one_not_out_of_the_log() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let mut setup = Setup::before(&recorder);
+    setup.endpoint = "http://127.0.0.1:1".to_owned();
+    setup.buckets.push("bkt2: { upstream: other, bucket: up-bkt }".to_owned());
+    let setup = setup.rules("\n  - { name: all, who: { tokens: [a] }, where: [bkt, bkt2], what: read }");
+    let other = "upstreams:\n  other: { endpoint: \"http://127.0.0.1:2\", region: us-east-1, credentials: { access_key_id: env:ACCESS, secret_access_key: env:SECRET } }\n";
+    let served = Served::start_with(&setup, &setup.text().replacen("upstreams:\n", other, 1), &[]).await;
+    for path in ["/bkt/x", "/bkt/x", "/bkt2/x", "/bkt2/x"] {
+        assert!(served.a.get(path).await.status.is_server_error());
+    }
+    let log = served.process.stderr.json();
+    let told = log.iter().filter(|line| line["message"] == "request failed").map(|line| line["upstream"].clone());
+    assert_eq!(told.collect::<Vec<_>>(), ["store", "other"]);
+}
+
+#[tokio::test]
 async fn check_and_serve_name_every_problem_with_its_line_and_what_was_meant() {
     let (folder, env) = (tempfile::tempdir().unwrap(), references());
     let broken = CONFIG

@@ -219,6 +219,48 @@ async fn spans_of_a_request_reach_the_collector_with_names_parents_and_attribute
     assert!(metrics.contains("countersign_trace_spans_sent_total 3\n"), "{metrics}");
 }
 
+/// The threads of a process that send spans.
+#[cfg(all(feature = "otel", target_os = "linux"))]
+fn exporters(process: u32) -> Vec<PathBuf> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten().map(|task| task.path());
+    let is_one = |task: &PathBuf| std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "otlp");
+    tasks.filter(is_one).collect()
+}
+
+#[cfg(all(feature = "otel", target_os = "linux"))]
+#[tokio::test]
+async fn an_exporter_goes_on_behind_a_reload_is_exchanged_with_its_settings_and_sends_the_last_spans_at_the_end() {
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let file = folder.path().join("spans");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/log_receiver.py");
+    let arguments = [script.to_str().unwrap(), &port.to_string(), file.to_str().unwrap()];
+    let _collector = Server::start(folder.path(), "/usr/bin/python3", &arguments);
+    eventually("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+    let recorder = Recorder::start(Answer::ok()).await;
+    let tracing = format!(
+        "log: {{ level: info }}\ntracing: {{ otlp: {{ endpoint: \"http://127.0.0.1:{port}/v1/traces\", one_in: 1, timeout: 5s }} }}\n"
+    );
+    let mut served = Served::start(&Setup::before(&recorder), &tracing, &[]).await;
+    let process = served.process.id();
+    // A thread names itself when it runs.
+    eventually("there is one", || exporters(process).len() == 1).await;
+    let first = exporters(process);
+    assert_eq!(served.a.get("/bkt/a/before-the-reload").await.status, 200);
+    served.reconfigure("level: info", "level: debug").await;
+    served.reconfigure("level: debug", "level: info").await;
+    assert_eq!(exporters(process), first, "it goes on");
+    assert_eq!(served.a.get("/bkt/a/behind-the-reload").await.status, 200);
+    served.reconfigure("timeout: 5s", "timeout: 6s").await;
+    eventually("another one has its place", || exporters(process).len() == 1 && exporters(process) != first).await;
+    assert_eq!(served.a.get("/bkt/a/before-the-end").await.status, 200);
+    served.process.signal("TERM");
+    assert_eq!(served.process.end().await.code(), Some(0), "{}", served.process.stderr.text());
+    let taken = std::fs::read(&file).unwrap();
+    for key in ["before-the-reload", "behind-the-reload", "before-the-end"] {
+        assert!(holds(&taken, key.as_bytes()), "{key} is not in {}", String::from_utf8_lossy(&taken));
+    }
+}
+
 /// The agent of the collector, which PyPI's `rotel` carries.
 fn rotel() -> Option<PathBuf> {
     let libraries = std::fs::read_dir(tools().join("venv/lib")).into_iter().flatten().flatten();

@@ -1,10 +1,14 @@
 //! Browser forms: stored as they are under policy and rules, and refused without a trace.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::boto::python;
+use super::support::certs::Authority;
+use super::support::h2_wire::{self as h2, Wire};
 use super::support::post::{KEY_ID, PostForm, SECRET};
 use super::support::{Answer, Gateway, Recorder, Setup, Store, StoreKind, pattern, raw};
 
@@ -363,6 +367,57 @@ async fn a_page_of_another_origin_can_read_why_its_form_was_refused() {
         message,
         "Invalid according to Policy: Policy Condition failed: [&quot;starts-with&quot;, &quot;$key&quot;, &quot;a/&quot;]"
     );
+}
+
+/// Fields of a form without end, byte by byte.
+fn endless_fields() -> impl Iterator<Item = u8> {
+    let begin = b"--x\r\nContent-Disposition: form-data; name=\"x-ignore-a\"\r\n\r\n";
+    begin.iter().copied().chain(std::iter::repeat(b'v'))
+}
+
+#[tokio::test]
+async fn f10_the_fields_of_a_form_have_the_time_of_a_head_whatever_the_protocol() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let authority = Authority::new();
+    let setup = || with_key(Setup::before(&recorder), RULES).limits("{ timeouts: { head: 1s, body_idle: 1h } }");
+    let (plain, tls) = (setup().start().await, setup().tls(&authority.vouch_for(&["127.0.0.1"])).start().await);
+    let pace = Duration::from_millis(100);
+
+    let (read, mut write) = TcpStream::connect(plain.address).await.unwrap().into_split();
+    let head = "POST /bkt HTTP/1.1\r\nhost: gw\r\ncontent-type: multipart/form-data; boundary=x\r\ncontent-length: 9999\r\n\r\n";
+    write.write_all(head.as_bytes()).await.unwrap();
+    let mut read = read;
+    let mut answer = Box::pin(raw::read_answer(&mut read));
+    let slow = async {
+        for byte in endless_fields() {
+            write.write_all(&[byte]).await.unwrap();
+            tokio::time::sleep(pace).await;
+        }
+    };
+    let answer = tokio::select! { answer = &mut answer => answer, () = slow => unreachable!("it has no end") };
+    assert_eq!(raw::status(&answer), 400, "{answer}");
+    assert!(answer.contains("<Code>RequestTimeout</Code>"), "{answer}");
+
+    let mut wire = Wire::connect(tls.address, &authority, &[]).await;
+    let host = tls.address.to_string();
+    let head = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":authority", &host),
+        (":path", "/bkt"),
+        ("content-type", "multipart/form-data; boundary=x"),
+    ];
+    assert!(wire.send(&h2::frame(h2::HEADERS, h2::END_HEADERS, 1, &h2::block(&head))).await);
+    let mut status = 0;
+    for byte in endless_fields().take(200) {
+        assert!(wire.send(&h2::frame(h2::DATA, 0, 1, &[byte])).await);
+        if let Some(came) = wire.next(pace).await.filter(|came| came.kind == h2::HEADERS) {
+            status = h2::status_in(&came.payload);
+            break;
+        }
+    }
+    assert_eq!(status, 400, "no answer after 20 s");
+    assert!(recorder.is_silent());
 }
 
 #[tokio::test]

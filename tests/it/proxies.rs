@@ -148,3 +148,29 @@ async fn a10_failed_authentications_are_counted_for_the_client_that_a_proxy_name
     assert_eq!(ask("192.0.2.8").await, "InvalidToken", "another client");
     assert_eq!(ask("198.51.100.9, 192.0.2.7").await, "SlowDown", "the beginning of the list is made up");
 }
+
+#[tokio::test]
+async fn k26_a_reload_ends_connections_of_a_removed_proxy_with_an_answer() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let setup = Setup::before(&recorder).rules(RULES).listener("proxy_protocol: { from: 127.0.0.1 }");
+    let world = setup.start_reloadable().await;
+    let gateway = &world.gateway;
+    let mut kept = TcpStream::connect(gateway.address).await.unwrap();
+    let request = format!(
+        "GET /bkt/a/x HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\r\n",
+        gateway.address, gateway.a.token
+    );
+    let first = format!("PROXY TCP4 192.0.2.7 10.0.0.1 4096 443\r\n{request}");
+    kept.write_all(first.as_bytes()).await.unwrap();
+    assert_eq!(gateway.record(1).await.client, "192.0.2.7");
+
+    world.change("from: 127.0.0.1", "from: 10.0.0.0/8").await.unwrap();
+    kept.write_all(request.as_bytes()).await.unwrap();
+    let answers = read_all(&mut kept).await;
+    let (first, second) = answers.split_at(answers.rfind("HTTP/1.1 ").unwrap());
+    assert_eq!((status(first), status(second)), (200, 503), "{answers}");
+    assert!(second.contains("connection: close") && second.contains("<Code>ServiceUnavailable</Code>"), "{second}");
+    let record = gateway.record(2).await;
+    assert_eq!(record.client, "127.0.0.1", "whom it spoke for is not known any more");
+    assert_eq!(recorder.requests().len(), 1);
+}

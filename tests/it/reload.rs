@@ -127,6 +127,36 @@ async fn l12_rotated_credentials_of_a_store_are_in_use_at_once() {
     assert_eq!(recorder.accepted(), 1, "and on the same connection");
 }
 
+#[tokio::test]
+async fn nothing_is_counted_of_the_credentials_of_a_store_that_is_no_more() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let world = before(&recorder).await;
+    let [id, secret] = [("id", "ID"), ("secret", "S")].map(|(name, text)| world.put_file(name, text));
+    let credentials =
+        format!("{{ access_key_id: file:{}, secret_access_key: file:{} }}", id.display(), secret.display());
+    let other = format!(
+        "upstreams:\n  other: {{ endpoint: {}, region: us-east-1, credentials: {credentials} }}\n",
+        recorder.endpoint()
+    );
+    let shown = async || {
+        let text = world.gateway.ask_admin("/metrics").await.text();
+        let of_other = text.lines().filter(|line| line.contains("upstream=\"other\""));
+        of_other.filter(|line| line.starts_with("countersign_upstream_credentials")).count()
+    };
+    world.change("upstreams:\n", &other).await.unwrap();
+    // The task that renews them announces its counters when it runs for the first time.
+    for _ in 0..1000 {
+        if shown().await == 3 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(shown().await, 3, "their age, and what came of loading them again");
+    world.change(&other, "upstreams:\n").await.unwrap();
+    assert_eq!(shown().await, 0);
+    assert!(world.metric("countersign_upstream_credentials_age_seconds{upstream=\"store\"}").await >= 0.0);
+}
+
 /// Whether a TLS client that trusts an authority gets through.
 async fn trusts(world: &Reloadable, authority: &Authority) -> bool {
     let stream = TcpStream::connect(world.gateway.address).await.unwrap();

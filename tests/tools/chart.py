@@ -135,6 +135,9 @@ def check_configuration(name, text, owner, pod, container):
         done = subprocess.run([BINARY, "check", file], capture_output=True, text=True, env=environment)
         if done.returncode:
             problem(name, f"countersign check: {done.stderr}")
+        # An application beside the gateway is no operator of it.
+        if "admin.tokens" in done.stdout + done.stderr:
+            problem(name, f"countersign check warns: {done.stdout}{done.stderr}")
     config = yaml.safe_load(text)
     ports = {int(one["address"].rsplit(":", 1)[1]) for one in config["listen"] if not one["address"].startswith(("127.", "unix:"))}
     told = {port["containerPort"] for port in container.get("ports", []) if port["name"] == "s3"}
@@ -142,7 +145,7 @@ def check_configuration(name, text, owner, pod, container):
         problem(name, f"nothing listens on {told - ports}")
     seconds = lambda text: int(text[:-1]) * (60 if text.endswith("m") else 1)
     timeouts = config.get("limits", {}).get("timeouts", {})
-    needed = seconds(timeouts.get("drain", "30s")) + seconds(timeouts.get("drain_delay", "0s")) + 25
+    needed = seconds(timeouts.get("drain", "30s")) + seconds(timeouts.get("drain_delay", "0s")) + 30
     if pod.get("terminationGracePeriodSeconds", 30) < needed:
         problem(name, f"it needs {needed} s to end and has {pod.get('terminationGracePeriodSeconds', 30)}")
 

@@ -12,7 +12,7 @@ use super::desk::Desk;
 use super::pem;
 use super::values::{check_name, socket_address};
 use crate::auth::TokenSettings;
-use crate::edge::{Access, AdminTlsSettings, AdminToken, ListenAddress, ListenerSettings, MetricsAccess};
+use crate::edge::{Access, AdminToken, ClientTlsSettings, ListenAddress, ListenerSettings, MetricsAccess, TlsSettings};
 
 /// The admin address when none is written.
 const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
@@ -20,7 +20,7 @@ const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHO
 /// The admin listener.
 pub struct Admin {
     pub address: SocketAddr,
-    pub tls: Option<AdminTlsSettings>,
+    pub tls: Option<TlsSettings>,
     pub access: Arc<Access>,
 }
 
@@ -35,7 +35,7 @@ pub fn admin(desk: &mut Desk<'_>, raw: &RawConfig, listeners: &[ListenerSettings
     };
     let access = Access {
         tokens: tokens(desk, &path, raw.tokens.as_deref()),
-        client_certificates: tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()),
+        client_certificates: tls.as_ref().is_some_and(|tls| tls.client.is_some()),
         hosts: hosts(desk, raw.hosts.as_ref()),
         metrics,
     };
@@ -63,11 +63,18 @@ fn address(desk: &mut Desk<'_>, text: &str, is_protected: bool, listeners: &[Lis
     address
 }
 
-fn tls(desk: &mut Desk<'_>, path: &Path, raw: &RawAdminTls) -> Option<AdminTlsSettings> {
-    let client_ca = raw.client_ca.as_ref().map(|text| pem::authorities(desk, &path.key("client_ca"), Some(text)));
+fn tls(desk: &mut Desk<'_>, path: &Path, raw: &RawAdminTls) -> Option<TlsSettings> {
+    let ca = raw.client_ca.as_ref().map(|text| pem::authorities(desk, &path.key("client_ca"), Some(text)));
+    let crls = pem::lists(desk, &path.key("crls"), raw.crls.as_ref());
+    if raw.crls.is_some() && raw.client_ca.is_none() {
+        let help = "name the authorities that the lists are of as `client_ca`, or remove the key";
+        desk.report(&path.key("crls"), "no certificate of a client is looked at here", help);
+    }
     let pair = pem::pair(desk, path, raw.certificate.as_ref(), raw.key.as_ref())?;
-    let client_ca = client_ca.map_or(Some(None), |found| found.map(Some))?;
-    Some(AdminTlsSettings { certificate: pair.certificate, key: pair.key, client_ca })
+    // Probes have no certificate; what operators may do with one is the gate's to say.
+    let client = |ca| Some(ClientTlsSettings { ca, crls: crls?, require: false, identity: true });
+    let client = ca.map_or(Some(None), |found| found.and_then(client).map(Some))?;
+    Some(TlsSettings { client, ..pair })
 }
 
 fn tokens(desk: &mut Desk<'_>, path: &Path, raw: Option<&[RawAdminToken]>) -> Vec<AdminToken> {

@@ -6,6 +6,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
+use super::super::forms::OneOrMany;
 use super::super::path::Path;
 use super::super::raw::RawTls;
 use super::super::raw_identity::RawClientTls;
@@ -55,20 +56,24 @@ fn client(desk: &mut Desk<'_>, path: &Path, raw: &RawClientTls) -> Option<edge::
     let help = "name the PEM file with the authorities that sign certificates of clients";
     let ca = desk.required(path, "ca", raw.ca.as_ref(), help);
     let ca = authorities(desk, &path.key("ca"), ca);
-    let list_path = path.key("crls");
-    let mut crls = Some(Vec::new());
-    if let Some(list) = &raw.crls {
-        check_texts(desk, &list_path, list, "name a PEM file with a list of revoked certificates, or remove the key");
-        for (position, text) in list.texts().iter().enumerate().filter(|(_, text)| !text.is_empty()) {
-            let file = revoked(desk, &text_path(&list_path, list, position), text);
-            crls = crls.zip(file).map(|(mut files, file)| {
-                files.push(file);
-                files
-            });
-        }
-    }
+    let crls = lists(desk, &path.key("crls"), raw.crls.as_ref());
     let (require, identity) = (raw.require.unwrap_or(true), raw.identity.unwrap_or(false));
     Some(edge::ClientTlsSettings { ca: ca?, crls: crls?, require, identity })
+}
+
+/// PEM files with lists of revoked certificates, if there are any.
+pub fn lists(desk: &mut Desk<'_>, path: &Path, list: Option<&OneOrMany>) -> Option<Vec<PathBuf>> {
+    let Some(list) = list else { return Some(Vec::new()) };
+    check_texts(desk, path, list, "name a PEM file with a list of revoked certificates, or remove the key");
+    let mut files = Some(Vec::new());
+    for (position, text) in list.texts().iter().enumerate().filter(|(_, text)| !text.is_empty()) {
+        let file = revoked(desk, &text_path(path, list, position), text);
+        files = files.zip(file).map(|(mut files, file)| {
+            files.push(file);
+            files
+        });
+    }
+    files
 }
 
 /// A PEM file with lists of revoked certificates.

@@ -1,6 +1,7 @@
 //! `admin`: who may ask the admin listener, and what does not start.
 
 use super::{HASH, assert_problems, edited, load, references};
+use crate::config::load_text;
 use crate::edge::{Access, MetricsAccess};
 
 /// The base file with keys of the admin listener; they are in line 3.
@@ -83,6 +84,34 @@ fn access_with_mistakes() {
             continue;
         }
         assert_problems(&with_admin(&keys), &references(), &[(3, message, help)]);
+    }
+}
+
+#[test]
+fn lists_of_revoked_certificates_need_the_authorities_that_they_are_of() {
+    let made = rcgen::generate_simple_self_signed(["gateway.test".to_owned()]).unwrap();
+    let mut references = references();
+    references.files = [
+        ("/tls.crt", made.cert.pem()),
+        ("/tls.key", made.signing_key.serialize_pem()),
+        ("/ca.pem", made.cert.pem()),
+        ("/crl.pem", "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n".to_owned()),
+    ]
+    .map(|(path, text)| (path.into(), text))
+    .into();
+    let with = |keys: &str| with_admin(&format!("tls: {{ certificate: /tls.crt, key: /tls.key{keys} }}"));
+    let loaded = |keys: &str| load_text("test.yaml", &with(keys), &references).unwrap().edge.clone();
+    assert_eq!(loaded("").admin_tls.unwrap().client, None);
+    let edge = loaded(", client_ca: /ca.pem, crls: /crl.pem");
+    let client = edge.admin_tls.unwrap().client.unwrap();
+    assert_eq!((client.require, client.crls), (false, vec!["/crl.pem".into()]), "probes have no certificate");
+    assert!(edge.admin_access.client_certificates);
+    for (keys, problem, help) in [
+        (", crls: /crl.pem", "no certificate of a client is looked at", "client_ca"),
+        (", client_ca: /ca.pem, crls: /ca.pem", "/ca.pem holds no PEM list of revoked certificates", "X509 CRL"),
+        (", client_ca: /ca.pem, crls: []", "the list is empty", "remove"),
+    ] {
+        assert_problems(&with(keys), &references, &[(3, problem, help)]);
     }
 }
 

@@ -207,6 +207,7 @@ const NOT_ALONE: &[&str] = &[
 
 /// What else must be there for a key to load: the first row whose beginning fits.
 const COMPANIONS: &[(&str, &[&str])] = &[
+    ("/admin/tls/crls", &["/admin/tls/certificate", "/admin/tls/key", "/admin/tls/client_ca"]),
     ("/admin/tls", &["/admin/tls/certificate", "/admin/tls/key"]),
     ("/admin/tokens/0", &["/admin/tokens/0/name", "/admin/tokens/0/hash"]),
     ("/inspectors/antivirus/clamd", &["/inspectors/antivirus/clamd/addresses"]),

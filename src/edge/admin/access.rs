@@ -1,19 +1,6 @@
 //! Who may ask the admin listener, as configured.
 
-use std::path::PathBuf;
-
 use crate::base::UtcInstant;
-
-/// Certificate and key of the admin listener, and whose client certificates it accepts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdminTlsSettings {
-    /// PEM file with the certificate chain, leaf first.
-    pub certificate: PathBuf,
-    /// PEM file with the private key.
-    pub key: PathBuf,
-    /// PEM file with the authorities of operators. Every certificate of theirs is let in.
-    pub client_ca: Option<PathBuf>,
-}
 
 /// Who may ask for more than health.
 ///

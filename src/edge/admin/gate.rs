@@ -8,24 +8,57 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, FORWARDED, HOST, HeaderName, ORIGIN, VIA};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::access::{Access, MetricsAccess};
 use super::attempts::Attempts;
+use crate::arrival::Lapse;
 use crate::base::{Clock, SystemClock};
+use crate::edge::peer;
 
 /// A header that a page of another site cannot send without asking first, and nothing here answers such a question.
 const OWN_HEADER: HeaderName = HeaderName::from_static("x-countersign-console");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_DESTINATION: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-/// Headers by which a proxy says that it is one.
-const OF_PROXIES: [HeaderName; 4] =
-    [FORWARDED, VIA, HeaderName::from_static("x-forwarded-for"), HeaderName::from_static("x-real-ip")];
+/// Headers by which a proxy says that it is one, or for whom it speaks. No browser and no common client sends them by itself.
+const OF_PROXIES: &[&str] = &[
+    "via",
+    // Of clients that take us for a proxy, passed on by one.
+    "proxy-connection",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+    "x-proxyuser-ip",
+    "x-rewrite-url",
+    "true-client-ip",
+    "proxy-client-ip",
+    "wl-proxy-client-ip",
+];
+
+/// How the names begin of which one kind of proxy, load balancer or tunnel has several.
+const FAMILIES_OF_PROXIES: &[&str] = &[
+    "forwarded",
+    "x-forwarded",
+    "x-original-",
+    "x-envoy-",
+    "x-arr-",
+    "x-azure-",
+    "x-amzn-",
+    "x-appengine-",
+    "cf-",
+    "cloudfront-",
+    "fastly-",
+    "fly-",
+    "ngrok-",
+    "tailscale-",
+];
 
 /// What a path stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +89,8 @@ pub(super) struct Peer {
     pub(super) address: IpAddr,
     /// Subject of a certificate that was verified.
     pub(super) certificate: Option<String>,
+    /// What TLS knows of it.
+    pub(super) tls: Option<peer::Peer>,
 }
 
 /// Why a request is not let through. The text is for whoever sent it.
@@ -83,6 +118,8 @@ pub(super) enum Refused {
     WrongToken,
     #[error("too many wrong tokens from this address")]
     TooMany(Duration),
+    #[error("{0}; connect anew")]
+    Lapsed(Lapse),
     #[error("the body is too long")]
     TooLong,
     #[error("the body did not come")]
@@ -96,7 +133,7 @@ impl Refused {
             Self::CrossSite | Self::NotLocal => StatusCode::FORBIDDEN,
             Self::Query | Self::BrokenBody => StatusCode::BAD_REQUEST,
             Self::NotOwn => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::NoCredential | Self::NoCertificate | Self::WrongToken => StatusCode::UNAUTHORIZED,
+            Self::NoCredential | Self::NoCertificate | Self::WrongToken | Self::Lapsed(_) => StatusCode::UNAUTHORIZED,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
         }
@@ -112,6 +149,7 @@ impl Refused {
             Self::NoCredential | Self::NoCertificate => "no_credential",
             Self::WrongToken => "wrong_token",
             Self::TooMany(_) => "too_many",
+            Self::Lapsed(_) => "lapsed",
         }
     }
 
@@ -258,8 +296,13 @@ fn check_own(head: &Parts) -> Result<(), Refused> {
     if good { Ok(()) } else { Err(Refused::NotOwn) }
 }
 
+/// Whether the request came by way of a proxy, as far as it can be seen. One that says nothing looks like a client of this machine.
 fn is_forwarded(head: &Parts) -> bool {
-    OF_PROXIES.iter().any(|name| head.headers.contains_key(name))
+    let is_of_proxy = |name: &str| {
+        OF_PROXIES.contains(&name) || FAMILIES_OF_PROXIES.iter().any(|beginning| name.starts_with(beginning))
+    };
+    // nginx, which says nothing unless it is told to, speaks HTTP/1.0 to what is behind it in most versions. Clients no longer do.
+    head.version < Version::HTTP_11 || head.headers.keys().any(|name| is_of_proxy(name.as_str()))
 }
 
 #[cfg(test)]

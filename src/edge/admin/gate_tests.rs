@@ -26,7 +26,7 @@ fn with_tokens() -> Access {
 }
 
 fn peer(address: &str) -> Peer {
-    Peer { address: address.parse().unwrap(), certificate: None }
+    Peer { address: address.parse().unwrap(), certificate: None, tls: None }
 }
 
 fn check_by(access: &Access, peer: &Peer, head: &Parts) -> Result<String, Refused> {
@@ -138,10 +138,51 @@ fn l14_without_credentials_only_this_machine_is_answered_and_no_proxy_on_it() {
     let plain = head("GET", "/", &[("host", "127.0.0.1")]);
     assert_eq!(check_by(&Access::default(), &peer("::1"), &plain), Ok("loopback".to_owned()));
     assert_eq!(check_by(&Access::default(), &peer("192.0.2.1"), &plain), Err(Refused::NotLocal));
-    for header in ["forwarded", "x-forwarded-for", "x-real-ip", "via"] {
+    for header in [
+        "forwarded",
+        "forwarded-for",
+        "via",
+        "proxy-connection",
+        "x-forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-forwarded-client-cert",
+        "x-original-forwarded-for",
+        "x-original-url",
+        "x-original-uri",
+        "x-rewrite-url",
+        "x-real-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-remote-addr",
+        "true-client-ip",
+        "cf-connecting-ip",
+        "cf-ray",
+        "cloudfront-viewer-address",
+        "fastly-client-ip",
+        "fly-client-ip",
+        "x-azure-clientip",
+        "x-envoy-external-address",
+        "x-amzn-trace-id",
+        "x-arr-log-id",
+        "x-appengine-user-ip",
+        "proxy-client-ip",
+        "wl-proxy-client-ip",
+        "tailscale-user-login",
+        "ngrok-trace-id",
+    ] {
         let forwarded = head("GET", "/api/status", &[("host", "127.0.0.1"), (header, "127.0.0.1")]);
         assert_eq!(check(&forwarded), Err(Refused::NotLocal), "{header}");
     }
+    // What browsers and other programs send by themselves is no sign of a proxy.
+    let more = ["user-agent", "accept", "cache-control", "x-request-id", "traceparent", "priority", "dnt", "sec-gpc"];
+    let headers: Vec<_> = [("host", "127.0.0.1")].into_iter().chain(more.map(|name| (name, "1"))).collect();
+    assert_eq!(check(&head("GET", "/api/status", &headers)), Ok("loopback".to_owned()));
+    // nginx names nobody unless it is told to, but speaks the old version.
+    let mut old = head("GET", "/api/status", &[("host", "127.0.0.1:9090"), ("connection", "close")]);
+    old.version = http::Version::HTTP_10;
+    assert_eq!(check(&old), Err(Refused::NotLocal));
 }
 
 #[test]

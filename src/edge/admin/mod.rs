@@ -7,7 +7,7 @@
 mod access;
 mod attempts;
 mod gate;
-mod tls;
+mod places;
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, RETRY_AFTER,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, RETRY_AFTER,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::request::Parts;
@@ -30,26 +30,27 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::drain::{Stop, reap};
 use super::listener::{Listener, Listeners, next_connection};
 use super::rate_guard::{Pace, RateGuard};
 use super::stream::Stream;
+use super::tls::{Secured, Tls};
 use crate::bounded;
 
-pub use access::{Access, AdminTlsSettings, AdminToken, MetricsAccess};
-pub(super) use tls::AdminTls;
+pub use access::{Access, AdminToken, MetricsAccess};
 
 use attempts::Attempts;
 use gate::{Gate, Peer, Refused, Wanted};
+use places::{Place, Places};
 
-/// Probes, scrapers and operators; they share nothing with the data connections, so these cannot lock them out.
-const MAX_CONNECTIONS: usize = 64;
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Probes, scrapers and operators need a few; the rest is for what only waits. They share nothing with the data connections, so these cannot
+/// lock them out.
+const MAX_CONNECTIONS: usize = 256;
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEAD_BYTES: usize = 8 * 1024;
 /// A question to the rules has a few hundred bytes.
@@ -86,46 +87,68 @@ pub trait AdminState: Send + Sync + 'static {
     fn access(&self) -> Arc<Access>;
     /// Answers `/` and everything below `/api/`.
     fn console(&self, request: AdminRequest) -> BoxFuture<'_, Response<AdminBody>>;
-    /// A request was not let through; `reason` is a fixed word.
+    /// A request was not let through, or a connection made room for another; `reason` is a fixed word.
     fn refused(&self, reason: &'static str);
 }
 
 /// Serves until the future is dropped.
-pub(super) async fn serve(listener: TcpListener, tls: Option<Arc<AdminTls>>, state: Arc<dyn AdminState>, stop: Stop) {
+pub(super) async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, state: Arc<dyn AdminState>, stop: Stop) {
     let mut listeners = Listeners::new(vec![Listener::tcp(listener, None)]);
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Places::new(MAX_CONNECTIONS);
     let admin = Arc::new(Admin { state, stop, attempts: Attempts::default() });
     let mut connections = JoinSet::new();
-    while let Ok(slot) = slots.clone().acquire_owned().await {
+    loop {
         let accepted = next_connection(&mut listeners).await;
+        let address = accepted.facts.peer.ip();
+        let place = loop {
+            match places.take(address, Instant::now()) {
+                Ok(place) => break place,
+                Err(wait) => sleep(wait).await,
+            }
+        };
+        if place.is_of_another() {
+            admin.state.refused("crowded");
+        }
         reap(&mut connections);
-        let (admin, tls) = (Arc::clone(&admin), tls.clone());
+        let (admin, tls, place) = (Arc::clone(&admin), tls.clone(), Arc::new(place));
         connections.spawn(async move {
-            let peer = Peer { address: accepted.facts.peer.ip(), certificate: None };
-            serve_connection(accepted.stream, tls, peer, admin).await;
-            drop(slot);
+            let peer = Peer { address, certificate: None, tls: None };
+            tokio::select! {
+                () = place.is_lost() => tracing::debug!(peer = %address, "admin connection cut to make room"),
+                () = serve_connection(accepted.stream, tls, peer, admin, &place) => {}
+            }
         });
     }
 }
 
-async fn serve_connection(stream: Stream, tls: Option<Arc<AdminTls>>, mut peer: Peer, admin: Arc<Admin>) {
+async fn serve_connection(
+    stream: Stream,
+    tls: Option<Arc<Tls>>,
+    mut peer: Peer,
+    admin: Arc<Admin>,
+    place: &Arc<Place>,
+) {
     let stream = RateGuard::new(stream, PACE);
-    let Some(tls) = tls else { return serve_http(stream, peer, admin).await };
+    let Some(tls) = tls else { return serve_http(stream, peer, admin, place).await };
     match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok((stream, certificate))) => {
-            peer.certificate = certificate;
-            serve_http(stream, peer, admin).await;
+        Ok(Ok(Secured { stream, certificate, peer: client, .. })) => {
+            peer.certificate = certificate.map(|certificate| certificate.subject);
+            peer.tls = Some(client);
+            serve_http(stream, peer, admin, place).await;
         }
         Ok(Err(error)) => tracing::debug!(peer = %peer.address, %error, "TLS handshake of an admin connection failed"),
         Err(_elapsed) => tracing::debug!(peer = %peer.address, "TLS handshake of an admin connection took too long"),
     }
 }
 
-async fn serve_http(stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer, admin: Arc<Admin>) {
+async fn serve_http(stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer, admin: Arc<Admin>, place: &Arc<Place>) {
     let peer = Arc::new(peer);
     let answer = move |request: Request<Incoming>| {
-        let (admin, peer) = (Arc::clone(&admin), Arc::clone(&peer));
-        async move { Ok::<_, Infallible>(admin.answer(request, &peer).await) }
+        let (admin, peer, place) = (Arc::clone(&admin), Arc::clone(&peer), Arc::clone(place));
+        async move {
+            let _busy = place.busy();
+            Ok::<_, Infallible>(admin.answer(request, &peer).await)
+        }
     };
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_header_size(MAX_HEAD_BYTES);
@@ -145,7 +168,12 @@ struct Admin {
 impl Admin {
     async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<AdminBody> {
         let (head, body) = request.into_parts();
-        guarded(match self.route(&head, body, peer).await {
+        let lapse = peer.tls.as_ref().and_then(|client| client.check());
+        let answer = match lapse {
+            None => self.route(&head, body, peer).await,
+            Some(lapse) => Err(Refused::Lapsed(lapse)),
+        };
+        guarded(match answer {
             Ok(response) => response,
             Err(refused) => {
                 self.state.refused(refused.word());
@@ -223,6 +251,9 @@ fn refusal(refused: &Refused) -> Response<AdminBody> {
     let mut response = text(refused.status(), format!("{refused}\n"));
     if refused.status() == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Refused::Lapsed(_) = refused {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(wait) = refused.retry_after() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));

@@ -3,16 +3,20 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::world::{Admin, World, limits, settings, soon};
-use crate::edge::{Access, AdminTlsSettings, Edge, Inherited, ListenerSettings, TlsSettings};
+use crate::edge::{Access, ClientTlsSettings, Edge, Inherited, ListenerSettings, TlsSettings};
 use crate::flow::Budget;
 
 /// What a client shows.
@@ -25,11 +29,17 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "authority of a test");
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
     fn vouch_for(&self, name: &str) -> Shown {
+        self.vouch_for_number(name, 1)
+    }
+
+    fn vouch_for_number(&self, name: &str, serial: u64) -> Shown {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.serial_number = Some(SerialNumber::from(serial));
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
@@ -62,19 +72,51 @@ impl Files {
         self.folder.path().join(name)
     }
 
+    /// Writes the list of revoked certificates, which is good to the end of a year.
+    fn revoke(&self, operators: &Authority, serials: &[u64], year: i32) {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: rcgen::date_time_ymd(2024, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2024, 1, 1),
+            next_update: rcgen::date_time_ymd(year, 12, 31),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        std::fs::write(self.path("revoked.pem"), list.signed_by(&operators.0).unwrap().pem().unwrap()).unwrap();
+    }
+
     async fn world(&self) -> World {
+        self.world_with(Vec::new()).await
+    }
+
+    async fn world_with(&self, crls: Vec<PathBuf>) -> World {
         let mut settings = settings(limits(), None);
-        settings.admin_tls = Some(AdminTlsSettings {
-            certificate: self.path("cert.pem"),
-            key: self.path("key.pem"),
-            client_ca: Some(self.path("ca.pem")),
-        });
+        let client = ClientTlsSettings { ca: self.path("ca.pem"), crls, require: false, identity: true };
+        let (certificate, key) = (self.path("cert.pem"), self.path("key.pem"));
+        settings.admin_tls = Some(TlsSettings { certificate, key, client: Some(client) });
         let access = Arc::new(Access { client_certificates: true, ..Access::default() });
         World::start_with(settings, Admin { access, ..Admin::default() }).await
     }
 
     /// What a client is answered; an empty text if the handshake fails.
     async fn ask(&self, world: &World, path: &str, shown: Shown) -> String {
+        let exchange = async {
+            let mut stream = self.connect(world, shown).await?;
+            send(&mut stream, path, "connection: close\r\n").await?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await?;
+            std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
+        };
+        soon("an answer", exchange).await.unwrap_or_default()
+    }
+
+    async fn connect(&self, world: &World, shown: Shown) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.server.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -87,17 +129,25 @@ impl Files {
             None => builder.with_no_client_auth(),
         };
         let stream = TcpStream::connect(world.addresses.admin).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let exchange = async {
-            let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-            let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-            stream.write_all(request.as_bytes()).await?;
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).await?;
-            std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
-        };
-        soon("an answer", exchange).await.unwrap_or_default()
+        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
     }
+}
+
+async fn send(stream: &mut TlsStream<TcpStream>, path: &str, more: &str) -> std::io::Result<()> {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n").as_bytes()).await
+}
+
+/// The head of the answer on a connection that is kept.
+async fn ask_again(stream: &mut TlsStream<TcpStream>, path: &str) -> String {
+    send(stream, path, "").await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(soon("head of an answer", stream.read_u8()).await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    soon("body of an answer", stream.read_exact(&mut vec![0; length.parse().unwrap()])).await.unwrap();
+    head
 }
 
 #[tokio::test]
@@ -130,8 +180,7 @@ async fn of_every_listener_with_tls_it_is_known_when_its_certificate_ends() {
     let tls =
         |files: &Files| TlsSettings { certificate: files.path("cert.pem"), key: files.path("key.pem"), client: None };
     let mut settings = settings(limits(), Some(tls(&files)));
-    settings.admin_tls =
-        Some(AdminTlsSettings { certificate: files.path("cert.pem"), key: files.path("key.pem"), client_ca: None });
+    settings.admin_tls = Some(tls(&files));
     // All take free ports, so they have one name.
     for tls in [Some(tls(&soon)), None] {
         settings.listeners.push(ListenerSettings { tls, ..settings.listeners[0].clone() });
@@ -160,4 +209,53 @@ async fn authorities_of_operators_are_read_again() {
         files.ask(&world, "/api/status", after.vouch_for("bob")).await.starts_with("HTTP/1.1 200"),
         "the old ones stay"
     );
+}
+
+#[tokio::test]
+async fn l14_a_revoked_certificate_of_an_operator_opens_nothing_and_neither_does_any_under_an_old_list() {
+    let operators = Authority::new();
+    let files = Files::new(&operators);
+    files.revoke(&operators, &[2], 2090);
+    let world = files.world_with(vec![files.path("revoked.pem")]).await;
+    let alice = || operators.vouch_for_number("alice", 1);
+    assert!(files.ask(&world, "/api/status", alice()).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(files.ask(&world, "/api/status", operators.vouch_for_number("mallory", 2)).await, "");
+    files.revoke(&operators, &[2], 2024);
+    world.certificates.reload().unwrap();
+    assert_eq!(files.ask(&world, "/api/status", alice()).await, "");
+    assert!(files.ask(&world, "/healthz", None).await.starts_with("HTTP/1.1 200"), "a kubelet has no certificate");
+}
+
+#[tokio::test]
+async fn l14_open_admin_connections_are_checked_again_behind_a_reload() {
+    for what in ["revoked", "authority removed", "no authorities", "nothing"] {
+        let operators = Authority::new();
+        let files = Files::new(&operators);
+        files.revoke(&operators, &[], 2090);
+        let world = files.world_with(vec![files.path("revoked.pem")]).await;
+        let mut kept = files.connect(&world, operators.vouch_for_number("mallory", 2)).await.unwrap();
+        let mut without = files.connect(&world, None).await.unwrap();
+        assert!(ask_again(&mut kept, "/api/status").await.starts_with("HTTP/1.1 200"));
+        assert!(ask_again(&mut without, "/healthz").await.starts_with("HTTP/1.1 200"));
+        match what {
+            "revoked" => files.revoke(&operators, &[2], 2090),
+            "authority removed" => files.trust(&Authority::new()),
+            _ => {}
+        }
+        assert!(ask_again(&mut kept, "/api/status").await.starts_with("HTTP/1.1 200"), "not before the reload");
+        let changed = |settings: &mut crate::edge::Settings| {
+            if what == "no authorities" {
+                settings.admin_tls.as_mut().unwrap().client = None;
+            }
+        };
+        world.certificates.reload_with(changed).unwrap();
+        assert!(ask_again(&mut without, "/healthz").await.starts_with("HTTP/1.1 200"), "it needs none: {what}");
+        if what == "nothing" {
+            assert!(ask_again(&mut kept, "/api/status").await.starts_with("HTTP/1.1 200"));
+            continue;
+        }
+        let refused = ask_again(&mut kept, "/api/status").await;
+        assert!(refused.starts_with("HTTP/1.1 401") && refused.contains("connection: close"), "{what}: {refused}");
+        assert_eq!(soon("end of the connection", kept.read(&mut [0; 1])).await.unwrap_or(0), 0);
+    }
 }

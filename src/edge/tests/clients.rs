@@ -49,6 +49,11 @@ fn client_of(issuer: &Issuer, serial: u64, change: impl FnOnce(&mut CertificateP
     (vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
 }
 
+/// An instant to come, counted from 1970.
+fn in_seconds(seconds: u64) -> Duration {
+    Duration::from_secs(SystemClock.now().as_second() as u64 + seconds)
+}
+
 /// A listener that wants certificates, and its files.
 struct Door {
     folder: TempDir,
@@ -78,20 +83,26 @@ impl Door {
 
     /// Writes the list of revoked certificates, which is good to the end of a year.
     fn revoke(&self, serials: &[u64], year: i32) {
+        self.list(serials, |params| params.next_update = rcgen::date_time_ymd(year, 12, 31));
+    }
+
+    /// Writes the list of revoked certificates.
+    fn list(&self, serials: &[u64], change: impl FnOnce(&mut CertificateRevocationListParams)) {
         let revoked = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: rcgen::date_time_ymd(2024, 1, 1),
             reason_code: None,
             invalidity_date: None,
         };
-        let params = CertificateRevocationListParams {
+        let mut params = CertificateRevocationListParams {
             this_update: rcgen::date_time_ymd(2024, 1, 1),
-            next_update: rcgen::date_time_ymd(year, 12, 31),
+            next_update: rcgen::date_time_ymd(2090, 12, 31),
             crl_number: SerialNumber::from(1_u64),
             issuing_distribution_point: None,
             revoked_certs: serials.iter().map(revoked).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
+        change(&mut params);
         self.write("revoked.pem", &params.signed_by(&self.issuer).unwrap().pem().unwrap());
     }
 
@@ -195,13 +206,44 @@ async fn a_session_is_not_resumed_with_a_certificate_that_was_revoked_since() {
         let world = door.open(true, true).await;
         let config = door.config(Some(client_of(&door.issuer, 2, |_| {})), tls12);
         assert_eq!(ask(&world, &config).await, Some(HandshakeKind::Full));
-        assert_eq!(ask(&world, &config).await, Some(HandshakeKind::Resumed));
         door.revoke(&[2], 2090);
         world.certificates.reload().unwrap();
         assert_eq!(ask(&world, &config).await, None);
         door.revoke(&[], 2090);
         world.certificates.reload().unwrap();
         assert_eq!(ask(&world, &config).await, Some(HandshakeKind::Full), "nothing of before is resumed");
+    }
+}
+
+#[tokio::test]
+async fn without_lists_sessions_are_resumed_until_the_authorities_change() {
+    for tls12 in [false, true] {
+        let door = Door::new();
+        let world = door.open(true, false).await;
+        let config = door.config(Some(client_of(&door.issuer, 2, |_| {})), tls12);
+        assert_eq!(ask(&world, &config).await, Some(HandshakeKind::Full));
+        assert_eq!(ask(&world, &config).await, Some(HandshakeKind::Resumed));
+        door.write("ca.pem", &authority("another").pem());
+        world.certificates.reload().unwrap();
+        assert_eq!(ask(&world, &config).await, None);
+    }
+}
+
+#[tokio::test]
+async fn k23_no_session_outlives_a_list_that_runs_out() {
+    for tls12 in [false, true] {
+        let door = Door::new();
+        door.list(&[], |params| params.next_update = rcgen::date_time_ymd(1970, 1, 1) + in_seconds(4));
+        let world = door.open(true, true).await;
+        let config = door.config(Some(client_of(&door.issuer, 1, |_| {})), tls12);
+        assert_eq!(ask(&world, &config).await, Some(HandshakeKind::Full));
+        let refused = async {
+            while let Some(handshake) = ask(&world, &config).await {
+                assert_eq!(handshake, HandshakeKind::Full, "the list is asked each time");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        soon("end of the list", refused).await;
     }
 }
 
@@ -270,12 +312,36 @@ async fn k23_an_open_connection_ends_when_a_reload_would_not_let_its_client_in()
 }
 
 #[tokio::test]
+async fn k23_a_list_that_runs_out_ends_open_connections_of_those_it_was_about() {
+    for protocol in ["http/1.1", "h2"] {
+        let door = Door::new();
+        door.list(&[], |params| params.next_update = rcgen::date_time_ymd(1970, 1, 1) + in_seconds(4));
+        let mut world = door.open(false, true).await;
+        let shown = client_of(&door.issuer, 1, |_| {});
+        let (mut kept, end) = Kept::open(&world, &door.config(Some(shown), false), protocol).await;
+        let (mut without, _) = Kept::open(&world, &door.config(None, false), protocol).await;
+        assert_eq!(kept.ask(&mut world).await, Framing::Clear);
+        let refused = async {
+            loop {
+                match kept.ask(&mut world).await {
+                    Framing::Clear => tokio::time::sleep(Duration::from_millis(50)).await,
+                    framing => break framing,
+                }
+            }
+        };
+        assert_eq!(soon("end of the list", refused).await, Framing::Lapsed(Lapse::Refused));
+        soon("end of the connection", end).await.unwrap().unwrap();
+        assert_eq!(without.ask(&mut world).await, Framing::Clear, "the list says nothing of it");
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_ends_on_an_open_connection_and_whoever_needs_none_goes_on() {
     for protocol in ["http/1.1", "h2"] {
         let door = Door::new();
         let mut world = door.open(false, false).await;
-        let end = Duration::from_secs(SystemClock.now().as_second() as u64 + 4);
-        let short = client_of(&door.issuer, 1, |params| params.not_after = rcgen::date_time_ymd(1970, 1, 1) + end);
+        let short =
+            client_of(&door.issuer, 1, |params| params.not_after = rcgen::date_time_ymd(1970, 1, 1) + in_seconds(4));
         let (mut kept, end) = Kept::open(&world, &door.config(Some(short), false), protocol).await;
         let (mut without, _) = Kept::open(&world, &door.config(None, false), protocol).await;
         assert_eq!(kept.ask(&mut world).await, Framing::Clear);

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::arrival::{Arrival, Framing, UnreadableHead};
+use crate::arrival::{Arrival, Framing, UnreadableHead, Vouched};
 use crate::edge::{
     Access, Addresses, AdminBody, AdminRequest, AdminState, BindError, ConnectionLimits, Control, DrainReport, Edge,
     Handler, Inherited, ListenAddress, ListenerSettings, Monitor, Settings, TlsSettings,
@@ -67,7 +67,7 @@ pub(super) enum Event {
     Unreadable(bool),
 }
 
-/// Answers by path: `/panic`, `/panic-late` (in the body of the answer), `/refuse` (does not read), `/endless`, `/wait` (until told), `/switch`; else reads and echoes.
+/// Answers by path: `/who` (address and name of the client, as the edge has them), `/panic`, `/panic-late` (in the body of the answer), `/refuse` (does not read), `/endless`, `/wait` (until told), `/switch`; else reads and echoes.
 #[derive(Debug, Clone)]
 pub(super) struct Probe {
     events: mpsc::UnboundedSender<Event>,
@@ -78,7 +78,7 @@ impl Handler for Probe {
     type Body = ProbeBody;
 
     async fn handle(&self, arrival: Arrival) -> Response<ProbeBody> {
-        let Arrival { head, framing, body, .. } = arrival;
+        let Arrival { head, framing, body, connection, .. } = arrival;
         let path = head.uri.path().to_owned();
         self.tell(Event::Arrived(head.method.clone(), head.uri.to_string(), framing));
         if let Framing::Oversized(_) = framing {
@@ -91,6 +91,15 @@ impl Handler for Probe {
             "/panic" => panic!("as the test asked"),
             "/panic-late" => Response::new(ProbeBody::Panics(Some(Bytes::from_static(b"so far")))),
             "/refuse" => answer(StatusCode::FORBIDDEN, "refused"),
+            "/who" => {
+                let name = match connection.vouched.as_deref() {
+                    None => "nobody",
+                    Some(Vouched::Listener(name)) => name,
+                    Some(Vouched::Certificate(certificate)) => &certificate.subject,
+                };
+                let told = format!("{} {name}", connection.peer.ip());
+                Response::new(ProbeBody::Text(Some(told.into())))
+            }
             "/switch" => answer(StatusCode::SWITCHING_PROTOCOLS, ""),
             "/endless" => Response::new(ProbeBody::Endless { _teller: DropTeller::new(self) }),
             "/wait" => {
@@ -238,7 +247,14 @@ pub(super) struct Certificates {
 
 impl Certificates {
     pub(super) fn reload(&self) -> Result<(), BindError> {
-        self.control.prepare(&self.settings, true).map(|prepared| self.control.apply(prepared))
+        self.reload_with(|_| {})
+    }
+
+    /// The same with other settings than at the start.
+    pub(super) fn reload_with(&self, change: impl FnOnce(&mut Settings)) -> Result<(), BindError> {
+        let mut settings = self.settings.clone();
+        change(&mut settings);
+        self.control.prepare(&settings, true).map(|prepared| self.control.apply(prepared))
     }
 }
 

@@ -79,6 +79,8 @@ enum AskError {
     Http(#[from] hyper::Error),
     #[error("a header that cannot be sent")]
     Header,
+    #[error("the certificate authorities could not be read")]
+    Authorities,
     #[error("the answer is cut or has more than {MAX_ANSWER_BYTES} bytes")]
     Answer,
     #[error("no answer after {} ms", .0.as_millis())]
@@ -111,7 +113,10 @@ impl HttpConnector for Connector {
 
 impl Connector {
     async fn ask(&self, request: HttpRequest) -> Result<Response<Bytes>, AskError> {
-        let (request, dialer) = self.prepare(&request)?;
+        let (request, server) = self.prepare(&request)?;
+        // Reads the certificate authorities, so not on a thread that serves requests.
+        let dialer = tokio::task::spawn_blocking(move || Dialer::new(server));
+        let dialer = dialer.await.map_err(|_| AskError::Authorities)??;
         let stream = dialer.connect().await?;
         let answer = async {
             let (mut sender, connection) =
@@ -126,7 +131,7 @@ impl Connector {
         tokio::time::timeout(self.answer_time, answer).await.map_err(|_| AskError::Late(self.answer_time))?
     }
 
-    fn prepare(&self, asked: &HttpRequest) -> Result<(Request<Full<Bytes>>, Dialer), AskError> {
+    fn prepare(&self, asked: &HttpRequest) -> Result<(Request<Full<Bytes>>, dial::Settings), AskError> {
         let uri: Uri = asked.uri().parse().map_err(|_| AskError::Address)?;
         let tls = match uri.scheme_str() {
             Some("https") => true,
@@ -134,7 +139,7 @@ impl Connector {
             _ => return Err(AskError::Address),
         };
         let (host, authority) = uri.host().zip(uri.authority()).ok_or(AskError::Address)?;
-        let dialer = Dialer::new(dial::Settings {
+        let server = dial::Settings {
             host: host.to_owned(),
             port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }),
             tls,
@@ -142,7 +147,7 @@ impl Connector {
             connect_timeout: self.connect_time,
             // Metadata services have link-local addresses.
             addresses: AddressPolicy::Any,
-        })?;
+        };
         let body = Bytes::copy_from_slice(asked.body().bytes().unwrap_or_default());
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| AskError::Address)?;
@@ -154,7 +159,7 @@ impl Connector {
             request.headers_mut().append(name, HeaderValue::from_str(value).map_err(|_| AskError::Header)?);
         }
         request.headers_mut().insert(HOST, host);
-        Ok((request, dialer))
+        Ok((request, server))
     }
 }
 

@@ -66,7 +66,13 @@ impl CredentialSource {
                 let base = Box::pin(assumed.base.load()).await?;
                 ask_for_role(&assumed.role, base).await?
             }
-            Self::Static { .. } | Self::Files { .. } | Self::Profile { .. } => return self.read(),
+            Self::Static { .. } => return self.read(),
+            Self::Files { .. } | Self::Profile { .. } => {
+                // Off the threads that serve requests: a mounted secret may hang with its mount.
+                let source = self.clone();
+                let read = tokio::task::spawn_blocking(move || source.read()).await;
+                return read.unwrap_or(Err(CredentialError::NotSetUp("the reading of its files was cut off")));
+            }
         };
         checked(credentials)
     }

@@ -320,6 +320,31 @@ mod tests {
         assert_eq!(id_of(&store).as_deref(), Some("ID2"));
     }
 
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn files_that_hang_hold_up_no_thread_that_serves() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = dir.path().join("id");
+        std::fs::write(&id, "ID1").unwrap();
+        std::fs::write(dir.path().join("secret"), "S").unwrap();
+        let store = CredentialStore::new("store", files(dir.path()));
+        std::fs::remove_file(&id).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&id).status().unwrap().success());
+        let (told, heard) = std::sync::mpsc::channel();
+        // Who reads a pipe waits for who writes it. This one comes in the end also if nobody could tell it to.
+        let writer = std::thread::spawn(move || {
+            let _told_or_late = heard.recv_timeout(Duration::from_secs(10));
+            std::fs::write(&id, "ID2").unwrap();
+        });
+        let mut refresh = Box::pin(store.refresh());
+        let waits = std::future::poll_fn(|context| std::task::Poll::Ready(refresh.as_mut().poll(context).is_pending()));
+        assert!(waits.await, "the thread stood still until somebody wrote");
+        told.send(()).unwrap();
+        assert!(refresh.await);
+        assert_eq!(id_of(&store).as_deref(), Some("ID2"));
+        writer.join().unwrap();
+    }
+
     #[tokio::test]
     async fn l12_nothing_is_signed_with_credentials_that_have_expired() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,0 +1,99 @@
+//! What a reload changes for connections that are open: whom a listener believes, and whom it lets in.
+
+use http::Method;
+use ipnet::IpNet;
+
+use super::world::{Admin, Event, RawClient, World, limits, settings, soon};
+use crate::arrival::{Framing, Lapse};
+use crate::edge::{ForwardedHeader, ForwardedSettings, ListenerSettings};
+
+fn networks(list: &[&str]) -> Vec<IpNet> {
+    list.iter().map(|network| network.parse().unwrap()).collect()
+}
+
+fn forwarded(from: &[&str]) -> Option<ForwardedSettings> {
+    Some(ForwardedSettings { from: networks(from), header: ForwardedHeader::XForwardedFor })
+}
+
+async fn world(change: impl FnOnce(&mut ListenerSettings)) -> World {
+    let mut settings = settings(limits(), None);
+    change(&mut settings.listeners[0]);
+    World::start_with(settings, Admin::default()).await
+}
+
+fn reload(world: &World, change: impl FnOnce(&mut ListenerSettings)) {
+    world.certificates.reload_with(|settings| change(&mut settings.listeners[0])).unwrap();
+}
+
+const WHO: &str = "GET /who HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n";
+
+async fn who(client: &mut RawClient) -> String {
+    client.send(WHO).await;
+    client.response().await.1
+}
+
+#[tokio::test]
+async fn a16_a_proxy_is_believed_on_open_connections_for_as_long_as_it_is_configured() {
+    let world = world(|listener| listener.forwarded = forwarded(&["127.0.0.1/32"])).await;
+    let mut kept = world.connect().await;
+    assert_eq!(who(&mut kept).await, "192.0.2.7 nobody");
+    reload(&world, |listener| listener.forwarded = forwarded(&["10.0.0.0/8"]));
+    assert_eq!(who(&mut kept).await, "127.0.0.1 nobody", "another proxy is trusted now");
+    reload(&world, |listener| listener.forwarded = forwarded(&["127.0.0.0/8"]));
+    assert_eq!(who(&mut kept).await, "192.0.2.7 nobody");
+    reload(&world, |listener| listener.forwarded = None);
+    assert_eq!(who(&mut kept).await, "127.0.0.1 nobody", "no proxy is");
+}
+
+#[tokio::test]
+async fn a15_an_open_connection_is_of_whom_its_listener_says_now() {
+    let world = world(|listener| listener.identity = Some("orders".to_owned())).await;
+    let mut kept = world.connect().await;
+    assert_eq!(who(&mut kept).await, "127.0.0.1 orders");
+    reload(&world, |listener| listener.identity = Some("billing".to_owned()));
+    assert_eq!(who(&mut kept).await, "127.0.0.1 billing");
+    reload(&world, |listener| listener.identity = None);
+    assert_eq!(who(&mut kept).await, "127.0.0.1 nobody");
+}
+
+#[tokio::test]
+async fn k26_a_connection_of_a_proxy_that_is_none_any_more_ends_with_its_next_request() {
+    for (after, goes_on) in [(&["127.0.0.0/8"][..], true), (&["10.0.0.0/8"], false), (&[], false)] {
+        let mut world = world(|listener| listener.proxies = networks(&["127.0.0.1/32"])).await;
+        let mut kept = world.connect().await;
+        kept.send("PROXY TCP4 192.0.2.7 10.0.0.1 4096 443\r\n").await;
+        assert_eq!(who(&mut kept).await, "192.0.2.7 nobody");
+        world.arrival_of("/who").await;
+        // One that is under way goes on.
+        let mut busy = world.connect().await;
+        busy.send("PROXY TCP4 192.0.2.7 10.0.0.1 4096 443\r\nGET /wait HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        world.arrival_of("/wait").await;
+
+        reload(&world, |listener| listener.proxies = networks(after));
+        world.go_on();
+        assert_eq!(busy.response().await.1, "waited");
+        if goes_on {
+            assert_eq!(who(&mut kept).await, "192.0.2.7 nobody");
+            continue;
+        }
+        kept.send(WHO).await;
+        let answer = kept.rest().await;
+        assert!(answer.contains("connection: close") && !answer.contains("192.0.2.7"), "{answer}");
+        let lapsed = Event::Arrived(Method::GET, "/who".to_owned(), Framing::Lapsed(Lapse::Proxy));
+        assert_eq!(soon("the refused request", world.event()).await, lapsed);
+    }
+}
+
+#[tokio::test]
+async fn k26_where_proxies_are_wanted_now_a_connection_without_their_header_ends() {
+    let mut world = world(|_| {}).await;
+    let mut kept = world.connect().await;
+    assert_eq!(who(&mut kept).await, "127.0.0.1 nobody");
+    world.arrival_of("/who").await;
+    // From an address of a proxy too: who speaks through it is not known.
+    reload(&world, |listener| listener.proxies = networks(&["127.0.0.1/32"]));
+    kept.send(WHO).await;
+    assert!(kept.rest().await.contains("connection: close"));
+    let lapsed = Event::Arrived(Method::GET, "/who".to_owned(), Framing::Lapsed(Lapse::Proxy));
+    assert_eq!(world.event().await, lapsed);
+}
