@@ -173,7 +173,7 @@ impl Signer {
         draft.headers.insert(CONTENT_LENGTH, HeaderValue::from(plan.body_length(length)));
         let (request, signer) = self.sign(draft, &plan.content_sha256())?;
         if let PayloadPlan::Framed(framer) = plan {
-            body.frame(ChunkEncode::new(framer.signed.then_some(signer), framer.trailer));
+            body.frame(ChunkEncode::new(framer.signed.then_some(signer), framer.trailer, length));
         }
         Ok(Outbound::upload(request, body))
     }
