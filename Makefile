@@ -112,10 +112,16 @@ operations-check: tools ## the table of S3 operations is what its generator writ
 # BENCH_ROUNDS=2 BENCH_SECONDS=1 BENCH_STALLED=200 is a quick run of about two minutes; see docs/PERFORMANCE.md.
 .PHONY: bench
 bench: export COUNTERSIGN_BENCH := yes
+bench: export BENCH_PEERS ?= $(COUNTERSIGN_TOOLS)/peers
 bench: tools ## speed and memory beside nginx, on two cores; the table is in target/bench.md too
 	cargo build --locked --release
 	cargo build --locked --release --manifest-path bench/Cargo.toml --target-dir target/bench --features inspect
 	PATH="$$PATH:/usr/sbin" bench/bench.py target/release/countersign target/bench/release/countersign-bench target/bench.md
+
+# Not needed by anything else, and not part of `make tools`: Envoy, njs and s3s-proxy, about 300 MB.
+.PHONY: bench-peers
+bench-peers: ## fetch other proxies that sign; `make bench` measures those that are there too
+	bench/peers.sh $(COUNTERSIGN_TOOLS)/peers
 
 .PHONY: tools
 tools: ## install what the tests need, into .tools and as Debian packages

@@ -4,7 +4,7 @@
 Proxy on core 0, load and upstream on core 1, one worker each. CPU is the kernel's clock of the proxy's processes. Rounds
 take all proxies in random order; a ratio is made within a round, and the median of the rounds is reported with the extremes.
 
-Usage: bench.py COUNTERSIGN BENCH_TOOL OUTPUT.md      (environment: BENCH_ROUNDS, BENCH_SECONDS, BENCH_ONLY)
+Usage: bench.py COUNTERSIGN BENCH_TOOL OUTPUT.md      (environment: BENCH_ROUNDS, BENCH_SECONDS, BENCH_ONLY, BENCH_PEERS)
 """
 
 import contextlib
@@ -31,6 +31,8 @@ ONLY = [word for word in os.environ.get("BENCH_ONLY", "").split(",") if word]
 MIB, GIB = 1 << 20, 1 << 30
 BULK = int(os.environ.get("BENCH_BULK_MIB", "256")) * MIB
 STALLED = int(os.environ.get("BENCH_STALLED", "1000"))
+# Where `make bench-peers` has put other proxies that sign; the rows about them are left out if it is empty.
+PEERS = pathlib.Path(os.environ.get("BENCH_PEERS") or os.devnull)
 # Uploads that are looked at, all at the same time.
 UPLOADS, INSPECTED = 200, int(os.environ.get("BENCH_INSPECTED_MIB", "64")) * MIB
 PROXY_CORE, LOAD_CORE = "0", "1"
@@ -46,8 +48,8 @@ def bearer(*_):
     return f"Authorization: Bearer {TOKEN}\r\n"
 
 
-def signed(payload):
-    """Signs with the access key; `payload` is the value of x-amz-content-sha256. One signature is good for 15 minutes of the same request."""
+def signed(payload, key_id=KEY_ID, secret=KEY_SECRET):
+    """Signs with an access key; `payload` is the value of x-amz-content-sha256. One signature is good for 15 minutes of the same request."""
 
     def lines(method, host, path):
         now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
@@ -56,10 +58,10 @@ def signed(payload):
         names = ";".join(headers)
         canonical = "\n".join([method, path, "", *(f"{name}:{value}" for name, value in headers.items()), "", names, payload])
         text = "\n".join(["AWS4-HMAC-SHA256", now, scope, hashlib.sha256(canonical.encode()).hexdigest()])
-        key = b"AWS4" + KEY_SECRET.encode()
+        key = b"AWS4" + secret.encode()
         for word in [*scope.split("/"), text]:
             key = hmac.digest(key, word.encode(), "sha256")
-        authorization = f"AWS4-HMAC-SHA256 Credential={KEY_ID}/{scope}, SignedHeaders={names}, Signature={key.hex()}"
+        authorization = f"AWS4-HMAC-SHA256 Credential={key_id}/{scope}, SignedHeaders={names}, Signature={key.hex()}"
         return f"Authorization: {authorization}\r\nX-Amz-Content-Sha256: {payload}\r\nX-Amz-Date: {now}\r\n"
 
     return lines
@@ -75,7 +77,7 @@ class Proxy:
     """A proxy that runs; `targets` gives (address, TLS, path prefix) for each of PATHS."""
 
     def __init__(self, name, command, targets, env=None, log=None):
-        self.name, self.targets, self.log = name, targets, log
+        self.name, self.targets, self.log, self.credential = name, targets, log, bearer
         clean = {"PATH": os.environ["PATH"], **(env or {})}
         with open(log, "wb") as out:
             self.process = subprocess.Popen(
@@ -196,6 +198,118 @@ upstream sealed {{ server 127.0.0.1:{self.upstream['sealed']}; keepalive 1024; k
         targets = {"hh": (f"127.0.0.1:{port}", False, "/bench")}
         return Proxy("hyper", [self.tool, "floor", f"127.0.0.1:{port}", upstream], targets, log=folder / "log")
 
+    # other proxies that sign
+
+    def start_envoy(self, folder):
+        """Envoy with its filter for signing and unsigned payloads, one worker, without access log, statistics and limits of its own."""
+        ports = {path: free_port() for path in PATHS}
+        kind = "type.googleapis.com/envoy.extensions"
+        certificate = {"certificate_chain": {"filename": f"{self.folder}/server.pem"}, "private_key": {"filename": f"{self.folder}/server.key"}}
+        common = {
+            "h": None,
+            "s": {
+                "name": "tls",
+                "typed_config": {
+                    "@type": f"{kind}.transport_sockets.tls.v3.DownstreamTlsContext",
+                    "common_tls_context": {"tls_certificates": [certificate], "alpn_protocols": ["http/1.1"]},
+                },
+            },
+        }
+        signing = {
+            "@type": f"{kind}.filters.http.aws_request_signing.v3.AwsRequestSigning",
+            "service_name": "s3",
+            "region": "us-east-1",
+            "use_unsigned_payload": True,
+            "match_excluded_headers": [{"prefix": "x-envoy"}, {"prefix": "x-forwarded"}, {"exact": "x-request-id"}],
+            "credential_provider": {"inline_credential": {"access_key_id": "BENCH-ACCESS-KEY", "secret_access_key": "bench-secret-access-key"}},
+        }
+        router = {"@type": f"{kind}.filters.http.router.v3.Router", "dynamic_stats": False, "suppress_envoy_headers": True}
+
+        def listener(path, port):
+            cluster = "sealed" if path[1] == "s" else "plain"
+            route = {"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "0s"}}
+            manager = {
+                "@type": f"{kind}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                "stat_prefix": path,
+                "generate_request_id": False,
+                "stream_idle_timeout": "0s",
+                "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+                "http_filters": [
+                    {"name": "envoy.filters.http.aws_request_signing", "typed_config": signing},
+                    {"name": "envoy.filters.http.router", "typed_config": router},
+                ],
+            }
+            chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+            if common[path[0]]:
+                chain["transport_socket"] = common[path[0]]
+            address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+            return {"name": path, "address": address, "filter_chains": [chain]}
+
+        def cluster(name, more):
+            endpoint = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": self.upstream[name]}}}
+            endpoints = {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]}
+            most = {"max_connections": 10**9, "max_pending_requests": 10**9, "max_requests": 10**9}
+            return {"name": name, "type": "STATIC", "load_assignment": endpoints, "circuit_breakers": {"thresholds": [most]}} | more
+
+        trust = {"trusted_ca": {"filename": f"{self.folder}/ca.pem"}}
+        sealed = {
+            "name": "tls",
+            "typed_config": {
+                "@type": f"{kind}.transport_sockets.tls.v3.UpstreamTlsContext",
+                "common_tls_context": {"validation_context": trust, "tls_params": {"tls_maximum_protocol_version": "TLSv1_3"}},
+            },
+        }
+        listeners = [listener(path, port) for path, port in ports.items()]
+        clusters = [cluster("plain", {}), cluster("sealed", {"transport_socket": sealed})]
+        config = folder / "envoy.json"
+        config.write_text(json.dumps({"static_resources": {"listeners": listeners, "clusters": clusters}}))
+        targets = {path: (f"127.0.0.1:{port}", path[0] == "s", "/bench") for path, port in ports.items()}
+        command = [PEERS / "envoy", "--config-path", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"]
+        return Proxy("envoy", list(map(str, command)), targets, log=folder / "log")
+
+    def start_njs(self, folder):
+        """nginx that signs in JavaScript, as nginx-s3-gateway does: a variable holds the signature. Downloads only, as it is meant for."""
+        port = free_port()
+        config = folder / "nginx.conf"
+        config.write_text(f"""load_module {PEERS}/ngx_http_js_module.so;
+daemon off; pid {folder}/pid; worker_processes 1; error_log stderr crit; user root;
+events {{ worker_connections 16384; }}
+http {{
+access_log off; keepalive_requests 1000000000; keepalive_timeout 600;
+client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+proxy_http_version 1.1; proxy_set_header Connection ""; proxy_max_temp_file_size 0; proxy_pass_request_headers off;
+js_path {pathlib.Path(__file__).resolve().parent}; js_import sign from sign.js;
+js_set $authorization sign.authorization; js_set $date sign.date;
+upstream plain {{ server 127.0.0.1:{self.upstream['plain']}; keepalive 1024; keepalive_requests 1000000000; }}
+server {{
+    listen 127.0.0.1:{port};
+    location / {{
+        proxy_pass http://plain;
+        proxy_set_header Host plain; proxy_set_header X-Amz-Date $date; proxy_set_header X-Amz-Content-Sha256 UNSIGNED-PAYLOAD;
+        proxy_set_header Authorization $authorization;
+    }}
+}}
+}}
+""")
+        targets = {"hh": (f"127.0.0.1:{port}", False, "/bench")}
+        return Proxy("njs", ["nginx", "-c", str(config), "-p", str(folder)], targets, log=folder / "log")
+
+    def start_s3s(self, folder):
+        """s3s-proxy, whose clients sign with the key that it signs with."""
+        port = free_port()
+        endpoint = f"http://127.0.0.1:{self.upstream['plain']}"
+        env = {
+            "AWS_ACCESS_KEY_ID": "BENCH-ACCESS-KEY",
+            "AWS_SECRET_ACCESS_KEY": "bench-secret-access-key",
+            "AWS_REGION": "us-east-1",
+            "TOKIO_WORKER_THREADS": "1",
+            "RUST_LOG": "error",
+        }
+        command = [str(PEERS / "s3s-proxy"), "--host", "127.0.0.1", "--port", str(port), "--endpoint-url", endpoint]
+        proxy = Proxy("s3s", command, {"hh": (f"127.0.0.1:{port}", False, "/bench")}, env, folder / "log")
+        proxy.credential = signed(UNSIGNED, env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"])
+        return proxy
+
     def start_countersign(self, folder):
         plain, sealed = free_port(), free_port()
         upstreams = buckets = rules = ""
@@ -312,6 +426,8 @@ rules:
 
     def run(self, target, *arguments, proxy=None, **options):
         """Runs one load. Gives what it came to, and the CPU seconds of the proxy during it."""
+        if proxy:
+            options.setdefault("credential", proxy.credential)
         self.tell(target, *arguments, **options)
         before = proxy.cpu_seconds() if proxy else 0
         self.peers.tell("go")
@@ -487,6 +603,9 @@ RATES, P99, SCANS = {}, {}, []
 BOTH = ["nginx", "countersign"]
 INSPECTING = ["inspecting"]
 BIG, FLOOR, ALL = ["nginx-big", *BOTH], ["hyper", *BOTH], ["nginx-big", "hyper", *BOTH]
+# Those that are there, of all that sign.
+SIGNING = [kind for kind, file in (("envoy", "envoy"), ("njs", "ngx_http_js_module.so"), ("s3s", "s3s-proxy")) if (PEERS / file).exists()]
+ENVOY = [kind for kind in SIGNING if kind == "envoy"]
 SMALL = [("GET", 1024), ("PUT", 4096)]
 NAMES = {"hh": "http → http", "sh": "https → http", "hs": "http → https", "ss": "https → https"}
 
@@ -496,10 +615,13 @@ def rows():
         for method, size in SMALL:
             goal = "G1" if path == "hh" else "G2"
             yield f"{goal} CPU of a small {method}, {NAMES[path]}", "µs", FLOOR if path == "hh" else BOTH, cpu_small(path, method, size)
+    for method, size in SMALL if SIGNING else []:
+        others = [kind for kind in SIGNING if kind != "njs" or method == "GET"]
+        yield f"G3 CPU of a small {method}, http → http, beside others that sign", "µs", [*others, *BOTH], cpu_small("hh", method, size)
     for path in PATHS:
         for method in ("GET", "PUT"):
             goal = {"hh": "G4", "ss": "G5"}.get(path, "–")
-            proxies = {"hh": ALL, "ss": BIG}.get(path, BOTH)
+            proxies = ENVOY + {"hh": ALL, "ss": BIG}.get(path, BOTH)
             yield f"{goal} CPU per GiB, {method}, {NAMES[path]}", "s", proxies, cpu_bulk(path, method)
     for name, what in (("crc", "CRC-64/NVME trailer"), ("sha", "signed chunks (SHA-256)")):
         yield f"G6 CPU per GiB, PUT, http → http, {what}", "s", ["countersign"], cpu_bulk(name, "PUT")
@@ -552,8 +674,8 @@ def measure_rounds(bench):
 def check_signed(bench, kind, before, name):
     requests, signed, _, wrong = (after - earlier for after, earlier in zip(bench.counts(), before))
     direct = "added" in name
-    ours = kind in ("countersign", "inspecting")
-    if wrong or (ours and not direct and signed < requests) or (not ours and signed):
+    signs = kind in ("countersign", "inspecting", *SIGNING)
+    if wrong or (signs and not direct and signed < requests) or (not signs and signed):
         sys.exit(f"{kind}, {name}: {requests} requests, {signed} signed, {wrong} wrongly")
 
 
@@ -658,6 +780,13 @@ def report(measured):
         cells = [cell(kind) for kind in ("nginx", "nginx-big", "hyper")] + [cell("countersign") or cell("inspecting")]
         cells += [against(kind) for kind in ("nginx", "nginx-big", "hyper")]
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    if any(kind in of for _, _, of in measured for kind in SIGNING):
+        lines += ["", "| what | proxy | it | countersign | of it (min–max) | it of nginx |", "|---|---|---|---|---|---|"]
+        for name, unit, of in measured:
+            for kind in (kind for kind in SIGNING if kind in of):
+                cells = [f"{number(statistics.median(of[kind]))} {unit}", f"{number(statistics.median(of['countersign']))} {unit}"]
+                cells += [ratio(of["countersign"], of[kind]), ratio(of[kind], of["nginx"])]
+                lines.append(f"| {name} | {kind} | {' | '.join(cells)} |")
     for title, table, unit in (("requests per second, 32 connections", RATES, ""), ("added p99 of a lone", P99, " µs")):
         for what in dict.fromkeys(what for _, what in table):
             ours, theirs = table[("countersign", what)], table[("nginx", what)]

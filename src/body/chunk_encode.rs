@@ -1,7 +1,7 @@
 //! Puts `aws-chunked` framing on an upload for the store: signed chunks, an unsigned or signed checksum trailer.
 //!
-//! Every chunk but the last has [`CHUNK`] bytes, so the framed length is known before the first byte. Pieces pass through without
-//! being copied; signed chunks wait until their hash is complete.
+//! Every chunk but the last has the same size, so the framed length is known before the first byte. Pieces pass through without being
+//! copied. A signed chunk waits until its hash is complete; the line of an unsigned one says only its size, and goes out before its bytes.
 
 use std::collections::VecDeque;
 
@@ -13,8 +13,10 @@ use crate::s3::checksum::{ChecksumAlgorithm, RunningDigest, to_base64};
 use crate::sigv4::ChunkSigner;
 use crate::sigv4::chunk::EMPTY_SHA256;
 
-/// Object bytes in a chunk. Bounds what a signed upload keeps in memory; stores want 8 KiB at least.
-pub const CHUNK: u64 = 64 * 1024;
+/// Object bytes in a signed chunk. Bounds what a signed upload keeps in memory; stores want 8 KiB at least.
+pub const SIGNED_CHUNK: u64 = 64 * 1024;
+/// Object bytes in an unsigned chunk, of which nothing is kept: what boto3 sends. Smaller ones cut the pieces, and so the writes, in two.
+pub const UNSIGNED_CHUNK: u64 = 1024 * 1024;
 
 /// Pieces smaller than this are copied together: a chunk is then at most 64 pieces of which no two neighbours are small.
 const SMALL_PIECE: usize = 2 * 1024;
@@ -43,10 +45,10 @@ impl Framer {
 
     /// Length of the body for an object of `length` bytes.
     pub fn framed_length(self, length: u64) -> u64 {
-        let extension = if self.signed { SIGNATURE_EXTENSION } else { 0 };
+        let (largest, extension) = if self.signed { (SIGNED_CHUNK, SIGNATURE_EXTENSION) } else { (UNSIGNED_CHUNK, 0) };
         let chunk = |size: u64| hex_digits(size) + extension + 2 + size + 2;
-        let (full, rest) = (length / CHUNK, length % CHUNK);
-        let data = full * chunk(CHUNK) + if rest > 0 { chunk(rest) } else { 0 };
+        let (full, rest) = (length / largest, length % largest);
+        let data = full * chunk(largest) + if rest > 0 { chunk(rest) } else { 0 };
         let trailer = self.trailer.map_or(0, |algorithm| {
             let value = (algorithm.value_length().div_ceil(3) * 4) as u64;
             let signature = if self.signed { "x-amz-trailer-signature:".len() as u64 + 64 + 2 } else { 0 };
@@ -83,21 +85,30 @@ pub struct ChunkEncode {
     signer: Option<ChunkSigner>,
     trailer: Option<(ChecksumAlgorithm, Checksum)>,
     sha256: RunningDigest,
+    /// Of a signed chunk that is not complete.
     pieces: VecDeque<Bytes>,
     gathered: u64,
+    length: u64,
+    /// Object bytes for which no unsigned chunk has begun.
+    left: u64,
+    /// Bytes to come of the unsigned chunk that has begun.
+    open: u64,
     /// Ends the chunk before. It goes out with the line of the next one: fewer pieces, and so fewer writes.
     line_end: &'static str,
 }
 
 impl ChunkEncode {
-    /// Frames with signed chunks if there is a signer, and a checksum trailer if an algorithm is given.
-    pub fn new(signer: Option<ChunkSigner>, trailer: Option<ChecksumAlgorithm>) -> Self {
+    /// Frames an object of `length` bytes, with signed chunks if there is a signer, and a checksum trailer if an algorithm is given.
+    pub fn new(signer: Option<ChunkSigner>, trailer: Option<ChecksumAlgorithm>, length: u64) -> Self {
         Self {
             signer,
             trailer: trailer.map(|algorithm| (algorithm, Checksum::Computed(Some(RunningDigest::new(algorithm))))),
             sha256: RunningDigest::new(ChecksumAlgorithm::Sha256),
             pieces: VecDeque::new(),
             gathered: 0,
+            length,
+            left: length,
+            open: 0,
             line_end: "",
         }
     }
@@ -112,12 +123,7 @@ impl ChunkEncode {
     }
 
     fn gather(&mut self, piece: Bytes) {
-        if let Some((_, Checksum::Computed(Some(digest)))) = &mut self.trailer {
-            digest.update(&piece);
-        }
-        if self.signer.is_some() {
-            self.sha256.update(&piece);
-        }
+        self.sha256.update(&piece);
         self.gathered += piece.len() as u64;
         // Small pieces are copied together: one entry a byte would cost more than the chunk.
         match self.pieces.back_mut() {
@@ -128,21 +134,45 @@ impl ChunkEncode {
         }
     }
 
-    fn emit_chunk(&mut self, emit: &mut Emit<'_>) -> Result<(), Fault> {
-        let extension = match &mut self.signer {
-            Some(signer) => {
-                let digest = std::mem::replace(&mut self.sha256, RunningDigest::new(ChecksumAlgorithm::Sha256));
-                format!(";chunk-signature={}", signer.sign_chunk(&hex::encode(digest.finish(32))))
-            }
-            None => String::new(),
-        };
-        emit(Bytes::from(format!("{}{:x}{extension}\r\n", self.line_end, self.gathered)))?;
-        self.line_end = "\r\n";
-        self.gathered = 0;
+    fn emit_line(&mut self, size: u64, extension: &str, emit: &mut Emit<'_>) -> Result<(), Fault> {
+        let line_end = std::mem::replace(&mut self.line_end, "\r\n");
+        emit(Bytes::from(format!("{line_end}{size:x}{extension}\r\n")))
+    }
+
+    fn emit_signed(&mut self, emit: &mut Emit<'_>) -> Result<(), Fault> {
+        let digest = std::mem::replace(&mut self.sha256, RunningDigest::new(ChecksumAlgorithm::Sha256));
+        let Some(signer) = &mut self.signer else { return Ok(()) };
+        let extension = format!(";chunk-signature={}", signer.sign_chunk(&hex::encode(digest.finish(32))));
+        let size = std::mem::take(&mut self.gathered);
+        self.emit_line(size, &extension, emit)?;
         while let Some(piece) = self.pieces.pop_front() {
             emit(piece)?;
         }
         Ok(())
+    }
+
+    /// Takes of the input what belongs to one signed chunk, and gives the chunk out if it is complete.
+    fn push_signed(&mut self, input: &mut Bytes, emit: &mut Emit<'_>) -> Result<(), Fault> {
+        let room = usize::try_from(SIGNED_CHUNK - self.gathered).expect("a chunk fits into memory");
+        self.gather(input.split_to(room.min(input.len())));
+        if self.gathered == SIGNED_CHUNK { self.emit_signed(emit) } else { Ok(()) }
+    }
+
+    /// Passes of the input what belongs to one unsigned chunk.
+    fn push_unsigned(&mut self, input: &mut Bytes, emit: &mut Emit<'_>) -> Result<(), Fault> {
+        if self.open == 0 {
+            let size = self.left.min(UNSIGNED_CHUNK);
+            // The length was judged before; this only keeps a chunk of no bytes, which would be the end, from going out.
+            if size == 0 {
+                return Err(Fault::Overrun { expected: self.length });
+            }
+            self.emit_line(size, "", emit)?;
+            (self.open, self.left) = (size, self.left - size);
+        }
+        let room = usize::try_from(self.open).expect("a chunk fits into memory");
+        let piece = input.split_to(room.min(input.len()));
+        self.open -= piece.len() as u64;
+        emit(piece)
     }
 
     fn end(&mut self) -> Result<String, Fault> {
@@ -167,12 +197,13 @@ impl ChunkEncode {
 
 impl Stage for ChunkEncode {
     fn push(&mut self, mut input: Bytes, emit: &mut Emit<'_>) -> Result<(), Fault> {
+        if let Some((_, Checksum::Computed(Some(digest)))) = &mut self.trailer {
+            digest.update(&input);
+        }
         while !input.is_empty() {
-            let room = usize::try_from(CHUNK - self.gathered).expect("a chunk fits into memory");
-            let piece = input.split_to(room.min(input.len()));
-            self.gather(piece);
-            if self.gathered == CHUNK {
-                self.emit_chunk(emit)?;
+            match self.signer {
+                Some(_) => self.push_signed(&mut input, emit)?,
+                None => self.push_unsigned(&mut input, emit)?,
             }
         }
         Ok(())
@@ -180,7 +211,11 @@ impl Stage for ChunkEncode {
 
     fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(), Fault> {
         if self.gathered > 0 {
-            self.emit_chunk(emit)?;
+            self.emit_signed(emit)?;
+        }
+        let missing = self.open + self.left;
+        if self.signer.is_none() && missing > 0 {
+            return Err(Fault::Incomplete { expected: self.length, seen: self.length - missing });
         }
         emit(Bytes::from(self.end()?))
     }
@@ -201,7 +236,7 @@ mod tests {
         let declared_there = Trailing::default();
         declared_there.set(declared.to_vec()).unwrap();
         let check = DigestCheck::trailing(ALGORITHM, declared_there);
-        let mut encode = ChunkEncode::new(None, Some(ALGORITHM));
+        let mut encode = ChunkEncode::new(None, Some(ALGORITHM), 5);
         encode.share_checksum(|algorithm| check.verifies(algorithm));
         assert!(matches!(encode.trailer, Some((_, Checksum::Verified(_)))), "nothing is computed twice");
         let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(check), Box::new(encode)];
@@ -225,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_checksum_that_nobody_has_verified_ends_the_upload_before_its_trailer() {
-        let mut encode = ChunkEncode::new(None, Some(ALGORITHM));
+        let mut encode = ChunkEncode::new(None, Some(ALGORITHM), 5);
         encode.share_checksum(|_| Some(Trailing::default()));
         let mut out = 0;
         let mut emit = |bytes: Bytes| {
@@ -240,7 +275,7 @@ mod tests {
     #[test]
     fn a_checksum_of_another_algorithm_is_computed() {
         let check = DigestCheck::checksum(ChecksumAlgorithm::Sha1, vec![0; 20]);
-        let mut encode = ChunkEncode::new(None, Some(ALGORITHM));
+        let mut encode = ChunkEncode::new(None, Some(ALGORITHM), 5);
         encode.share_checksum(|algorithm| check.verifies(algorithm));
         assert!(matches!(encode.trailer, Some((_, Checksum::Computed(Some(_))))));
     }

@@ -107,7 +107,7 @@ proptest! {
     #[test]
     fn what_the_gateway_signs_it_takes_back(length in 0usize..150_000, trailer in some_trailer()) {
         let object = object(length);
-        let encode: Vec<Box<dyn Stage>> = vec![Box::new(ChunkEncode::new(Some(signer()), trailer))];
+        let encode: Vec<Box<dyn Stage>> = vec![Box::new(ChunkEncode::new(Some(signer()), trailer, length as u64))];
         let body = run(encode, &[Bytes::from(object.clone())]).all.unwrap();
         prop_assert_eq!(decode(body, length, trailer).all.unwrap(), object);
     }

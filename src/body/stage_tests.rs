@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::chunk_decode::ChunkDecode;
-use super::chunk_encode::{CHUNK, ChunkEncode, Framer};
+use super::chunk_encode::{ChunkEncode, Framer, SIGNED_CHUNK};
 use super::digest_check::{DigestCheck, Trailing};
 use super::holdback::Holdback;
 use super::length_guard::LengthGuard;
@@ -80,11 +80,11 @@ proptest! {
 
     #[test]
     fn encoding_does_not_depend_on_the_split_and_has_the_announced_length(
-        length in 0usize..200_000, cuts in proptest::collection::vec(0usize..200_000, 0..6), signed: bool, trailer: bool,
+        length in 0usize..2_200_000, cuts in proptest::collection::vec(0usize..2_200_000, 0..6), signed: bool, trailer: bool,
     ) {
         let object: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
         let trailer = trailer.then_some(ChecksumAlgorithm::Crc64Nvme);
-        let encode = || -> Vec<Box<dyn Stage>> { vec![Box::new(ChunkEncode::new(signed.then(signer), trailer))] };
+        let encode = || -> Vec<Box<dyn Stage>> { vec![Box::new(ChunkEncode::new(signed.then(signer), trailer, length as u64))] };
         let whole = run(encode(), &[Bytes::from(object.clone())]).all.unwrap();
         let in_pieces = run(encode(), &split(&object, &cuts)).all.unwrap();
         prop_assert_eq!(&whole, &in_pieces);
@@ -94,7 +94,7 @@ proptest! {
     #[test]
     fn what_is_encoded_decodes_to_the_same_object(length in 0usize..150_000, cuts in proptest::collection::vec(0usize..150_000, 0..4)) {
         let object: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
-        let encode: Vec<Box<dyn Stage>> = vec![Box::new(ChunkEncode::new(None, Some(ChecksumAlgorithm::Crc32c)))];
+        let encode: Vec<Box<dyn Stage>> = vec![Box::new(ChunkEncode::new(None, Some(ChecksumAlgorithm::Crc32c), length as u64))];
         let framed = run(encode, &split(&object, &cuts)).all.unwrap();
         prop_assert_eq!(run(decoder(Some(ChecksumAlgorithm::Crc32c)), &split(&framed, &cuts)).all.unwrap(), object);
     }
@@ -179,7 +179,7 @@ proptest! {
         let mut body = match head.framing {
             BodyFraming::Plain => object.clone(),
             BodyFraming::AwsChunked { trailer, .. } => {
-                let encode: Vec<Box<dyn Stage>> = vec![Box::new(ChunkEncode::new(None, trailer))];
+                let encode: Vec<Box<dyn Stage>> = vec![Box::new(ChunkEncode::new(None, trailer, object.len() as u64))];
                 run(encode, &[Bytes::from(object.clone())]).all.unwrap()
             }
         };
@@ -334,7 +334,7 @@ fn h16_endless_tiny_chunks_are_refused() {
 
 #[test]
 fn l09_a_signed_upload_keeps_one_chunk_in_memory() {
-    let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(ChunkEncode::new(Some(signer()), None))];
+    let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(ChunkEncode::new(Some(signer()), None, 100 * 50_000))];
     let (mut given, mut taken) = (0u64, 0u64);
     for _ in 0..100 {
         given += 50_000;
@@ -343,6 +343,24 @@ fn l09_a_signed_upload_keeps_one_chunk_in_memory() {
             Ok(())
         })
         .unwrap();
-        assert!(given.saturating_sub(taken) <= CHUNK);
+        assert!(given.saturating_sub(taken) <= SIGNED_CHUNK);
     }
+}
+
+#[test]
+fn l09_an_unsigned_upload_keeps_nothing_in_memory_and_holds_to_its_length() {
+    let length = 5_000_000;
+    let mut encode = ChunkEncode::new(None, Some(ChecksumAlgorithm::Crc64Nvme), length);
+    assert_eq!(encode.finish(&mut |_| Ok(())), Err(Fault::Incomplete { expected: length, seen: 0 }));
+    let mut taken = 0;
+    for given in 1..=100 {
+        let mut take = |bytes: Bytes| {
+            taken += bytes.iter().filter(|byte| **byte == b'o').count();
+            Ok(())
+        };
+        encode.push(Bytes::from(vec![b'o'; 50_000]), &mut take).unwrap();
+        assert_eq!(taken, given * 50_000);
+    }
+    let more = encode.push(Bytes::from_static(b"x"), &mut |_| Ok(()));
+    assert_eq!(more, Err(Fault::Overrun { expected: length }));
 }

@@ -27,6 +27,7 @@ mod body;
 mod certificate;
 mod connection;
 mod control;
+mod detach;
 mod door;
 mod drain;
 mod forwarded;

@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 
 use super::Handler;
 use super::body::EdgeBody;
+use super::detach::detach;
 use super::drain::Stop;
 use super::forwarded;
 use super::listener::Manner;
@@ -114,6 +115,7 @@ impl<H: Handler> Service<H> {
             Some(oversize) if framing == Framing::Clear => Framing::Oversized(oversize),
             _ => framing,
         };
+        detach(&mut head, http_body::Body::size_hint(&body).exact());
         let request_id = RequestId::generate();
         let arrival =
             Arrival { request_id: request_id.clone(), received, connection, framing, head: Box::new(head), body };

@@ -196,7 +196,7 @@ impl Target {
 /// The body in chunks. With claimed bytes signatures and trailer are made of these, and the real ones put in their place.
 fn frame(framer: Framer, signer: Option<ChunkSigner>, ask: &Ask<'_>) -> Result<Bytes, ProbeError> {
     let claimed = ask.claimed.unwrap_or(ask.body);
-    let mut stage = ChunkEncode::new(signer, framer.trailer);
+    let mut stage = ChunkEncode::new(signer, framer.trailer, claimed.len() as u64);
     let mut framed = BytesMut::new();
     let mut emit = |piece: Bytes| {
         framed.extend_from_slice(if piece == claimed { ask.body } else { &piece });

@@ -186,7 +186,7 @@ impl Signer {
         let (request, seed) = self.sign(draft, plan.content_sha256())?;
         if let PayloadPlan::Framed(framer) = plan {
             let signer = framer.signed.then(|| ChunkSigner::new(seed.key, &seed.date, seed.signature));
-            body.frame(ChunkEncode::new(signer, framer.trailer));
+            body.frame(ChunkEncode::new(signer, framer.trailer, length));
         }
         Ok(Outbound::upload(request, body))
     }
