@@ -13,8 +13,8 @@ mod sts;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::HeaderValue;
 use http::request::Parts;
+use http::{HeaderName, HeaderValue};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -43,6 +43,8 @@ use crate::sigv4::ChunkCheck;
 use crate::sts::StsSettings;
 use crate::telemetry::trace::{self, RequestTrace, Tracer};
 use crate::upstream::Upstreams;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 
 /// Everything one configuration made, shared by all requests.
 pub struct Gateway {
@@ -175,9 +177,14 @@ impl Gateway {
         self.make_room(ticket).await?;
         // In a block, which ends before anything is waited for: what lives across that is kept and copied with every request.
         let permit = {
-            let mut call = identify(head, &self.buckets)
-                .inspect_err(|error| note_unidentified(ticket, head, &self.buckets, error))
-                .map_err(|error| self.hide_bucket(error, &caller))?;
+            // Not by `map_err` and its like, each of which copies the call.
+            let mut call = match identify(head, &self.buckets) {
+                Ok(call) => call,
+                Err(error) => {
+                    note_unidentified(ticket, head, &self.buckets, &error);
+                    return Err(self.hide_bucket(error, &caller).into());
+                }
+            };
             if let Some(presigned) = &presigned {
                 call.headers.need_allow(&presigned.added);
             }
@@ -340,7 +347,7 @@ impl Gateway {
             }
         };
         if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
-            reply.headers_mut().insert("x-amz-request-id", value);
+            reply.headers_mut().insert(REQUEST_ID, value);
         }
         self.cors.decorate(head, &self.buckets, reply.headers_mut());
         ticket.note_status(reply.status().as_u16());

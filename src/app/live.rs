@@ -36,6 +36,8 @@ pub(super) struct Serve(pub(super) Arc<Live>);
 impl Handler for Serve {
     type Body = AnswerBody;
 
+    // Inlined, so that the future is written where it stays instead of being copied there.
+    #[inline]
     fn handle(&self, arrival: Arrival) -> impl Future<Output = Reply> + Send {
         let generation = self.0.current();
         async move { generation.gateway.serve(arrival).await }

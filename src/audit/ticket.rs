@@ -344,16 +344,16 @@ impl Drop for Ticket {
             self.note_inspection(note);
         }
         let duration = self.received.elapsed();
-        let mut record = std::mem::take(&mut self.record);
+        let record = &mut self.record;
         record.duration_ms = milliseconds(duration);
         record.bytes_in = self.bytes_in.as_ref().map_or(0, |count| count());
         let operation = record.operation.unwrap_or("unknown");
         self.metrics.requests().ended(operation, record.outcome.as_str(), duration, record.bytes_in, record.bytes_out);
         let places = std::mem::take(&mut self.places);
-        self.sink.accept(&Entry::new(&record).with_places(places.are_taken()));
+        self.sink.accept(&Entry::new(record).with_places(places.are_taken()));
         places.hand_over();
         if let Some(trace) = &self.trace {
-            let (name, attributes, error) = spans::of(&record);
+            let (name, attributes, error) = spans::of(record);
             trace.finish(name, attributes, error);
         }
     }

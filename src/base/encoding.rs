@@ -12,6 +12,11 @@ pub fn encode_path(text: &str) -> String {
     utf8_percent_encode(text, UNRESERVED_AND_SLASH).collect()
 }
 
+/// Adds the canonical form of a key to a path, see [`encode_path`].
+pub fn push_path(path: &mut String, text: &str) {
+    path.extend(utf8_percent_encode(text, UNRESERVED_AND_SLASH));
+}
+
 /// The canonical form of a query name or value: each byte outside `A-Za-z0-9-_.~` as `%XX`.
 pub fn encode_query(text: &str) -> String {
     utf8_percent_encode(text, UNRESERVED).collect()
@@ -45,7 +50,10 @@ fn is_unreserved(byte: u8) -> bool {
 
 /// A SHA-256 in lower-case hex. `hex::encode` goes character by character, and each request has five of these.
 pub fn hex_sha256(digest: &[u8; 32]) -> String {
-    let mut digits = vec![0; 64];
-    hex::encode_to_slice(digest, &mut digits).expect("64 digits for 32 bytes");
-    String::from_utf8(digits).expect("hex digits")
+    let mut digits = [0; 64];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(digest) {
+        pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+        pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+    }
+    str::from_utf8(&digits).expect("hex digits").to_owned()
 }

@@ -140,9 +140,10 @@ impl<H: Handler> Service<H> {
         }
     }
 
-    // A function of its own, so that a panic before the first await is caught as well.
+    // A function of its own, so that a panic before the first await is caught as well. Boxed where it is made: the future of a handler has
+    // several KiB, and hyper copies what it is given, and keeps room for it for as long as the connection lives.
     async fn call(&self, arrival: Arrival) -> Response<H::Body> {
-        self.handler.handle(arrival).await
+        Box::pin(self.handler.handle(arrival)).await
     }
 }
 

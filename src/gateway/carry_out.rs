@@ -219,7 +219,7 @@ impl Gateway {
         inspection: Option<(Inspection, Destination)>,
         remains: &mut Remains,
         ticket: &mut Ticket,
-    ) -> Result<UploadBody, Refusal> {
+    ) -> Result<Box<UploadBody>, Refusal> {
         let mut body = self.open_body(admission.upload(), terms, remains, ticket)?;
         if let Some(inspection) = inspection {
             inspect(&mut body, inspection, ticket);
@@ -228,14 +228,15 @@ impl Gateway {
         Ok(body)
     }
 
-    /// Puts the stages on a body. Nothing of it is read yet, nor is `100 Continue` sent.
+    /// Puts the stages on a body. Nothing of it is read yet, nor is `100 Continue` sent. Boxed, because it is handed on through several
+    /// futures, which have room for it in requests without a body too.
     fn open_body(
         &self,
         head: &UploadHead,
         terms: BodyTerms,
         remains: &mut Remains,
         ticket: &mut Ticket,
-    ) -> Result<UploadBody, Refusal> {
+    ) -> Result<Box<UploadBody>, Refusal> {
         // Before the body is taken: who cannot sign chunks is refused like for any other part of the head.
         let plan = BodyPlan::new(head, remains.chunks.take()).map_err(IdentifyError::from)?;
         let source = remains.unread.take().ok_or_else(|| internal("the body was taken twice"))?;
@@ -244,7 +245,7 @@ impl Gateway {
             Some(form) => form.narrow(terms),
             None => terms,
         };
-        let mut body = UploadBody::attach(plan, terms, Source::Client(source), self.body_limits);
+        let mut body = Box::new(UploadBody::attach(plan, terms, Source::Client(source), self.body_limits));
         if let Some(form) = form {
             form.begin(&mut body);
         }

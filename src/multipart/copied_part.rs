@@ -75,7 +75,7 @@ impl CopiedPart {
         if self.number == 1 && admission.terms().check_bytes {
             body_terms.check_type = Some(self.seal.media_type.clone());
         }
-        let mut body = UploadBody::of_store(&head, body_terms, self.read(carrier, length).await?);
+        let mut body = Box::new(UploadBody::of_store(&head, body_terms, self.read(carrier, length).await?));
         body.inspect(inspection, Destination::Final);
         let watch = body.watch().clone();
         let stored = async {

@@ -102,7 +102,7 @@ impl Carrier {
 }
 
 fn note_of(reply: &UpstreamReply) -> UpstreamNote {
-    UpstreamNote { name: reply.upstream.clone(), status: reply.head.status.as_u16(), first_byte: reply.first_byte }
+    UpstreamNote { name: reply.upstream.to_string(), status: reply.head.status.as_u16(), first_byte: reply.first_byte }
 }
 
 fn bad_answer(error: &dyn std::fmt::Display) -> Refusal {

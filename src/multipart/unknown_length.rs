@@ -55,7 +55,12 @@ pub fn reserve(upstreams: &Upstreams, bucket: &Bucket) -> Result<Slot, Refusal> 
 ///
 /// # Errors
 /// [`Refusal`] if a check or the store fails.
-pub async fn store(carrier: Carrier, mut body: UploadBody, _slot: Slot, ticket: &mut Ticket) -> Result<Reply, Refusal> {
+pub async fn store(
+    carrier: Carrier,
+    mut body: Box<UploadBody>,
+    _slot: Slot,
+    ticket: &mut Ticket,
+) -> Result<Reply, Refusal> {
     let mut rest = None;
     let first = gather(&mut body, &mut rest).await?;
     if first.is_last {

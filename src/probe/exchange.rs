@@ -156,7 +156,7 @@ impl Target {
         };
         let mut headers: Vec<(&str, String)> = ask.headers.to_vec();
         headers.extend([
-            ("host", host.clone()),
+            ("host", host.clone().into_owned()),
             ("x-amz-content-sha256", payload.clone()),
             ("x-amz-date", date.timestamp.clone()),
         ]);

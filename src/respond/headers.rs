@@ -1,6 +1,6 @@
 //! Which headers of a store's answer reach the client.
 
-use http::header::{CACHE_CONTROL, VARY};
+use http::header::{CACHE_CONTROL, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Headers of HTTP that describe the object.
@@ -74,7 +74,7 @@ pub fn into_client(upstream: HeaderMap) -> HeaderMap {
 
 /// What an answer with an object's bytes or properties gets besides: no type guessing by browsers, no shared caching across callers.
 pub fn protect_object(headers: &mut HeaderMap) {
-    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
     headers.insert(VARY, HeaderValue::from_static("Authorization"));
 }

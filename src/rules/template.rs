@@ -117,6 +117,8 @@ impl PrefixTemplate {
         match self.0.as_slice() {
             [] => return Some(0),
             [Part::Literal(text)] => return key.starts_with(text.as_str()).then_some(text.len()),
+            // Most rules are about another folder, which their first word tells.
+            [Part::Literal(text), ..] if !key.starts_with(text.as_str()) => return None,
             _ => {}
         }
         // Where in the key the parts so far may end. More than one place only if values begin with one another.

@@ -46,7 +46,7 @@ impl Signer {
             headers,
         };
         let sha256 = hex::encode(digest::digest(&digest::SHA256, &document));
-        let (request, _) = self.sign(draft, &sha256)?;
+        let (request, _) = self.sign(draft, sha256.into())?;
         let pieces = if document.is_empty() { VecDeque::new() } else { VecDeque::from([Bytes::from(document)]) };
         Ok(Outbound::buffered(request, pieces))
     }

@@ -89,7 +89,7 @@ impl Signer {
         bucket: &Bucket,
         query: &[(String, String)],
         head: &UploadHead,
-        (body, length): (UploadBody, u64),
+        (body, length): (Box<UploadBody>, u64),
     ) -> Result<Outbound, SignError> {
         let call = admission.permit().call();
         let key = upstream_key(call);

@@ -40,7 +40,7 @@ impl Signer {
             headers,
         };
         let sha256 = finished(RunningDigest::new(ChecksumAlgorithm::Sha256), &document, 32);
-        let (request, _) = self.sign(draft, &hex::encode(sha256))?;
+        let (request, _) = self.sign(draft, hex::encode(sha256).into())?;
         Ok(Outbound::buffered(request, VecDeque::from([document])))
     }
 }

@@ -14,11 +14,12 @@ pub mod payload;
 pub mod route;
 pub mod staged;
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 
 use crate::base::{Clock, RouteId, Sealer};
 use crate::body::{ChunkEncode, UploadBody};
@@ -28,7 +29,7 @@ use crate::s3::checksum::{RunningDigest, to_base64};
 use crate::s3::{BodyFraming, Bucket, Operation, Resource, S3Call, StagingKey, UploadHead};
 use crate::sigv4::canonical::canonical_query;
 use crate::sigv4::chunk::EMPTY_SHA256;
-use crate::sigv4::{AmzDate, CanonicalRequest, ChunkSigner, KeyCache, sign_request};
+use crate::sigv4::{AmzDate, CanonicalRequest, ChunkSigner, KeyCache, SigningKey, sign_request};
 
 use outbound::Destination;
 
@@ -38,6 +39,10 @@ pub use outbound::{Outbound, OutboundBody};
 pub use payload::PayloadPlan;
 pub use route::Route;
 pub use staged::{Place, StagedRequest};
+
+const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
+const AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+const AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
 /// Derived keys that are kept: one for each upstream and day is enough; more only while credentials rotate.
 const KEY_CACHE: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
@@ -72,6 +77,13 @@ struct Draft<'a> {
     headers: HeaderMap,
 }
 
+/// What a chain of chunk signatures begins with.
+struct Seed {
+    key: SigningKey,
+    date: AmzDate,
+    signature: String,
+}
+
 impl Signer {
     /// A signer for upstreams, in the order of their [`RouteId`]s.
     pub fn new(routes: Vec<Route>, clock: Arc<dyn Clock>) -> Self {
@@ -93,7 +105,7 @@ impl Signer {
         admission: &Admission,
         bucket: &Bucket,
         query: &[(String, String)],
-        body: Option<(UploadBody, u64)>,
+        body: Option<(Box<UploadBody>, u64)>,
     ) -> Result<Outbound, SignError> {
         self.prepare_instead(admission, bucket, None, query, body)
     }
@@ -108,7 +120,7 @@ impl Signer {
         bucket: &Bucket,
         hidden: Option<&StagingKey>,
         query: &[(String, String)],
-        body: Option<(UploadBody, u64)>,
+        body: Option<(Box<UploadBody>, u64)>,
     ) -> Result<Outbound, SignError> {
         let call = admission.permit().call();
         let key = key_instead(call, hidden);
@@ -145,7 +157,7 @@ impl Signer {
     }
 
     fn sign_empty(&self, draft: Draft<'_>) -> Result<Outbound, SignError> {
-        let (request, ..) = self.sign(draft, EMPTY_SHA256)?;
+        let (request, _) = self.sign(draft, EMPTY_SHA256.into())?;
         Ok(Outbound::empty(request))
     }
 
@@ -153,7 +165,7 @@ impl Signer {
         &self,
         mut draft: Draft<'_>,
         head: &UploadHead,
-        mut body: UploadBody,
+        mut body: Box<UploadBody>,
         length: u64,
     ) -> Result<Outbound, SignError> {
         let route = self.route(draft.bucket.route);
@@ -171,14 +183,15 @@ impl Signer {
             draft.headers.insert(algorithm.header(), value);
         }
         draft.headers.insert(CONTENT_LENGTH, HeaderValue::from(plan.body_length(length)));
-        let (request, signer) = self.sign(draft, &plan.content_sha256())?;
+        let (request, seed) = self.sign(draft, plan.content_sha256())?;
         if let PayloadPlan::Framed(framer) = plan {
-            body.frame(ChunkEncode::new(framer.signed.then_some(signer), framer.trailer, length));
+            let signer = framer.signed.then(|| ChunkSigner::new(seed.key, &seed.date, seed.signature));
+            body.frame(ChunkEncode::new(signer, framer.trailer, length));
         }
         Ok(Outbound::upload(request, body))
     }
 
-    fn sign(&self, draft: Draft<'_>, payload: &str) -> Result<(Request<Destination>, ChunkSigner), SignError> {
+    fn sign(&self, draft: Draft<'_>, payload: Cow<'static, str>) -> Result<(Request<Destination>, Seed), SignError> {
         let route = self.route(draft.bucket.route);
         let now = self.clock.now();
         let credentials = route.credentials.usable(now).map_err(|problem| match problem {
@@ -194,10 +207,10 @@ impl Signer {
             Ok::<_, SignError>(())
         };
         set(HOST, &host)?;
-        set(HeaderName::from_static("x-amz-date"), &date.timestamp)?;
-        set(HeaderName::from_static("x-amz-content-sha256"), payload)?;
+        set(AMZ_DATE, &date.timestamp)?;
+        set(AMZ_CONTENT_SHA256, &payload)?;
         if let Some(token) = credentials.session_token() {
-            set(HeaderName::from_static("x-amz-security-token"), token)?;
+            set(AMZ_SECURITY_TOKEN, token)?;
         }
         let key = self.keys.get(credentials.access_key_id(), credentials.secret_access_key(), &route.region, &date);
         let signed = {
@@ -207,35 +220,36 @@ impl Signer {
                 path: &path,
                 query: &draft.query,
                 headers: &signed_headers,
-                payload,
+                payload: &payload,
             };
             sign_request(&request, credentials.access_key_id(), &key, &date)
         };
         let mut authorization =
-            HeaderValue::from_str(&signed.authorization).map_err(|_| SignError::Header(AUTHORIZATION))?;
+            HeaderValue::try_from(signed.authorization).map_err(|_| SignError::Header(AUTHORIZATION))?;
         authorization.set_sensitive(true);
         headers.insert(AUTHORIZATION, authorization);
-        let target = if draft.query.is_empty() { path } else { format!("{path}?{}", draft.query) };
+        let target = if draft.query.is_empty() { path } else { [&path, "?", &draft.query].concat() };
         let credentials = Arc::clone(&route.credentials);
         let mut request = Request::new(Destination { route: draft.bucket.route, credentials });
         *request.method_mut() = draft.method;
-        *request.uri_mut() = target.parse().expect("percent-encoded path and query, built above");
+        *request.uri_mut() = Uri::try_from(target).expect("percent-encoded path and query, built above");
         *request.headers_mut() = headers;
-        Ok((request, ChunkSigner::new(key, &date, signed.signature)))
+        Ok((request, Seed { key, date, signature: signed.signature }))
     }
 }
 
 /// The key of a call in upstream terms.
-fn upstream_key(call: &S3Call) -> Option<String> {
+fn upstream_key(call: &S3Call) -> Option<Cow<'_, str>> {
     match &call.resource {
-        Resource::Object(bucket, key) => Some(format!("{}{}", bucket.upstream_prefix, key.as_str())),
+        Resource::Object(bucket, key) if bucket.upstream_prefix.is_empty() => Some(Cow::Borrowed(key.as_str())),
+        Resource::Object(bucket, key) => Some(Cow::Owned([&bucket.upstream_prefix, key.as_str()].concat())),
         Resource::Bucket(_) | Resource::Service => None,
     }
 }
 
 /// The key of a call, or the hidden one that stands for it, in upstream terms.
-fn key_instead(call: &S3Call, hidden: Option<&StagingKey>) -> Option<String> {
-    hidden.map_or_else(|| upstream_key(call), |hidden| Some(hidden.as_str().to_owned()))
+fn key_instead<'a>(call: &'a S3Call, hidden: Option<&'a StagingKey>) -> Option<Cow<'a, str>> {
+    hidden.map_or_else(|| upstream_key(call), |hidden| Some(Cow::Borrowed(hidden.as_str())))
 }
 
 fn headers_instead(headers: HeaderMap, hidden: Option<&StagingKey>) -> HeaderMap {

@@ -104,7 +104,7 @@ impl Signer {
         let length: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         let (request, _) =
-            self.sign(Draft { method, bucket, key: key.as_deref(), query, headers }, &sha256(&pieces))?;
+            self.sign(Draft { method, bucket, key: key.as_deref(), query, headers }, sha256(&pieces).into())?;
         let outbound = Outbound::buffered(request, pieces);
         Ok(if completes { outbound.taking_long() } else { outbound })
     }

@@ -47,9 +47,9 @@ impl Outbound {
         Self::new(request, OutboundBody::Empty, None)
     }
 
-    pub(in crate::sign) fn upload(request: Request<Destination>, body: UploadBody) -> Self {
+    pub(in crate::sign) fn upload(request: Request<Destination>, body: Box<UploadBody>) -> Self {
         let watch = Arc::clone(body.watch());
-        Self::new(request, OutboundBody::Upload(Box::new(body)), Some(watch))
+        Self::new(request, OutboundBody::Upload(body), Some(watch))
     }
 
     pub(in crate::sign) fn buffered(request: Request<Destination>, pieces: VecDeque<Bytes>) -> Self {

@@ -1,8 +1,9 @@
 //! One upstream as the signer sees it: how it is addressed, with which credentials, in which payload form.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::base::encoding::encode_path;
+use crate::base::encoding::push_path;
 use crate::sign::credentials::CredentialStore;
 
 /// One upstream as the signer sees it.
@@ -26,15 +27,21 @@ pub struct Route {
 
 impl Route {
     /// Host header and percent-encoded path of a bucket or key; without a bucket of the store itself.
-    pub fn address(&self, bucket: &str, key: Option<&str>) -> (String, String) {
+    pub fn address(&self, bucket: &str, key: Option<&str>) -> (Cow<'_, str>, String) {
+        let mut path = String::with_capacity("//".len() + bucket.len() + key.map_or(0, str::len));
+        path.push('/');
         if bucket.is_empty() {
-            return (self.authority.clone(), "/".to_owned());
+            return (Cow::Borrowed(&self.authority), path);
         }
-        let key = key.map(encode_path);
-        match (self.virtual_host, key) {
-            (true, key) => (format!("{bucket}.{}", self.authority), ["/", &key.unwrap_or_default()].concat()),
-            (false, Some(key)) => (self.authority.clone(), ["/", &encode_path(bucket), "/", &key].concat()),
-            (false, None) => (self.authority.clone(), ["/", &encode_path(bucket)].concat()),
-        }
+        let host = match self.virtual_host {
+            true => Cow::Owned(format!("{bucket}.{}", self.authority)),
+            false => {
+                push_path(&mut path, bucket);
+                path.extend(key.map(|_| '/'));
+                Cow::Borrowed(self.authority.as_str())
+            }
+        };
+        push_path(&mut path, key.unwrap_or_default());
+        (host, path)
     }
 }

@@ -1,5 +1,6 @@
 //! The requests about an object that waits at a hidden key for its verdict, and those that bring it to where it belongs.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -50,11 +51,11 @@ impl Signer {
     pub fn prepare_staged(&self, place: Place<'_>, request: StagedRequest<'_>) -> Result<Outbound, SignError> {
         let StagedRequest { method, query, mut headers, body, takes_long } = request;
         let (bucket, key) = match place {
-            Place::Hidden(bucket, key) => (bucket, Some(key.as_str().to_owned())),
+            Place::Hidden(bucket, key) => (bucket, Some(Cow::Borrowed(key.as_str()))),
             Place::Staging(bucket) => (bucket, None),
             Place::Target(admission, bucket) => (bucket, upstream_key(admission.permit().call())),
-            Place::Quarantine(bucket, key) => (bucket, Some(format!("{}{key}", bucket.upstream_prefix))),
-            Place::Noted(bucket, key) => (bucket, Some(key.to_owned())),
+            Place::Quarantine(bucket, key) => (bucket, Some(format!("{}{key}", bucket.upstream_prefix).into())),
+            Place::Noted(bucket, key) => (bucket, Some(Cow::Borrowed(key))),
         };
         let query = canonical_query(query.iter().copied());
         let draft = |headers| Draft { method: method.clone(), bucket, key: key.as_deref(), query, headers };
@@ -62,7 +63,7 @@ impl Signer {
             // A PUT without a length is an upload of unknown length to some stores.
             headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
             let pieces = if body.is_empty() { VecDeque::new() } else { VecDeque::from([body]) };
-            let (request, _) = self.sign(draft(headers), &super::multipart::sha256(&pieces))?;
+            let (request, _) = self.sign(draft(headers), super::multipart::sha256(&pieces).into())?;
             if pieces.is_empty() { Outbound::empty(request) } else { Outbound::buffered(request, pieces) }
         } else {
             self.sign_empty(draft(headers))?

@@ -44,9 +44,17 @@ pub fn sign_request(request: &CanonicalRequest<'_>, access_key_id: &str, key: &S
     let hash = hex_sha256(hash.as_ref().try_into().expect("SHA-256 has 32 bytes"));
     let scope = key.scope();
     let signature = key.sign(&["AWS4-HMAC-SHA256\n", &date.timestamp, "\n", scope, "\n", &hash].concat());
-    let credential = ["AWS4-HMAC-SHA256 Credential=", access_key_id, "/", scope];
-    let authorization = [credential.concat().as_str(), ", SignedHeaders=", &names, ", Signature=", &signature].concat();
-    Signed { authorization, signature }
+    let authorization = [
+        "AWS4-HMAC-SHA256 Credential=",
+        access_key_id,
+        "/",
+        scope,
+        ", SignedHeaders=",
+        &names,
+        ", Signature=",
+        &signature,
+    ];
+    Signed { authorization: authorization.concat(), signature }
 }
 
 fn canonical_request(request: &CanonicalRequest<'_>, names: &str) -> String {

@@ -1,5 +1,6 @@
 //! Sends a request: takes a connection, watches the upload, waits for the head of the answer.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use http::{HeaderMap, Request};
 use hyper::Response;
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
 use crate::base::RouteId;
 use crate::body::{Fault, UploadWatch};
@@ -20,6 +21,7 @@ use crate::telemetry::Seldom;
 use crate::telemetry::trace::Call;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::pool::{Connection, Pool};
+use crate::upstream::repeat::Repeat;
 use crate::upstream::reply::{Lease, ReplyBody, UpstreamReply};
 use crate::upstream::settings::UpstreamSettings;
 use crate::upstream::slots::Slots;
@@ -107,6 +109,8 @@ pub struct UpstreamState<'a> {
 #[derive(Debug)]
 pub struct Upstream {
     settings: UpstreamSettings,
+    /// That of the settings, shared with each answer.
+    name: Arc<str>,
     dialer: Dialer,
     budget: Arc<Budget>,
     pool: Arc<Pool>,
@@ -135,13 +139,13 @@ impl Upstream {
         let slots = Slots::new(settings.max_connections, settings.max_waiting, settings.connect_timeout);
         let breaker = Breaker::new(settings.breaker);
         let unknown_length_slots = Arc::new(Semaphore::new(settings.unknown_length_uploads));
-        let failures = Seldom::default();
-        Ok(Self { settings, dialer, budget, pool, slots, breaker, unknown_length_slots, failures })
+        let (failures, name) = (Seldom::default(), settings.name.as_str().into());
+        Ok(Self { settings, name, dialer, budget, pool, slots, breaker, unknown_length_slots, failures })
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.settings.name
+        &self.name
     }
 
     /// Whether to tell the operator now that it failed a request; then how many that was not done of.
@@ -239,7 +243,7 @@ impl Upstream {
         let started = Instant::now();
         let patience = if outbound.takes_long() { LONG_WORK } else { self.settings.first_byte_timeout };
         let (carries_body, request) = self.pace(outbound);
-        let (response, connection) = self.exchange(request, watch.as_deref(), patience).await?;
+        let (response, connection) = self.exchange(request, watch.as_deref(), started, patience).await?;
         let whole = self.settle(&response, watch.as_deref()).await?;
         // A store that refuses a body may never read it, or read it as the next request: then the answers would no longer fit the requests.
         let read_whole = whole && (response.status().is_success() || !carries_body);
@@ -247,7 +251,7 @@ impl Upstream {
         let (head, incoming) = response.into_parts();
         let lease = Lease::new(connection, Arc::clone(&self.pool), slot, reusable);
         let body = ReplyBody::new(incoming, lease, self.settings.idle_timeout);
-        let (upstream, first_byte) = (self.settings.name.clone(), started.elapsed());
+        let (upstream, first_byte) = (Arc::clone(&self.name), started.elapsed());
         Ok(UpstreamReply { head, body, upstream, credentials, first_byte })
     }
 
@@ -276,20 +280,27 @@ impl Upstream {
         &self,
         request: Box<Request<Paced<OutboundBody>>>,
         watch: Option<&UploadWatch>,
+        started: Instant,
         patience: Duration,
     ) -> Result<(Response<Incoming>, Connection), UpstreamError> {
-        let mut request = request;
+        let (mut request, mut now) = (request, started);
         loop {
-            let mut connection = match self.pool.take().await {
+            let mut connection = match self.pool.take(now).await {
                 Some(connection) => connection,
                 // Boxed, so that the upload that follows does not carry the room for it.
-                None => Box::pin(self.open()).await?,
+                None => {
+                    let opened = Box::pin(self.open()).await?;
+                    now = Instant::now();
+                    opened
+                }
             };
-            let again = self.repeatable(&request);
-            let sending = connection.sender().try_send_request(*request);
+            // A new connection was not closed before the request came, so that nothing is sent twice on it.
+            let again = if connection.is_reused() { Repeat::of(&request) } else { None };
+            // Pinned here, because it has room for a whole request, and would be copied from function to function.
+            let sending = pin!(connection.sender().try_send_request(*request));
             let outcome = match watch {
                 Some(watch) => self.watch_upload(sending, watch).await?,
-                None => self.within(patience, sending).await?,
+                None => timeout_at(now + patience, sending).await.map_err(|_| self.no_answer(patience))?,
             };
             let mut refused = match outcome {
                 Ok(response) => return Ok((response, connection)),
@@ -297,9 +308,10 @@ impl Upstream {
             };
             *request = match (refused.take_message(), again) {
                 (Some(unsent), _) if connection.is_reused() => unsent,
-                (None, Some(again)) if connection.is_reused() => *again,
+                (None, Some(again)) => again.into_request(&self.budget),
                 _ => return Err(self.broken(refused.into_error(), watch)),
             };
+            now = Instant::now();
         }
     }
 
@@ -313,10 +325,6 @@ impl Upstream {
             Some(fault) if *fault != Fault::Superseded => UpstreamError::Upload(fault.clone()),
             _ => UpstreamError::Broken { upstream: self.settings.name.clone(), source },
         }
-    }
-
-    async fn within<T>(&self, patience: Duration, sending: impl Future<Output = T>) -> Result<T, UpstreamError> {
-        tokio::time::timeout(patience, sending).await.map_err(|_| self.no_answer(patience))
     }
 
     /// Waits for the answer to an upload. The store has its time for an answer from the last byte on; until then it must keep taking
@@ -369,25 +377,6 @@ impl Upstream {
 
     fn stalled(&self) -> UpstreamError {
         UpstreamError::Stalled { upstream: self.settings.name.clone(), seconds: self.settings.idle_timeout.as_secs() }
-    }
-
-    /// A second copy of a request, if repeating it does no harm: GET, HEAD and DELETE find what the first one left, and a part that is in
-    /// memory replaces itself. A POST is never repeated, nor a body that streams.
-    fn repeatable(&self, request: &Request<Paced<OutboundBody>>) -> Option<Box<Request<Paced<OutboundBody>>>> {
-        let body = match request.body().inner() {
-            OutboundBody::Empty => OutboundBody::Empty,
-            OutboundBody::Buffered(pieces) => OutboundBody::Buffered(pieces.clone()),
-            OutboundBody::Upload(_) => return None,
-        };
-        let empty_put = request.method() == http::Method::PUT && matches!(body, OutboundBody::Empty);
-        if request.method() == http::Method::POST || empty_put {
-            return None;
-        }
-        let mut copy = Request::new(Paced::new(body, Arc::clone(&self.budget)));
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.headers_mut() = request.headers().clone();
-        Some(Box::new(copy))
     }
 }
 

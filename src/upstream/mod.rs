@@ -6,6 +6,7 @@
 pub mod client;
 pub mod error;
 pub mod pool;
+mod repeat;
 pub mod reply;
 pub mod settings;
 pub mod slots;

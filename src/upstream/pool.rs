@@ -93,11 +93,11 @@ impl Pool {
         Self { idle: Mutex::default(), idle_timeout }
     }
 
-    /// The connection used last, if one is still good.
-    pub async fn take(&self) -> Option<Connection> {
+    /// The connection used last, if one is still good `now`.
+    pub async fn take(&self, now: Instant) -> Option<Connection> {
         loop {
             let (mut connection, since) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-            if since.elapsed() >= self.idle_timeout || connection.sender.is_closed() {
+            if now.saturating_duration_since(since) >= self.idle_timeout || connection.sender.is_closed() {
                 continue;
             }
             if connection.sender.is_ready() {
@@ -117,7 +117,13 @@ impl Pool {
     pub fn put(&self, connection: Connection) {
         let now = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|(connection, since)| now - *since < self.idle_timeout && !connection.sender.is_closed());
+        // They stand in the order in which they came back, so those that are over stand in front; what the store has closed behind them is
+        // passed over when it is taken. To look at all would cost a request as many looks as there are idle connections.
+        let is_over = |(connection, since): &&(Connection, Instant)| {
+            now.saturating_duration_since(*since) >= self.idle_timeout || connection.sender.is_closed()
+        };
+        let over = idle.iter().take_while(is_over).count();
+        idle.drain(..over);
         idle.push((connection, now));
     }
 }

@@ -23,7 +23,7 @@ pub struct UpstreamReply {
     /// Its body.
     pub body: ReplyBody,
     /// Name of the upstream.
-    pub upstream: String,
+    pub upstream: Arc<str>,
     /// Where the credentials come from that the request was signed with.
     pub credentials: Arc<CredentialStore>,
     /// Time from sending to the head.
