@@ -123,6 +123,12 @@ bench: tools ## speed and memory beside nginx, on two cores; the table is in tar
 bench-peers: ## fetch other proxies that sign; `make bench` measures those that are there too
 	bench/peers.sh $(COUNTERSIGN_TOOLS)/peers
 
+# Apart from `bench`: YARA-X takes 10 to 20 minutes to build. One core, or the figures are not those of one.
+.PHONY: bench-yara
+bench-yara: ## the YARA-X inspector beside the library alone, GiB for each second of processor time; heavy to build
+	cargo build --locked --release --features yara --example yara_throughput
+	taskset -c 0 target/release/examples/yara_throughput
+
 .PHONY: tools
 tools: ## install what the tests need, into .tools and as Debian packages
 	tests/tools/install.sh

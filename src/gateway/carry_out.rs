@@ -81,12 +81,13 @@ impl Gateway {
         let call = admission.permit().call();
         match call.operation {
             Operation::UploadPart => {
-                let calls::PartPlan { terms, query, hidden } = calls::part(&carrier)?;
-                self.forward(&Carrier { hidden, ..carrier }, terms, &query, remains, ticket).await
+                let calls::PartPlan { terms, query, hidden, content_encoding } = calls::part(&carrier)?;
+                let way = Way { terms, query: &query, content_encoding };
+                self.forward(&Carrier { hidden, ..carrier }, way, remains, ticket).await
             }
             _ if has_unknown_length(call) => {
                 let (carrier, seat) = staged::begin_put(carrier)?;
-                let inspection = self.open_inspection(&admission, destination(&carrier), ticket).await?;
+                let inspection = self.open_inspection(&admission, destination(&carrier), None, ticket).await?;
                 let slot = unknown_length::reserve(&self.upstreams, &carrier.bucket)?;
                 let _share = self.limiter.unknown_length_share(carrier.bucket.route, admission.permit())?;
                 let body = self.attach(&admission, admission.body_terms(), inspection, remains, ticket).await?;
@@ -95,7 +96,7 @@ impl Gateway {
             }
             Operation::PutObject => {
                 let (carrier, seat) = staged::begin_put(carrier)?;
-                let stored = self.forward(&carrier, admission.body_terms(), &call.query, remains, ticket).await?;
+                let stored = self.forward(&carrier, Way::of(&admission), remains, ticket).await?;
                 match carrier.hidden {
                     None => Ok(stored),
                     Some(_) => Box::pin(staged::finish_put(carrier, seat, remains.outcome(), stored, ticket)).await,
@@ -107,7 +108,7 @@ impl Gateway {
             operation if takes_steps(operation) => {
                 Box::pin(self.carry_out_in_steps(carrier, resource, remains, ticket)).await
             }
-            _ => self.forward(&carrier, admission.body_terms(), &call.query, remains, ticket).await,
+            _ => self.forward(&carrier, Way::of(&admission), remains, ticket).await,
         }
     }
 
@@ -158,11 +159,11 @@ impl Gateway {
     async fn forward(
         &self,
         carrier: &Carrier,
-        terms: BodyTerms,
-        query: &[(String, String)],
+        way: Way<'_>,
         remains: &mut Remains,
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
+        let Way { terms, query, content_encoding } = way;
         let (admission, bucket) = (&carrier.admission, &carrier.bucket);
         let call = admission.permit().call();
         let digest = self.upload_digest(admission);
@@ -171,7 +172,7 @@ impl Gateway {
                 // What goes to a hidden key in parts is looked at as a whole, when they are all there.
                 let inspection = match (&carrier.hidden, call.operation) {
                     (Some(_), Operation::UploadPart) => None,
-                    _ => self.open_inspection(admission, destination(carrier), ticket).await?,
+                    _ => self.open_inspection(admission, destination(carrier), content_encoding, ticket).await?,
                 };
                 Some((self.attach(admission, terms, inspection, remains, ticket).await?, length))
             }
@@ -256,6 +257,23 @@ impl Gateway {
         remains.upload = Some(Arc::clone(&watch));
         ticket.note_upload(Arc::new(move || watch.client_bytes()));
         Ok(body)
+    }
+}
+
+/// How a request goes on to the store.
+struct Way<'a> {
+    /// What its body must keep to.
+    terms: BodyTerms,
+    /// Its query.
+    query: &'a [(String, String)],
+    /// `Content-Encoding` of its object, where its own head does not say it.
+    content_encoding: Option<String>,
+}
+
+impl<'a> Way<'a> {
+    /// As it came.
+    fn of(admission: &'a Admission) -> Self {
+        Self { terms: admission.body_terms(), query: &admission.permit().call().query, content_encoding: None }
     }
 }
 

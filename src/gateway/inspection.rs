@@ -20,7 +20,7 @@ impl Gateway {
     }
 
     /// Begins to inspect an upload, if its rule wants that; nothing of the body is read yet. Without a place at an inspector, or if one rests
-    /// that must not, the request is refused by its head.
+    /// that must not, the request is refused by its head. `content_encoding` is that of the object, which a part does not say itself.
     ///
     /// # Errors
     /// [`Refusal`] if there is no place, or the outcome is there already.
@@ -28,10 +28,11 @@ impl Gateway {
         &self,
         admission: &Admission,
         destination: Destination,
+        content_encoding: Option<String>,
         ticket: &mut Ticket,
     ) -> Result<Option<(Inspection, Destination)>, Refusal> {
         let Some(terms) = admission.terms().inspection.as_ref().filter(|terms| terms.uploads) else { return Ok(None) };
-        let subject = subject(admission, ticket);
+        let subject = subject(admission, content_encoding, ticket);
         // Boxed, since few requests go this way and all would carry the room for it.
         let inspection = Box::pin(self.inspectors.open(terms, subject)).await?;
         match inspection.outcome_now().filter(|outcome| !destination.takes(outcome.action)) {
@@ -129,7 +130,7 @@ pub(super) fn inspect(
     ticket.expect_inspection(Arc::new(move || watch.outcome().map(|outcome| inspected::note_of(outcome))));
 }
 
-fn subject(admission: &Admission, ticket: &Ticket) -> Subject {
+fn subject(admission: &Admission, content_encoding: Option<String>, ticket: &Ticket) -> Subject {
     let (permit, upload) = (admission.permit(), admission.upload());
     let resource = &permit.call().resource;
     Subject {
@@ -138,7 +139,7 @@ fn subject(admission: &Admission, ticket: &Ticket) -> Subject {
         bucket: resource.bucket().map(|bucket| bucket.name.clone()).unwrap_or_default(),
         key: resource.key().map(|key| key.as_str().to_owned()).unwrap_or_default(),
         media_type: upload.media_type.as_ref().map(|media_type| media_type.as_str().to_owned()),
-        content_encoding: upload.content_encoding.clone(),
+        content_encoding: content_encoding.or_else(|| upload.content_encoding.clone()),
         length: upload.length,
         direction: Direction::Upload,
     }

@@ -119,8 +119,9 @@ impl Inspectors {
 
     /// Begins the looks that a rule wants at one object, as soon as there is a place at every inspector.
     ///
-    /// Places are taken in the order of the configuration, so that two requests never wait for each other. One that rests after failures is
-    /// not waited for: it has failed, and if the rule refuses that, the outcome is there before the first byte.
+    /// Places are taken in the order of the names of inspectors, so that two requests never wait for each other. Not in the order of the
+    /// configuration: a reload may change that, while the inspectors and the requests of both live on. One that rests after failures is not
+    /// waited for: it has failed, and if the rule refuses that, the outcome is there before the first byte.
     ///
     /// # Errors
     /// [`Busy`] if there is no place in time.
@@ -133,11 +134,14 @@ impl Inspectors {
             return Ok(Inspection::new(vec![OneLook::decided(station, not_asked())], terms.actions));
         }
         let subject = Arc::new(subject);
-        let mut looks = Vec::with_capacity(stations.len());
-        for station in stations {
-            looks.push(station.begin(&subject).await?);
+        let mut by_name: Vec<_> = stations.into_iter().enumerate().collect();
+        by_name.sort_unstable_by(|(_, one), (_, other)| one.name.cmp(&other.name));
+        let mut looks = Vec::with_capacity(by_name.len());
+        for (rank, station) in by_name {
+            looks.push((rank, station.begin(&subject).await?));
         }
-        Ok(Inspection::new(looks, terms.actions))
+        looks.sort_unstable_by_key(|(rank, _)| *rank);
+        Ok(Inspection::new(looks.into_iter().map(|(_, look)| look).collect(), terms.actions))
     }
 
     /// What a verdict under these terms depends on: what the inspectors are configured with, the versions of scanners and signatures, what

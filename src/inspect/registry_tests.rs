@@ -229,6 +229,29 @@ async fn l08_a_hanging_inspector_takes_its_places_and_no_others() {
 }
 
 #[tokio::test]
+async fn l08_requests_from_before_and_behind_a_reload_that_changes_the_order_do_not_wait_for_each_other() {
+    let clean = [0, 1, 2].map(|_| Scripted::new(Script::AtEnd(Verdict::Clean)));
+    let load = LoadSettings { max_scans: 1, queue_timeout: Duration::from_secs(60), ..LOAD };
+    let before = inspectors(&clean.each_ref(), load);
+    let after = Inspectors(before.0.iter().rev().map(Arc::clone).collect());
+    let only = |id| InspectionTerms { inspectors: vec![InspectorId(id)], ..terms(0, Actions::default()) };
+    // Both wait for the one in the middle. Whoever holds the first of the other's order by then would never get the last.
+    let middle = before.open(&only(1), subject("a")).await.unwrap();
+    let (of_one, of_other) = (terms(3, Actions::default()), terms(3, Actions::default()));
+    let (one, other) = (before.open(&of_one, subject("b")), after.open(&of_other, subject("c")));
+    tokio::pin!(one, other);
+    assert!((&mut one).now_or_never().is_none() && (&mut other).now_or_never().is_none());
+    drop(middle);
+    let looked_at = (&mut one).now_or_never().expect("nobody keeps it waiting").unwrap();
+    let outcome = show(looked_at, &["abc"]).await;
+    let names: Vec<_> = outcome.findings.iter().map(|finding| finding.inspector.as_str()).collect();
+    assert_eq!(names, ["i0", "i1", "i2"]);
+    let outcome = show((&mut other).now_or_never().expect("it is its turn").unwrap(), &["abc"]).await;
+    let names: Vec<_> = outcome.findings.iter().map(|finding| finding.inspector.as_str()).collect();
+    assert_eq!(names, ["i2", "i1", "i0"], "told in the order of its configuration");
+}
+
+#[tokio::test]
 async fn places_come_back_with_the_verdict_and_not_only_with_the_end_of_the_upload() {
     let matched = Scripted::new(Script::After(1, Verdict::matched("x")));
     let inspectors = inspectors(&[&matched], LOAD);

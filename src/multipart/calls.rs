@@ -8,15 +8,17 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
 
 use crate::audit::Ticket;
 use crate::base::encoding::encode_path;
+use crate::inspect::MultipartInspection;
 use crate::limits::{BodyTerms, LimitError, declared_type};
 use crate::multipart::staged::{self, StoredPart};
 use crate::multipart::{Carrier, bad_answer};
 use crate::respond::late::{self, Finished};
 use crate::respond::{Refusal, RefusalKind, Reply, headers, local};
-use crate::rules::UploadSeal;
+use crate::rules::{Permit, UploadSeal};
 use crate::s3::complete_upload::{self, CompletedPart, parse_part_number};
 use crate::s3::xml::{Element, XmlWriter};
 use crate::s3::{S3Call, S3ErrorCode, StagingKey};
@@ -39,6 +41,7 @@ pub async fn create(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Ref
         upload_id: root.text_of("UploadId").to_owned(),
         rule: Some(permit.rule().to_string()),
         media_type: declared_type(&permit.call().headers.pass),
+        content_encoding: encoding_of_parts(permit),
         inspection: carrier.staging.digest_of(permit),
         staging,
     };
@@ -55,6 +58,14 @@ pub async fn create(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Ref
     name(&mut xml, permit.call());
     xml.text("UploadId", &sealed);
     Ok(document(xml, &head.headers))
+}
+
+/// The encoding that inspectors of single parts are told. Else it is left out: a staged object says it itself, and ids stay short.
+fn encoding_of_parts(permit: &Permit) -> Option<String> {
+    let terms = permit.terms().inspection.as_ref()?;
+    let by_parts = terms.uploads && terms.multipart == MultipartInspection::PerPart;
+    let encoding = permit.call().headers.pass.get(CONTENT_ENCODING).filter(|_| by_parts)?;
+    encoding.to_str().ok().map(str::to_owned)
 }
 
 /// Opens the upload id of a call that adds to the upload.
@@ -83,6 +94,8 @@ pub struct PartPlan {
     pub query: Vec<(String, String)>,
     /// The hidden key that it goes to, if it does.
     pub hidden: Option<StagingKey>,
+    /// `Content-Encoding` of the object that it is a part of.
+    pub content_encoding: Option<String>,
 }
 
 /// How the part of an UploadPart goes to the store.
@@ -100,7 +113,8 @@ pub fn part(carrier: &Carrier) -> Result<PartPlan, Refusal> {
     if number == 1 && carrier.admission.terms().check_bytes {
         terms.check_type = Some(seal.media_type);
     }
-    Ok(PartPlan { terms, query: part_query(number, seal.upload_id), hidden })
+    let content_encoding = seal.content_encoding;
+    Ok(PartPlan { terms, query: part_query(number, seal.upload_id), hidden, content_encoding })
 }
 
 /// The number of the part that a call writes.

@@ -113,7 +113,7 @@ impl CopiedPart {
             bucket: resource.bucket().map(|bucket| bucket.name.clone()).unwrap_or_default(),
             key: resource.key().map(|key| key.as_str().to_owned()).unwrap_or_default(),
             media_type: self.seal.media_type.clone(),
-            content_encoding: None,
+            content_encoding: self.seal.content_encoding.clone(),
             length: Some(length),
             direction: Direction::Upload,
         }

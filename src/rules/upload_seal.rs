@@ -22,6 +22,9 @@ pub struct UploadSeal {
     pub rule: Option<String>,
     /// Media type declared at the creation.
     pub media_type: Option<String>,
+    /// `Content-Encoding` declared at the creation, where each part has its own verdict: parts do not say it themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_encoding: Option<String>,
     /// What the rule wanted inspected, as a digest; `None` if nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inspection: Option<String>,
@@ -72,7 +75,14 @@ impl UploadSeal {
         key: &str,
     ) -> Option<String> {
         let staging = hidden.map(|id| StagedUpload { id: id.to_owned(), headers: Vec::new() });
-        let seal = Self { upload_id: upload_id.to_owned(), rule: None, media_type: None, inspection: None, staging };
+        let seal = Self {
+            upload_id: upload_id.to_owned(),
+            rule: None,
+            media_type: None,
+            content_encoding: None,
+            inspection: None,
+            staging,
+        };
         sealer.seal(&context(caller, &bucket.name, key), &serde_json::to_string(&seal).ok()?)
     }
 

@@ -102,6 +102,31 @@ async fn h12_a_part_that_is_copied_has_a_verdict_before_the_store_has_it() {
 }
 
 #[tokio::test]
+async fn d25_the_encoding_of_an_upload_is_told_of_its_parts() {
+    let Some(store) = Store::get(StoreKind::SeaweedFs).await else { return };
+    let gateway = per_part(store.setup(), "").await;
+    store.put("from/x", b"what a reader takes for brotli").await;
+    for (encoding, outcome) in [
+        ("br", (403, "ContentNotScannable".to_owned())),
+        ("gzip", (403, "ContentNotScannable".to_owned())),
+        ("identity", (200, String::new())),
+    ] {
+        let id = create(&gateway.a, "to/x", &[("content-encoding", encoding)]).await;
+        let target = format!("/bkt/to/x?partNumber=1&uploadId={id}");
+        let uploaded = gateway.a.put(&target, &[], "what a reader takes for brotli").await;
+        assert_eq!(uploaded.outcome(), outcome, "{encoding}");
+        // What a part says of itself is not what a reader of the object is told.
+        let other = gateway.a.put(&target, &[("content-encoding", "identity")], "what a reader takes for brotli").await;
+        assert_eq!(other.outcome(), outcome, "{encoding}");
+        let copied = copy_part(&gateway.a, "to/x", (1, &id), "/bkt/from/x", "").await;
+        assert_eq!(copied.outcome(), outcome, "{encoding}");
+    }
+    let id = create(&gateway.a, "to/plain", &[]).await;
+    let target = format!("/bkt/to/plain?partNumber=1&uploadId={id}");
+    assert_eq!(gateway.a.put(&target, &[], "what a reader takes for text").await.status, 200);
+}
+
+#[tokio::test]
 async fn d11_a_copied_part_keeps_the_terms_of_the_rule() {
     let Some(store) = Store::get(StoreKind::SeaweedFs).await else { return };
     let gateway =

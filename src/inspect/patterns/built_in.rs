@@ -36,7 +36,7 @@ impl BuiltIn {
     }
 
     /// Its literals, with their names.
-    pub(super) fn literals(self) -> Vec<(&'static str, Vec<u8>)> {
+    pub fn literals(self) -> Vec<(&'static str, Vec<u8>)> {
         match self {
             Self::Eicar => vec![("test-file", EICAR_HALVES.concat().into_bytes())],
             Self::PrivateKeys => PRIVATE_KEYS.iter().flat_map(|(name, text)| with_utf16(name, text)).collect(),
@@ -45,7 +45,7 @@ impl BuiltIn {
     }
 
     /// Its regular expressions, with their names.
-    pub(super) fn regexes(self) -> &'static [(&'static str, &'static str)] {
+    pub fn regexes(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Eicar | Self::CardNumbers => &[],
             Self::PrivateKeys => &[("age", r"AGE-SECRET-KEY-1[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{58}")],

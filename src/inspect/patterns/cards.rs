@@ -33,14 +33,16 @@ pub fn find(text: &[u8], from: usize) -> Option<Card> {
     // A number covers at least 13 bytes in a row that are digits, blanks or dashes, so a look at every 13th byte meets each.
     let mut position = from + FEWEST - 1;
     while let Some(byte) = text.get(position) {
-        if !is_part(*byte) {
+        // In a number a blank or dash stands between two digits. In text it seldom does, so most blanks are passed over.
+        let between = |at: usize| text.get(at).is_some_and(u8::is_ascii_digit);
+        if !(byte.is_ascii_digit() || is_part(*byte) && between(position - 1) && between(position + 1)) {
             position += FEWEST;
             continue;
         }
         let before = text[from..position].iter().rev().take_while(|byte| is_part(**byte)).count();
         let behind = text[position..].iter().position(|byte| !is_part(*byte));
         let run = position - before..behind.map_or(text.len(), |length| position + length);
-        // Most runs are a blank between words.
+        // Most runs are a number in a text.
         let starts = if run.len() < FEWEST { 0..0 } else { run.clone() };
         let found = starts.filter(|start| is_start(text, *start)).find_map(|start| read(text, start));
         if found.is_some() {
