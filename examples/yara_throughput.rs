@@ -21,7 +21,8 @@ fn main() {
     let bytes = std::env::args().nth(1).and_then(|text| text.parse::<usize>().ok()).unwrap_or(1024) * MIB;
     let sources = [Source { origin: "rules.yar".to_owned(), text: rules() }];
     let rules = RuleSet::compile(&sources, None).unwrap();
-    let settings = Settings { rules, ignore_tags: Vec::new(), threads: 1, deadline: Duration::from_secs(3600) };
+    let settings =
+        Settings { rules, ignore_tags: Vec::new(), threads: 1, deadline: Duration::from_secs(3600), unpack: None };
     let inspector = build("rules", &settings).unwrap();
     let alone = yara_x::compile(sources[0].text.as_str()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

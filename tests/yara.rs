@@ -4,16 +4,20 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 #![allow(dead_code, unused_imports, reason = "most of the support is for the other tests")]
 
+#[path = "it/scanners/objects.rs"]
+mod objects;
 #[path = "it/support/mod.rs"]
 mod support;
 
 use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use objects::{encrypted_zip, gzip, zip};
 use support::{Gateway, Setup, Store, StoreKind, pattern};
 use tempfile::NamedTempFile;
 
-/// Bytes that no block ends behind; see `BLOCK` in `src/inspect/yara/look.rs`.
+/// Bytes that no block ends behind; see `BLOCK` in `src/inspect/yara/layers.rs`.
 const BLOCK: usize = 256 << 10;
 const EVIL: &[u8] = b"a-thing-that-nobody-wants";
 
@@ -70,4 +74,46 @@ async fn rules_that_need_whole_objects_get_them_up_to_a_size() {
     let larger = gateway.a.put("/bkt/a/larger", &[], pattern((1 << 20) + 1)).await;
     assert_eq!(larger.outcome(), (403, "ContentNotScannable".to_owned()));
     assert_eq!(store.keys("a/").await, ["a/short", "a/text"]);
+}
+
+#[tokio::test]
+async fn h15_what_is_packed_is_matched_and_what_cannot_be_unpacked_is_not_stored() {
+    let Some(store) = Store::get(StoreKind::SeaweedFs).await else { return };
+    let (gateway, _file) = gateway(store.setup(), IN_BLOCKS, ", max_unpacked: 64MiB").await;
+    let clean = pattern(2 * BLOCK + 77).to_vec();
+    let evil = with(clean.clone(), 2 * BLOCK - 3, EVIL);
+    let (rejected, not_scannable) = ((403, "ContentRejected"), (403, "ContentNotScannable"));
+    let gzip_coded = [("content-encoding", "gzip")];
+    for (what, headers, object, outcome) in [
+        ("zip", &[][..], zip(&evil), rejected),
+        ("gzip", &[], gzip(&evil), rejected),
+        ("gzip in zip", &[], zip(&gzip(&evil)), rejected),
+        ("gzip as an encoding", &gzip_coded, gzip(&evil), rejected),
+        ("encrypted", &[], encrypted_zip(b"secret secret secret"), not_scannable),
+        ("too deep", &[], gzip(&gzip(&gzip(b"deep"))), not_scannable),
+        ("a bomb", &[], gzip(&vec![0; 80 << 20]), not_scannable),
+        ("a bomb in a zip", &[], zip(&gzip(&vec![0; 80 << 20])), not_scannable),
+        ("another encoding", &[("content-encoding", "br")], clean.clone(), not_scannable),
+    ] {
+        let begun = Instant::now();
+        let refused = gateway.a.put("/bkt/a/x", headers, object).await;
+        assert_eq!(refused.outcome(), (outcome.0, outcome.1.to_owned()), "{what}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "{what}");
+    }
+    assert_eq!(store.keys("a/x").await, [""; 0]);
+    for (key, headers, object) in [("zip", &[][..], zip(&clean)), ("gzip", &gzip_coded, gzip(&clean))] {
+        assert_eq!(gateway.a.put(&format!("/bkt/a/{key}"), headers, object).await.status, 200, "{key}");
+    }
+    assert_eq!(store.keys("a/").await, ["a/gzip", "a/zip"]);
+}
+
+#[tokio::test]
+async fn with_unpack_false_archives_are_matched_as_they_are() {
+    let Some(store) = Store::get(StoreKind::SeaweedFs).await else { return };
+    let (gateway, _file) = gateway(store.setup(), IN_BLOCKS, ", unpack: false").await;
+    for object in [gzip(&EVIL.repeat(100)), encrypted_zip(b"secret")] {
+        assert_eq!(gateway.a.put("/bkt/a/x", &[], object).await.status, 200);
+    }
+    let encoded = gateway.a.put("/bkt/a/x", &[("content-encoding", "gzip")], gzip(b"x")).await;
+    assert_eq!(encoded.outcome(), (403, "ContentNotScannable".to_owned()));
 }

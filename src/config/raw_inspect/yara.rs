@@ -20,9 +20,20 @@ pub struct RawYara {
     pub whole_up_to: Option<String>,
     /// Tags of rules whose matches do not count.
     pub ignore_tags: Option<OneOrMany>,
+    /// Whether gzip (also as `Content-Encoding`) and zip (also Office documents) are read through, as by `patterns`;
+    /// default true. Each object that comes out is matched by itself. With `false` archives are matched as they are,
+    /// and only encoded content is not scannable.
+    pub unpack: Option<bool>,
+    /// Most bytes that may come out of one object, `1MiB` to `1TiB`; default `1GiB`. 250 times its size is the most in
+    /// any case.
+    pub max_unpacked: Option<String>,
+    /// Most archives inside archives, 1 to 8; default 2.
+    pub max_depth: Option<u64>,
+    /// Most entries of the archives of one object, 1 to 1000000; default 10000.
+    pub max_entries: Option<u64>,
     /// Threads that match, 1 to 256; default: as many as there are processors.
     pub threads: Option<u64>,
-    /// How long matching one object may take, `1s` to `1h`, the times between its pieces not counted; default `30s`. Then it is
-    /// `not_scannable`.
+    /// How long matching one object may take, `1s` to `1h`, with all that is packed in it, the times between its pieces
+    /// not counted; default `30s`. Then it is `not_scannable`.
     pub deadline: Option<String>,
 }

@@ -40,6 +40,7 @@ mod built_in {
     use super::*;
     use crate::config::load_text;
     use crate::inspect::KindSettings;
+    use crate::inspect::unpack::Limits;
     use crate::inspect::yara::Settings;
 
     fn yara(keys: &str) -> Settings {
@@ -56,6 +57,7 @@ mod built_in {
         let settings = yara("files: /rules/a.yar");
         assert_eq!((settings.deadline, settings.ignore_tags.len()), (Duration::from_secs(30), 0));
         assert!(settings.threads > 0);
+        assert_eq!(settings.unpack, Some(Limits { bytes: 1 << 30, depth: 2, entries: 10_000 }));
     }
 
     #[test]
@@ -65,6 +67,9 @@ mod built_in {
             (all.threads, all.deadline, &all.ignore_tags[..]),
             (3, Duration::from_secs(5), &["info".to_owned()][..])
         );
+        let limits = yara("files: /rules/a.yar, max_unpacked: 2MiB, max_depth: 3, max_entries: 4").unpack;
+        assert_eq!(limits, Some(Limits { bytes: 2 << 20, depth: 3, entries: 4 }));
+        assert_eq!(yara("files: /rules/a.yar, unpack: false").unpack, None);
         let folder = yara("folder: /rules, whole_up_to: 1MiB");
         assert_ne!(format!("{:?}", folder.rules), format!("{:?}", all.rules));
     }
@@ -85,6 +90,9 @@ mod built_in {
             ("files: /empty/readme.txt", "/empty/readme.txt:1: syntax error", ""),
             ("files: /rules/a.yar, whole_up_to: 1GiB", "out of range", "256MiB"),
             ("files: /rules/a.yar, deadline: 0s", "out of range", "1s"),
+            ("files: /rules/a.yar, max_unpacked: 1KiB", "out of range", "1MiB"),
+            ("files: /rules/a.yar, max_depth: 9", "out of range", "1 to 8"),
+            ("files: /rules/a.yar, max_entries: 0", "out of range", "1 to 1000000"),
             ("files: /rules/a.yar, threads: 0", "out of range", "1 to 256"),
             ("files: /rules/a.yar, ignore_tags: []", "the list is empty", ""),
             ("files: /rules/a.yar, block: 1", "unknown key `block`", ""),

@@ -9,6 +9,8 @@ mod absent;
 #[cfg(feature = "yara")]
 mod compile;
 #[cfg(feature = "yara")]
+mod layers;
+#[cfg(feature = "yara")]
 mod look;
 #[cfg(feature = "yara")]
 mod needs;
@@ -31,6 +33,7 @@ pub use compile::RuleSet;
 #[cfg(feature = "yara")]
 use look::start;
 
+use crate::inspect::unpack::Limits;
 use crate::inspect::{BuildError, Inspector};
 
 /// Whether this build can match rules of YARA.
@@ -45,8 +48,10 @@ pub struct Settings {
     pub ignore_tags: Vec<String>,
     /// Threads that match.
     pub threads: usize,
-    /// Longest time that matching one object may take.
+    /// Longest time that matching one object may take, with all that is packed in it.
     pub deadline: Duration,
+    /// How far archives and encodings are read through, if they are.
+    pub unpack: Option<Limits>,
 }
 
 /// The text of a rule file.

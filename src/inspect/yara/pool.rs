@@ -12,13 +12,13 @@ use tokio::sync::oneshot;
 
 use crate::inspect::Verdict;
 use crate::inspect::yara::Settings;
-use crate::inspect::yara::worker::{Job, Order, work};
+use crate::inspect::yara::worker::{Job, Order, Spent, work};
 
 /// The threads. Each ends when the pool and all its looks are gone.
 #[derive(Debug)]
 pub(super) struct Pool {
     threads: Vec<Arc<Thread>>,
-    next_look: AtomicU64,
+    next_look: Arc<AtomicU64>,
     longest_wait: Duration,
 }
 
@@ -38,6 +38,9 @@ pub(super) struct Seat {
     look: u64,
     has_begun: bool,
     longest_wait: Duration,
+    next_look: Arc<AtomicU64>,
+    /// Of the time for the object and all that is packed in it.
+    spent: Spent,
 }
 
 impl Pool {
@@ -48,7 +51,7 @@ impl Pool {
     pub(super) fn start(settings: &Settings) -> std::io::Result<Self> {
         let threads = (0..settings.threads.max(1)).map(|_| Thread::start(settings.clone()).map(Arc::new));
         let threads = threads.collect::<Result<_, _>>()?;
-        Ok(Self { threads, next_look: AtomicU64::new(0), longest_wait: settings.deadline })
+        Ok(Self { threads, next_look: Arc::default(), longest_wait: settings.deadline })
     }
 
     /// A place at the thread with the fewest objects.
@@ -57,7 +60,8 @@ impl Pool {
         let thread = Arc::clone(idlest.expect("there is at least one thread"));
         thread.looks.fetch_add(1, Ordering::Relaxed);
         let look = self.next_look.fetch_add(1, Ordering::Relaxed);
-        Seat { thread, look, has_begun: false, longest_wait: self.longest_wait }
+        let next_look = Arc::clone(&self.next_look);
+        Seat { thread, look, has_begun: false, longest_wait: self.longest_wait, next_look, spent: Spent::default() }
     }
 }
 
@@ -81,21 +85,34 @@ impl Thread {
 }
 
 impl Seat {
+    /// A place at the same thread for something that is packed in the same object: both together have the time of one.
+    pub(super) fn beside(&self) -> Self {
+        self.thread.looks.fetch_add(1, Ordering::Relaxed);
+        Self {
+            thread: Arc::clone(&self.thread),
+            look: self.next_look.fetch_add(1, Ordering::Relaxed),
+            has_begun: false,
+            longest_wait: self.longest_wait,
+            next_look: Arc::clone(&self.next_look),
+            spent: self.spent.clone(),
+        }
+    }
+
     /// Matches a block that is not the last, and gives its memory back.
     ///
     /// # Errors
     /// The verdict, if there is one already.
     pub(super) async fn block(&mut self, base: usize, bytes: Vec<u8>) -> Result<Vec<u8>, Verdict> {
         self.has_begun = true;
-        let look = self.look;
-        self.ask(|back| Job::Block { look, base, bytes, back }).await.unwrap_or_else(Err)
+        let (look, spent) = (self.look, self.spent.clone());
+        self.ask(|back| Job::Block { look, spent, base, bytes, back }).await.unwrap_or_else(Err)
     }
 
     /// Matches the last block.
     pub(super) async fn last(mut self, base: usize, bytes: Vec<u8>) -> Verdict {
-        let look = self.look;
+        let (look, spent) = (self.look, self.spent.clone());
         self.has_begun = true;
-        let verdict = self.ask(|back| Job::Last { look, base, bytes, back }).await;
+        let verdict = self.ask(|back| Job::Last { look, spent, base, bytes, back }).await;
         // Else the thread may not have come to it.
         self.has_begun = verdict.is_err();
         verdict.unwrap_or_else(|verdict| verdict)
@@ -103,7 +120,8 @@ impl Seat {
 
     /// Matches a whole object.
     pub(super) async fn whole(self, bytes: Vec<u8>) -> Verdict {
-        self.ask(|back| Job::Whole { bytes, back }).await.unwrap_or_else(|verdict| verdict)
+        let spent = self.spent.clone();
+        self.ask(|back| Job::Whole { spent, bytes, back }).await.unwrap_or_else(|verdict| verdict)
     }
 
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, Verdict> {
@@ -135,7 +153,9 @@ mod tests {
     async fn l08_who_waits_too_long_behind_another_object_is_told_so_and_its_job_is_left_out() {
         let (jobs, waiting) = mpsc::channel();
         let thread = Arc::new(Thread { jobs, looks: AtomicUsize::new(1), running: Arc::default() });
-        let seat = Seat { thread, look: 7, has_begun: false, longest_wait: Duration::from_millis(10) };
+        let longest_wait = Duration::from_millis(10);
+        let (next_look, spent) = (Arc::default(), Spent::default());
+        let seat = Seat { thread, look: 7, has_begun: false, longest_wait, next_look, spent };
         let verdict = seat.last(0, b"object".to_vec()).await;
         assert!(matches!(verdict, Verdict::NotScannable { .. }), "{verdict:?}");
         let order = waiting.try_recv().unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::compile::Way;
-use super::look::BLOCK;
+use super::layers::BLOCK;
 use super::pool::Pool;
 use super::*;
 use crate::inspect::{Direction, Subject, Verdict, content};
@@ -24,7 +24,13 @@ fn compiled(text: &str, whole_up_to: Option<u64>) -> RuleSet {
 }
 
 fn settings(rules: RuleSet) -> Settings {
-    Settings { rules, ignore_tags: vec!["info".to_owned()], threads: 2, deadline: Duration::from_secs(30) }
+    Settings {
+        rules,
+        ignore_tags: vec!["info".to_owned()],
+        threads: 2,
+        deadline: Duration::from_secs(30),
+        unpack: None,
+    }
 }
 
 fn subject(length: Option<u64>) -> Subject {
@@ -384,3 +390,6 @@ fn threads_end_with_the_inspector() {
         std::thread::yield_now();
     }
 }
+
+#[path = "packed_tests.rs"]
+mod packed;

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -34,6 +34,8 @@ pub(super) enum Job {
     Block {
         /// Which object.
         look: u64,
+        /// Of the time for it.
+        spent: Spent,
         /// Where the block begins in it.
         base: usize,
         /// The block.
@@ -45,6 +47,8 @@ pub(super) enum Job {
     Last {
         /// Which object.
         look: u64,
+        /// Of the time for it.
+        spent: Spent,
         /// Where the block begins in it.
         base: usize,
         /// The block.
@@ -54,6 +58,8 @@ pub(super) enum Job {
     },
     /// Match a whole object.
     Whole {
+        /// Of the time for it.
+        spent: Spent,
         /// The object.
         bytes: Vec<u8>,
         /// Gets the verdict.
@@ -64,6 +70,22 @@ pub(super) enum Job {
         /// Which object.
         look: u64,
     },
+}
+
+/// What was spent of the time for an object, in microseconds; shared by all that is packed in it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Spent(Arc<AtomicU64>);
+
+impl Spent {
+    /// What is left of a time, if there is any.
+    fn left_of(&self, deadline: Duration) -> Result<Duration, Fault> {
+        let spent = Duration::from_micros(self.0.load(Ordering::Relaxed));
+        deadline.checked_sub(spent).filter(|left| !left.is_zero()).ok_or(Fault::Late)
+    }
+
+    fn add(&self, time: Duration) {
+        self.0.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
 }
 
 /// The objects of one thread.
@@ -78,7 +100,7 @@ struct Worker<'r> {
 /// An object that is matched block by block.
 struct Running<'r> {
     scanner: blocks::Scanner<'r>,
-    spent: Duration,
+    spent: Spent,
 }
 
 /// Why there is no result. The scanner is not used again.
@@ -103,23 +125,23 @@ impl<'r> Worker<'r> {
         let count = |worker: &Self| running.store(worker.running.len(), Ordering::Release);
         // Whoever waited may be gone; then nobody wants to know.
         match job {
-            Job::Block { look, base, bytes, back } => {
-                let answer = match self.block(look, base, &bytes) {
+            Job::Block { look, spent, base, bytes, back } => {
+                let answer = match self.block(look, &spent, base, &bytes) {
                     Ok(()) => Ok(bytes),
                     Err(fault) => Err(self.give_up(look, fault)),
                 };
                 count(self);
                 drop(back.send(answer));
             }
-            Job::Last { look, base, bytes, back } => {
-                let verdict = match self.last(look, base, &bytes) {
+            Job::Last { look, spent, base, bytes, back } => {
+                let verdict = match self.last(look, &spent, base, &bytes) {
                     Ok(verdict) => verdict,
                     Err(fault) => self.give_up(look, fault),
                 };
                 count(self);
                 drop(back.send(verdict));
             }
-            Job::Whole { bytes, back } => drop(back.send(self.whole(&bytes))),
+            Job::Whole { spent, bytes, back } => drop(back.send(self.whole(&spent, &bytes))),
             Job::Forget { look } => {
                 self.running.remove(&look);
                 count(self);
@@ -144,20 +166,20 @@ impl<'r> Worker<'r> {
         }
     }
 
-    fn block(&mut self, look: u64, base: usize, bytes: &[u8]) -> Result<(), Fault> {
+    fn block(&mut self, look: u64, spent: &Spent, base: usize, bytes: &[u8]) -> Result<(), Fault> {
         let deadline = self.settings.deadline;
         let running = match self.running.entry(look) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
                 let scanner = self.idle.pop().unwrap_or_else(|| block_scanner(self.rules));
-                entry.insert(Running { scanner, spent: Duration::ZERO })
+                entry.insert(Running { scanner, spent: spent.clone() })
             }
         };
         running.timed(deadline, |scanner| scanner.scan(base, bytes).map(drop))
     }
 
-    fn last(&mut self, look: u64, base: usize, bytes: &[u8]) -> Result<Verdict, Fault> {
-        self.block(look, base, bytes)?;
+    fn last(&mut self, look: u64, spent: &Spent, base: usize, bytes: &[u8]) -> Result<Verdict, Fault> {
+        self.block(look, spent, base, bytes)?;
         let Some(mut running) = self.running.remove(&look) else {
             return Err(Fault::Failed("the scanner is not there".to_owned()));
         };
@@ -171,11 +193,17 @@ impl<'r> Worker<'r> {
         Ok(verdict)
     }
 
-    fn whole(&mut self, bytes: &[u8]) -> Verdict {
+    fn whole(&mut self, spent: &Spent, bytes: &[u8]) -> Verdict {
         let settings = self.settings;
+        let left = match spent.left_of(settings.deadline) {
+            Ok(left) => left,
+            Err(fault) => return self.verdict_of(fault),
+        };
         let mut scanner = self.whole.take().unwrap_or_else(|| whole_scanner(self.rules));
-        scanner.set_timeout(settings.deadline);
+        scanner.set_timeout(left);
+        let began = Instant::now();
         let scanned = guarded(|| scanner.scan(bytes).map(|results| verdict(&results, &settings.ignore_tags)));
+        spent.add(began.elapsed());
         match scanned {
             Ok(verdict) => {
                 self.whole = Some(scanner);
@@ -193,12 +221,12 @@ impl<'r> Running<'r> {
         deadline: Duration,
         step: impl FnOnce(&mut blocks::Scanner<'r>) -> Result<T, ScanError>,
     ) -> Result<T, Fault> {
-        let left = deadline.checked_sub(self.spent).filter(|left| !left.is_zero()).ok_or(Fault::Late)?;
+        let left = self.spent.left_of(deadline)?;
         let began = Instant::now();
         self.scanner.set_timeout(left);
         let scanner = &mut self.scanner;
         let done = guarded(|| step(scanner));
-        self.spent += began.elapsed();
+        self.spent.add(began.elapsed());
         done
     }
 }

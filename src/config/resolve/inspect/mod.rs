@@ -7,6 +7,7 @@ mod icap;
 mod limits;
 mod patterns;
 mod terms;
+mod unpack;
 mod yara;
 
 use std::time::Duration;

@@ -7,10 +7,10 @@ use super::super::super::raw_inspect::RawPatterns;
 use super::super::super::suggest::did_you_mean;
 use super::super::clients::{check_texts, text_path};
 use super::super::desk::Desk;
-use super::super::values::{absolute, check_name, count, size};
+use super::super::values::{absolute, check_name, count};
+use super::unpack::unpack;
 use crate::inspect::patterns::matcher::MAX_MATCH;
 use crate::inspect::patterns::{BuiltIn, Settings, check_regex};
-use crate::inspect::unpack::Limits;
 
 /// Most lines of a list.
 const MAX_LINES: usize = 100_000;
@@ -33,7 +33,7 @@ pub fn resolve(desk: &mut Desk<'_>, path: &Path, raw: &RawPatterns) -> Option<Se
             None
         }
     });
-    let unpack = unpack(desk, path, raw);
+    let unpack = unpack(desk, path, raw.into());
     let lists = named(desk, &path.key("files"), raw.files.as_ref(), list);
     Some(Settings {
         sets: sets?,
@@ -44,15 +44,6 @@ pub fn resolve(desk: &mut Desk<'_>, path: &Path, raw: &RawPatterns) -> Option<Se
         count: count(desk, &path.key("count"), raw.count, 1, 1..=1000),
         unpack,
     })
-}
-
-fn unpack(desk: &mut Desk<'_>, path: &Path, raw: &RawPatterns) -> Option<Limits> {
-    let limits = Limits {
-        bytes: size(desk, &path.key("max_unpacked"), raw.max_unpacked.as_ref(), 1 << 30, 1 << 20..=1 << 40),
-        depth: count(desk, &path.key("max_depth"), raw.max_depth, 2, 1..=8),
-        entries: count(desk, &path.key("max_entries"), raw.max_entries, 10_000, 1..=1_000_000),
-    };
-    raw.unpack.unwrap_or(true).then_some(limits)
 }
 
 fn sets(desk: &mut Desk<'_>, path: &Path, raw: &RawPatterns) -> Option<Vec<BuiltIn>> {

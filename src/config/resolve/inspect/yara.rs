@@ -11,6 +11,7 @@ use super::super::super::raw_inspect::RawYara;
 use super::super::clients::{check_texts, text_path};
 use super::super::desk::Desk;
 use super::super::values::{absolute, count, duration, size};
+use super::unpack::unpack;
 use crate::inspect::yara::{IS_BUILT_IN, RuleSet, Settings, Source};
 
 const HELP: &str = "name rule files under `files`, or a folder with them under `folder`";
@@ -36,8 +37,9 @@ pub fn resolve(desk: &mut Desk<'_>, path: &Path, raw: &RawYara) -> Option<Settin
     if let Some(tags) = &raw.ignore_tags {
         check_texts(desk, &path.key("ignore_tags"), tags, "name a tag of rules, or remove `ignore_tags`");
     }
+    let unpack = unpack(desk, path, raw.into());
     let rules = rules(desk, path, raw, whole_up_to)?;
-    Some(Settings { rules, ignore_tags, threads, deadline })
+    Some(Settings { rules, ignore_tags, threads, deadline, unpack })
 }
 
 fn rules(desk: &mut Desk<'_>, path: &Path, raw: &RawYara, whole_up_to: Option<u64>) -> Option<RuleSet> {
