@@ -141,7 +141,11 @@ async fn the_words_of_the_readme_run_the_gateway_under_a_real_systemd() {
     assert!(done.status.success(), "{out}\n{}", text(&done.stderr));
     let after =
         |command: &str| out.split_once(&format!("\n++ {command}")).unwrap_or_else(|| panic!("{command}\n{out}")).1;
-    let answer = |command: &str| after(command).lines().nth(1).unwrap_or_default().to_owned();
+    // The two sides of a pipe are named in the order in which they begin.
+    let answer = |command: &str| {
+        let mut lines = after(command).lines().skip(1);
+        lines.find(|line| !line.starts_with("++ ")).unwrap_or_default().to_owned()
+    };
     assert_eq!(answer("countersign health"), "ready");
     assert_eq!(out.matches("\n# countersign\n").count(), 2, "before, and by the socket that systemd holds:\n{out}");
     assert_eq!(after("curl").matches("<Code>AccessDenied</Code>").count(), 2, "{out}");
