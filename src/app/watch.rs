@@ -5,6 +5,7 @@
 //! has events, the content is looked at now and then without one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -67,18 +68,20 @@ struct FolderId(u64, u64, Option<SystemTime>);
 struct Folders {
     watcher: Option<RecommendedWatcher>,
     watched: BTreeMap<PathBuf, FolderId>,
-    /// Files whose content counts, and folders where that of every file does.
-    read: Arc<ArcSwap<BTreeSet<PathBuf>>>,
+    /// Names of the files whose content counts, and of the folders where that of every file does.
+    read: Arc<ArcSwap<BTreeSet<OsString>>>,
 }
 
 /// Whether files may hold something else after this event.
 ///
 /// Our own reading is an event too. So is a line in a log that stands beside the configuration: heard of, it would put off every reload.
-fn matters(event: &notify::Event, read: &BTreeSet<PathBuf>) -> bool {
+/// Names are compared without their folders, of which an event has one path of many: a folder that is watched under several names, relative
+/// or behind links, is told of under the last of them.
+fn matters(event: &notify::Event, read: &BTreeSet<OsString>) -> bool {
     match event.kind {
         EventKind::Access(_) => false,
         EventKind::Modify(ModifyKind::Data(_)) => {
-            let is_read = |path: &Path| read.contains(path);
+            let is_read = |path: &Path| path.file_name().is_none_or(|name| read.contains(name));
             event.paths.iter().any(|path| is_read(path) || path.parent().is_some_and(is_read))
         }
         _ => true,
@@ -88,7 +91,7 @@ fn matters(event: &notify::Event, read: &BTreeSet<PathBuf>) -> bool {
 impl Folders {
     /// None yet; `changed` is told of what happens in them.
     fn new(changed: Arc<Notify>) -> Self {
-        let read = Arc::<ArcSwap<BTreeSet<PathBuf>>>::default();
+        let read = Arc::<ArcSwap<BTreeSet<OsString>>>::default();
         let known = Arc::clone(&read);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.as_ref().map_or(true, |event| matters(event, &known.load())) {
@@ -107,7 +110,8 @@ impl Folders {
         let Some(watcher) = &mut self.watcher else { return false };
         let wanted = folders_of(paths);
         let behind_links = paths.iter().filter_map(|path| path.canonicalize().ok());
-        self.read.store(Arc::new(paths.iter().cloned().chain(behind_links).collect()));
+        let name = |path: PathBuf| path.file_name().map(OsStr::to_owned);
+        self.read.store(Arc::new(paths.iter().cloned().chain(behind_links).filter_map(name).collect()));
         let is_current = |folder: &PathBuf, id: &FolderId| wanted.get(folder) == Some(id);
         let gone: Vec<_> = self
             .watched
@@ -244,5 +248,27 @@ mod tests {
         rest(&changed).await;
         add(&rules.join("rule"));
         assert!(hears(&changed).await, "a file of a folder");
+    }
+
+    #[tokio::test]
+    async fn a_folder_with_several_names_is_heard_of_under_each() {
+        let home = tempfile::tempdir().unwrap();
+        let (folder, first, last) = (home.path().join("folder"), home.path().join("a"), home.path().join("z"));
+        std::fs::create_dir(&folder).unwrap();
+        for link in [&first, &last] {
+            std::os::unix::fs::symlink(&folder, link).unwrap();
+        }
+        for name in ["one", "two"] {
+            std::fs::write(folder.join(name), "1").unwrap();
+        }
+        let changed = Arc::<Notify>::default();
+        let mut folders = Folders::new(Arc::clone(&changed));
+        folders.watch(&[first.join("one"), last.join("two")].into());
+        for name in ["one", "two"] {
+            let mut file = std::fs::File::options().append(true).open(folder.join(name)).unwrap();
+            writeln!(file, "2").unwrap();
+            assert!(hears(&changed).await, "{name}");
+            rest(&changed).await;
+        }
     }
 }

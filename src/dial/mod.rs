@@ -1,7 +1,7 @@
 //! Opens outbound connections: name resolution, TCP and TLS, each within one deadline.
 //!
-//! Knows no pools, and of HTTP only what all requests to such servers carry. TLS trusts the system's authorities or one file of them; there is no way to switch
-//! certificate validation off, and proxies named in the environment are not used.
+//! Knows no pools, and of HTTP only the headers that all requests to servers of the operator's choice carry. TLS trusts the system's
+//! authorities or one file of them; there is no way to switch certificate validation off, and proxies named in the environment are not used.
 
 mod address;
 pub mod datagram;

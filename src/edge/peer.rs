@@ -3,11 +3,11 @@
 //!
 //! Asked before each request. As long as the TLS of the listener is the one that the certificate was last checked under, that is a
 //! comparison of two numbers, and of instants if there is a certificate or a list; the chain is verified once more only behind a reload, and
-//! while a list of revoked certificates is over its time.
+//! once a second while a list of revoked certificates is over its time.
 //! Requests that are under way are left to end. Source: `docs/THREATS.md` K23.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use rustls_pki_types::CertificateDer;
 
@@ -27,19 +27,28 @@ pub(super) struct Peer {
     pub(super) identifies: bool,
     /// The configuration of the listener that let it in last.
     pub(super) generation: AtomicU64,
+    /// The second, since 1970, for which it was checked last behind the end of a list.
+    pub(super) checked: AtomicI64,
 }
 
 impl Peer {
     /// Why nothing more is served on this connection, if so.
     pub(super) fn check(&self) -> Option<Lapse> {
-        if self.not_after.is_some_and(|end| SystemClock.now() > end) {
+        let now = SystemClock.now();
+        if self.not_after.is_some_and(|end| now > end) {
             return Some(Lapse::Expired);
         }
-        if self.generation.load(Ordering::Relaxed) == self.tls.generation() && !self.tls.has_old_lists() {
+        let second = now.as_second();
+        // Chains are verified for a whole second: within it the answer is the same.
+        let is_settled = || !self.tls.has_old_lists(second) || self.checked.load(Ordering::Relaxed) == second;
+        if self.generation.load(Ordering::Relaxed) == self.tls.generation() && is_settled() {
             return None;
         }
-        match self.tls.would_let_in(self) {
-            Ok(generation) => self.generation.store(generation, Ordering::Relaxed),
+        match self.tls.would_let_in(self, second) {
+            Ok(generation) => {
+                self.generation.store(generation, Ordering::Relaxed);
+                self.checked.store(second, Ordering::Relaxed);
+            }
             Err(error) => {
                 tracing::debug!(%error, "the client of an open connection is let in no more");
                 return Some(Lapse::Refused);

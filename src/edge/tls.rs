@@ -206,10 +206,10 @@ impl Tls {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Whether one of its lists of revoked certificates is over its time.
-    pub(super) fn has_old_lists(&self) -> bool {
+    /// Whether one of its lists of revoked certificates is over its time at this second since 1970.
+    pub(super) fn has_old_lists(&self, second: i64) -> bool {
         let end = self.lists_end.load(Ordering::Relaxed);
-        end < i64::MAX && SystemClock.now().as_second() >= end
+        end < i64::MAX && second >= end
     }
 
     /// Does the handshake, without a time limit of its own.
@@ -240,15 +240,17 @@ impl Tls {
             not_after: certificate.as_ref().map(|certificate| certificate.not_after),
             identifies,
             generation: AtomicU64::new(serving.generation),
+            checked: AtomicI64::new(i64::MIN),
         };
         Ok(Secured { stream, protocol, certificate: certificate.filter(|_| identifies), peer })
     }
 
-    /// Checks again a client that an earlier configuration has let in. Returns the number of the configuration that was asked.
+    /// Checks again a client that an earlier configuration has let in, as of a second since 1970. Returns the number of the
+    /// configuration that was asked.
     ///
     /// # Errors
     /// Why this configuration would refuse it, or take it for somebody else.
-    pub(super) fn would_let_in(&self, peer: &Peer) -> Result<u64, rustls::Error> {
+    pub(super) fn would_let_in(&self, peer: &Peer, second: i64) -> Result<u64, rustls::Error> {
         let serving = self.serving.load();
         let Some((own, between)) = peer.chain.split_first() else {
             let needed = serving.clients.as_ref().is_some_and(|clients| clients.verifier.client_auth_mandatory());
@@ -259,7 +261,7 @@ impl Tls {
         }
         // Without authorities the door is open, and the certificate is none that anybody asks for.
         if let Some(clients) = &serving.clients {
-            let now = u64::try_from(SystemClock.now().as_second()).unwrap_or_default();
+            let now = u64::try_from(second).unwrap_or_default();
             let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
             clients.verifier.verify_client_cert(own, between, now)?;
         }

@@ -165,6 +165,7 @@ impl Gateway {
     }
 
     /// Reads the fields of a form, within the time that a client has for a head: a stranger would hold the end of the process with them.
+    /// Begun just before the end it holds that for all of this time, as a head that never ends does.
     async fn read_fields(
         &self,
         delimiter: Delimiter,

@@ -146,6 +146,9 @@ def check_configuration(name, text, owner, pod, container):
     seconds = lambda text: int(text[:-1]) * (60 if text.endswith("m") else 1)
     timeouts = config.get("limits", {}).get("timeouts", {})
     needed = seconds(timeouts.get("drain", "30s")) + seconds(timeouts.get("drain_delay", "0s")) + 30
+    if container in pod.get("initContainers", []):
+        # The application ends first, in the same time.
+        needed += 1
     if pod.get("terminationGracePeriodSeconds", 30) < needed:
         problem(name, f"it needs {needed} s to end and has {pod.get('terminationGracePeriodSeconds', 30)}")
 

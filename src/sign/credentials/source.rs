@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use aws_credential_types::Credentials;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
 use super::settings::CredentialSource;
 use crate::base::{Clock, Secret, SystemClock, UtcInstant};
@@ -53,26 +55,42 @@ pub enum CredentialError {
     NotBuiltIn,
 }
 
+/// The reading of files that is under way for one store, if one is.
+///
+/// A mount that hangs holds the thread that reads, and nobody can end that. Whoever tries again therefore waits for the same reading: a
+/// second one would be one more thread that is gone. A mount that never comes back is left by a reload, which reads anew.
+#[derive(Debug, Default)]
+pub(super) struct Reading(Mutex<Option<JoinHandle<Result<Credentials, CredentialError>>>>);
+
+impl Reading {
+    /// Reads a source that is local, off the threads that serve requests. May be given up and asked again.
+    async fn read(&self, source: &CredentialSource) -> Result<Credentials, CredentialError> {
+        let mut under_way = self.0.lock().await;
+        let reading = under_way.get_or_insert_with(|| {
+            let source = source.clone();
+            tokio::task::spawn_blocking(move || source.read())
+        });
+        let read = reading.await;
+        *under_way = None;
+        read.unwrap_or(Err(CredentialError::NotSetUp("the reading of its files was cut off")))
+    }
+}
+
 impl CredentialSource {
     /// Reads the credentials, or asks for them. Takes as long as those who are asked; the caller sets the limit.
     ///
     /// # Errors
     /// [`CredentialError`] if there are none, or none that can be used.
-    pub(super) async fn load(&self) -> Result<Credentials, CredentialError> {
+    pub(super) async fn load(&self, reading: &Reading) -> Result<Credentials, CredentialError> {
         let credentials = match self {
             Self::Platform(platform) => ask_platform(platform).await?,
             Self::Assumed(assumed) => {
                 // In a box, because this calls itself.
-                let base = Box::pin(assumed.base.load()).await?;
+                let base = Box::pin(assumed.base.load(reading)).await?;
                 ask_for_role(&assumed.role, base).await?
             }
             Self::Static { .. } => return self.read(),
-            Self::Files { .. } | Self::Profile { .. } => {
-                // Off the threads that serve requests: a mounted secret may hang with its mount.
-                let source = self.clone();
-                let read = tokio::task::spawn_blocking(move || source.read()).await;
-                return read.unwrap_or(Err(CredentialError::NotSetUp("the reading of its files was cut off")));
-            }
+            Self::Files { .. } | Self::Profile { .. } => return reading.read(self).await,
         };
         checked(credentials)
     }

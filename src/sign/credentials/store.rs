@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::pace;
 use super::sealing::Sealing;
 use super::settings::{CredentialSettings, CredentialSource};
-use super::source::{CredentialError, expiry_of};
+use super::source::{CredentialError, Reading, expiry_of};
 use crate::base::{Clock, Sealer, SystemClock, UtcInstant};
 use crate::telemetry::CredentialMetrics;
 
@@ -40,6 +40,7 @@ pub enum Unusable {
 pub struct CredentialStore {
     upstream: String,
     source: CredentialSource,
+    reading: Reading,
     current: ArcSwapOption<Held>,
     sealing: Sealing,
     /// Somebody wants them renewed before their time.
@@ -63,6 +64,7 @@ impl CredentialStore {
             upstream: upstream.to_owned(),
             sealing: Sealing::new(&settings),
             source: settings.source,
+            reading: Reading::default(),
             current: ArcSwapOption::empty(),
             wanted: Notify::new(),
             heard: Mutex::default(),
@@ -165,7 +167,7 @@ impl CredentialStore {
 
     /// Loads again, and keeps the old ones if that fails. Returns whether it did not.
     pub async fn refresh(&self) -> bool {
-        let loaded = match timeout(LOAD_TIME, self.source.load()).await {
+        let loaded = match timeout(LOAD_TIME, self.source.load(&self.reading)).await {
             Ok(loaded) => loaded,
             Err(_) => Err(CredentialError::TimedOut(LOAD_TIME.as_secs())),
         };
@@ -284,6 +286,8 @@ fn chance() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use tokio::time::sleep;
 
     use super::*;
@@ -343,6 +347,34 @@ mod tests {
         assert!(refresh.await);
         assert_eq!(id_of(&store).as_deref(), Some("ID2"));
         writer.join().unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn files_that_hang_hold_one_thread_however_often_they_are_tried() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = dir.path().join("id");
+        std::fs::write(dir.path().join("secret"), "S").unwrap();
+        let store = CredentialStore::new("store", files(dir.path()));
+        assert!(std::process::Command::new("mkfifo").arg(&id).status().unwrap().success());
+        let threads = Arc::new(AtomicUsize::new(0));
+        let begun = Arc::clone(&threads);
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().on_thread_start(move || {
+            begun.fetch_add(1, Ordering::SeqCst);
+        });
+        let runtime = builder.build().unwrap();
+        let writer = runtime.block_on(async {
+            for _ in 0..3 {
+                timeout(Duration::from_millis(20), store.refresh()).await.unwrap_err();
+            }
+            let writer = std::thread::spawn(move || std::fs::write(&id, "ID").unwrap());
+            assert!(store.refresh().await, "what was tried first has ended");
+            writer
+        });
+        writer.join().unwrap();
+        drop(runtime);
+        assert_eq!((id_of(&store).as_deref(), threads.load(Ordering::SeqCst)), (Some("ID"), 1));
     }
 
     #[tokio::test]
