@@ -22,7 +22,9 @@ impl AdminMetrics {
             &["reason"],
         )?;
         // Alerts want the series before somebody tries.
-        refused.with_label_values(&["wrong_token"]);
+        for reason in ["wrong_token", "crowded"] {
+            refused.with_label_values(&[reason]);
+        }
         registry.register(Box::new(refused.clone()))?;
         Ok(Self { refused })
     }

@@ -1,7 +1,7 @@
 //! How often an address may show a wrong token.
 //!
 //! Tokens cannot be guessed; this keeps a program that tries from filling the log, and an operator who reads it from overlooking that one
-//! tries. An address that is over its limit is not listened to, whatever it shows; others are not concerned.
+//! tries. A right token is never limited, or whoever shares an operator's address could keep the operator out; nor are other addresses.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -26,7 +26,7 @@ struct Failures {
 }
 
 impl Attempts {
-    /// How long the address has to wait; `None` if it may try.
+    /// How long the address has to wait before a wrong token is looked into again; `None` if it is now.
     pub(super) fn must_wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let failures = all.get_mut(&network(address))?;

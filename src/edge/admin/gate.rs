@@ -235,17 +235,15 @@ impl Gate<'_> {
         }
         let mut shown = head.headers.get_all(AUTHORIZATION).iter();
         let Some(first) = shown.next() else { return Err(Refused::NoCredential) };
+        let secret = first.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
+        if let Some(name) = secret.filter(|_| shown.next().is_none()).and_then(|secret| self.token(secret)) {
+            return Ok(format!("token:{name}"));
+        }
         if let Some(wait) = self.attempts.must_wait(peer.address, self.now) {
             return Err(Refused::TooMany(wait));
         }
-        let secret = first.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
-        match secret.filter(|_| shown.next().is_none()).and_then(|secret| self.token(secret)) {
-            Some(name) => Ok(format!("token:{name}")),
-            None => {
-                self.attempts.failed(peer.address, self.now);
-                Err(Refused::WrongToken)
-            }
-        }
+        self.attempts.failed(peer.address, self.now);
+        Err(Refused::WrongToken)
     }
 
     /// The name of a token that is in time. Looks at all of them, and at all of their bytes.

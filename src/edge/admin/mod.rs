@@ -146,8 +146,8 @@ async fn serve_http(stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer, adm
     let answer = move |request: Request<Incoming>| {
         let (admin, peer, place) = (Arc::clone(&admin), Arc::clone(&peer), Arc::clone(place));
         async move {
-            let _busy = place.busy();
-            Ok::<_, Infallible>(admin.answer(request, &peer).await)
+            place.asked();
+            Ok::<_, Infallible>(admin.answer(request, &peer, &place).await)
         }
     };
     let mut builder = http1::Builder::new();
@@ -166,11 +166,11 @@ struct Admin {
 }
 
 impl Admin {
-    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<AdminBody> {
+    async fn answer(&self, request: Request<Incoming>, peer: &Peer, place: &Arc<Place>) -> Response<AdminBody> {
         let (head, body) = request.into_parts();
         let lapse = peer.tls.as_ref().and_then(|client| client.check());
         let answer = match lapse {
-            None => self.route(&head, body, peer).await,
+            None => self.route(&head, body, peer, place).await,
             Some(lapse) => Err(Refused::Lapsed(lapse)),
         };
         guarded(match answer {
@@ -185,7 +185,13 @@ impl Admin {
         })
     }
 
-    async fn route(&self, head: &Parts, body: Incoming, peer: &Peer) -> Result<Response<AdminBody>, Refused> {
+    async fn route(
+        &self,
+        head: &Parts,
+        body: Incoming,
+        peer: &Peer,
+        place: &Arc<Place>,
+    ) -> Result<Response<AdminBody>, Refused> {
         let Some(wanted) = Wanted::of(head.uri.path()) else {
             return Ok(text(StatusCode::NOT_FOUND, "not found\n"));
         };
@@ -206,7 +212,9 @@ impl Admin {
             }
             Wanted::Page | Wanted::Api => {
                 let who = gate.check(wanted, head, peer)?;
-                let body = read(body).await?;
+                // Not waited for where nobody was identified: whoever asks for the page may be a stranger.
+                let body = if is_change { read(body).await? } else { Bytes::new() };
+                let served = (wanted == Wanted::Api).then(|| place.serve());
                 let request = AdminRequest {
                     method: head.method.clone(),
                     path: head.uri.path().to_owned(),
@@ -214,7 +222,11 @@ impl Admin {
                     who,
                     stopping: self.stop.is_leaving(),
                 };
-                Ok(self.state.console(request).await)
+                let answer = self.state.console(request).await;
+                Ok(match served {
+                    Some(served) => answer.map(|body| served.until_sent(body)),
+                    None => answer,
+                })
             }
         }
     }

@@ -8,9 +8,9 @@ use super::world::{Admin, Event, RawClient, World, limits, settings, soon};
 use crate::arrival::Framing;
 use crate::edge::{Access, AdminToken};
 
-const SECRET: &str = "csn_secret-of-an-operator";
+pub(super) const SECRET: &str = "csn_secret-of-an-operator";
 
-fn tokens() -> Arc<Access> {
+pub(super) fn tokens() -> Arc<Access> {
     let mut digest = [0; 32];
     digest.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, SECRET.as_bytes()).as_ref());
     let token = AdminToken { name: "ops".to_owned(), digest, expires: None };

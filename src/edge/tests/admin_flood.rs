@@ -1,6 +1,7 @@
 //! More connections than the admin listener has places for: probes are answered all the same.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -8,7 +9,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::world::{World, limits, soon};
+use super::admin::{SECRET, tokens};
+use super::world::{Admin, World, limits, settings, soon};
 
 const FLOODER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 /// About a second is meant; the rest is for a machine that does other work.
@@ -20,8 +22,8 @@ async fn connect(from: Ipv4Addr, to: SocketAddr) -> std::io::Result<TcpStream> {
     socket.connect(to).await
 }
 
-/// Connections from one address that send this and no more, each opened anew when it is closed.
-fn flood(to: SocketAddr, from: Ipv4Addr, connections: usize, sends: &'static str) -> JoinSet<()> {
+/// Connections from one address that send this and no more, or at each answer once more, each opened anew when it is closed.
+fn flood(to: SocketAddr, from: Ipv4Addr, connections: usize, sends: &'static str, again: bool) -> JoinSet<()> {
     let mut all = JoinSet::new();
     for _ in 0..connections {
         all.spawn(async move {
@@ -31,8 +33,12 @@ fn flood(to: SocketAddr, from: Ipv4Addr, connections: usize, sends: &'static str
                     continue;
                 };
                 let _may_be_closed = stream.write_all(sends.as_bytes()).await;
-                let mut rest = Vec::new();
-                let _closed = stream.read_to_end(&mut rest).await;
+                let mut answer = [0; 1024];
+                while stream.read(&mut answer).await.is_ok_and(|bytes| bytes > 0) {
+                    if again {
+                        let _may_be_closed = stream.write_all(sends.as_bytes()).await;
+                    }
+                }
                 sleep(Duration::from_millis(10)).await;
             }
         });
@@ -70,17 +76,41 @@ async fn probe(world: &World, from: Ipv4Addr, path: &str) -> std::io::Result<Str
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l14_a_flood_of_connections_does_not_delay_probes() {
-    for sends in
-        ["", "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Unfinished: ", "GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n"]
-    {
-        let world = World::start(limits()).await;
-        let attack = flood(world.addresses.admin, FLOODER, 500, sends);
+    for (sends, again) in [
+        ("", false),
+        ("GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Unfinished: ", false),
+        // The page is for everybody, also where tokens are configured.
+        ("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n", false),
+        ("POST /api/explain HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n", false),
+        ("GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n", false),
+        ("GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n", true),
+    ] {
+        let world = World::start_with(settings(limits(), None), Admin { access: tokens(), ..Admin::default() }).await;
+        let attack = flood(world.addresses.admin, FLOODER, 500, sends, again);
         sleep(Duration::from_millis(500)).await;
         for from in [Ipv4Addr::LOCALHOST, FLOODER] {
             let slowest = soon("answers to probes", slowest_probe(&world, from)).await;
-            println!("500 connections that send {sends:?}: slowest probe from {from} took {slowest:?}");
+            println!("500 connections that send {sends:?}, again: {again}: slowest probe from {from} took {slowest:?}");
             assert!(slowest < IN_TIME, "from {from} against {sends:?}: {slowest:?}");
         }
         drop(attack);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l14_a_flood_from_the_operators_own_address_does_not_cut_what_the_operator_watches() {
+    let access = tokens();
+    let admin = Admin { access, watched: Some(Arc::default()), ..Admin::default() };
+    let more = admin.watched.clone().unwrap();
+    let world = World::start_with(settings(limits(), None), admin).await;
+    let mut watcher = connect(FLOODER, world.addresses.admin).await.unwrap();
+    let request = format!("GET /api/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {SECRET}\r\n\r\n");
+    watcher.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = [0; 1024];
+    assert!(soon("a head", watcher.read(&mut answer)).await.unwrap() > 0);
+    let attack = flood(world.addresses.admin, FLOODER, 400, "", false);
+    soon("answers to probes", slowest_probe(&world, FLOODER)).await;
+    more.notify_one();
+    assert!(soon("an event", watcher.read(&mut answer)).await.is_ok_and(|bytes| bytes > 0));
+    drop(attack);
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Method, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -198,6 +198,8 @@ pub(super) struct Admin {
     pub(super) not_ready: Vec<String>,
     pub(super) access: Arc<Access>,
     pub(super) refused: Arc<Mutex<Vec<&'static str>>>,
+    /// `/api/events` tells something at each notice, without an end.
+    pub(super) watched: Option<Arc<Notify>>,
 }
 
 impl AdminState for Admin {
@@ -218,6 +220,13 @@ impl AdminState for Admin {
     }
 
     fn console(&self, request: AdminRequest) -> BoxFuture<'_, Response<AdminBody>> {
+        if let Some(notice) = self.watched.clone().filter(|_| request.path == "/api/events") {
+            let events = futures_util::stream::unfold(notice, |notice| async move {
+                notice.notified().await;
+                Some((Ok(Frame::data(Bytes::from_static(b"data: x\n\n"))), notice))
+            });
+            return Box::pin(std::future::ready(Response::new(StreamBody::new(events).boxed_unsync())));
+        }
         let told = format!("{} {} by {}", request.method, request.path, request.who);
         Box::pin(std::future::ready(Response::new(Full::new(told.into()).boxed_unsync())))
     }
