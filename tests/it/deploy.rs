@@ -108,15 +108,25 @@ async fn health_is_not_deceived_by_what_is_no_admin_listener() {
 async fn the_unit_is_understood_by_systemd_and_lets_the_gateway_do_little() {
     let Some(_) = tools("venv-deploy/bin/hadolint") else { return };
     let folder = tempfile::tempdir().unwrap();
-    for unit in ["countersign.service", "countersign.socket"] {
-        // Programs that are there, so that only the unit itself is looked at.
-        let unit_text = std::fs::read_to_string(root().join("deploy/systemd").join(unit)).unwrap();
-        let binary = env!("CARGO_BIN_EXE_countersign");
-        std::fs::write(folder.path().join(unit), unit_text.replace("/usr/local/bin/countersign", binary)).unwrap();
+    let mut units = Vec::new();
+    for kind in ["", "sandbox"] {
+        for file in std::fs::read_dir(root().join("deploy/systemd").join(kind)).unwrap() {
+            let file = file.unwrap().path();
+            if file.extension().is_some_and(|kind| kind == "service" || kind == "socket") {
+                // Programs that are there, so that only the unit itself is looked at.
+                let mut unit_text = std::fs::read_to_string(&file).unwrap();
+                for program in ["/usr/local/bin/countersign", "/usr/local/bin/sandboxed"] {
+                    unit_text = unit_text.replace(program, env!("CARGO_BIN_EXE_countersign"));
+                }
+                units.push(folder.path().join(file.file_name().unwrap()));
+                std::fs::write(units.last().unwrap(), unit_text).unwrap();
+            }
+        }
     }
+    assert_eq!(units.len(), 6, "{units:?}");
     let unit = folder.path().join("countersign.service");
     let mut command = Command::new("systemd-analyze");
-    command.args(["verify", "--man=no"]).arg(&unit).arg(folder.path().join("countersign.socket"));
+    command.args(["verify", "--man=no"]).args(&units);
     let done = finish(command).await;
     assert_eq!((done.status.code(), text(&done.stderr)), (Some(0), String::new()));
     // 10 is a service without any limit, 0 one that can do nothing.
@@ -139,6 +149,8 @@ async fn the_words_of_the_readme_run_the_gateway_under_a_real_systemd() {
     .await;
     let out = text(&done.stdout);
     assert!(done.status.success(), "{out}\n{}", text(&done.stderr));
+    let (out, sandbox) = out.split_once("\nthe unit keeps its promises\n").unwrap_or_else(|| panic!("{out}"));
+    assert_a_sandbox_reaches_the_gateway_alone(sandbox);
     let after =
         |command: &str| out.split_once(&format!("\n++ {command}")).unwrap_or_else(|| panic!("{command}\n{out}")).1;
     // The two sides of a pipe are named in the order in which they begin.
@@ -153,18 +165,40 @@ async fn the_words_of_the_readme_run_the_gateway_under_a_real_systemd() {
     let record: serde_json::Value = serde_json::from_str(&answer("tail -n 1")).unwrap();
     assert_eq!((&record["outcome"], &record["rule"]), (&"refused".into(), &"ci-builds".into()), "{record}");
     assert!(record["reason"].as_str().unwrap().contains("image/png"), "{record}");
-    assert!(
-        after("countersign explain").contains("ALLOWED by the rule `ci-builds`"),
-        "the file says so since the reload"
-    );
+    let explained = after("countersign explain").split("\n++ systemctl").next().unwrap();
+    assert!(explained.contains("DENIED") && explained.contains("image/png"), "{explained}");
+    let shown = explained.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    let shown: serde_json::Value = serde_json::from_str(shown).unwrap();
+    assert_eq!(shown["request_id"], record["request_id"], "the page shows the record of the file: {shown}");
+}
+
+fn assert_a_sandbox_reaches_the_gateway_alone(out: &str) {
+    let by_the_readme = out.split("\n+ ip ").next().unwrap();
+    for line in ["\nstored\n", "<Code>AccessDenied</Code>", "\nno way"] {
+        assert!(by_the_readme.contains(line), "{line} in:\n{by_the_readme}");
+    }
+    let ways = |whose: &str| -> Vec<(bool, &str)> {
+        let lines = out.lines().filter_map(|line| line.strip_prefix(whose)?.strip_prefix(", ")?.split_once(": "));
+        lines.map(|(state, way)| (state == "open", way)).collect()
+    };
+    let (outside, inside) = (ways("outside"), ways("inside"));
+    assert!(outside.len() == 13 && outside.iter().all(|(open, _)| *open), "the control: {outside:?}");
+    assert_eq!(inside.len(), outside.len(), "{out}");
+    let open: Vec<_> = inside.iter().filter(|(open, _)| *open).collect();
+    assert_eq!(open, [&(true, "the socket of the gateway")], "{inside:?}");
+    // A gateway that restarts makes requests of the sandbox wait, and fails none.
+    assert!(out.contains(" 60 asked: 403\n") && out.contains("\nactive\n"), "{out}");
 }
 
 #[tokio::test]
 async fn the_chart_and_the_manifests_are_what_kubernetes_and_the_gateway_understand() {
     let Some(out) = check("chart.py", &[]).await else { return };
-    for line in
-        ["chart with values.yaml: 6 objects", "wrong sets of values refused", "deploy/kubernetes/base: 6 objects"]
-    {
+    for line in [
+        "chart with values.yaml: 6 objects",
+        "wrong sets of values refused",
+        "chart examples/sidecar: 3 objects",
+        "deploy/kubernetes/base: 6 objects",
+    ] {
         assert!(out.contains(line), "{line} in:\n{out}");
     }
 }
@@ -175,14 +209,29 @@ async fn the_words_of_the_readme_render_the_chart_with_values_of_ones_own() {
     let readme = std::fs::read_to_string(root().join("deploy/README.md")).unwrap();
     let section = readme.split_once("\n## In Kubernetes, with the chart\n").unwrap().1;
     let commands = section.split_once("```sh\n").unwrap().1.split_once("```").unwrap().0;
-    let folder = tempfile::tempdir().unwrap();
-    let places = [("target/", format!("{}/", folder.path().display())), (".tools/", format!("{}/", tools.display()))];
-    let commands = places.iter().fold(commands.to_owned(), |text, (from, to)| text.replace(from, to));
-    let mut command = Command::new("bash");
-    command.args(["-euc", &commands]).current_dir(root()).env("COUNTERSIGN", env!("CARGO_BIN_EXE_countersign"));
-    let done = finish(command).await;
-    assert!(done.status.success(), "{}\n{}", text(&done.stdout), text(&done.stderr));
-    let rendered = std::fs::read_to_string(folder.path().join("rendered.yaml")).unwrap();
+    // A tree as it is after a checkout, with what the first two commands make.
+    let (made, commands) = commands.split_at(commands.find("cat >").unwrap());
+    let says = |line: &str| made.lines().any(|found| found.starts_with(line));
+    assert!(says("make tools ") && says("cargo build --release "), "{made}");
+    let tree = tempfile::tempdir().unwrap();
+    let mut copy = Command::new("cp");
+    copy.args(["-r", "--parents", "deploy", "tests/tools"]).arg(tree.path()).current_dir(root());
+    assert!(finish(copy).await.status.success());
+    std::os::unix::fs::symlink(tools, tree.path().join(".tools")).unwrap();
+    let built = tree.path().join("target/release");
+    std::fs::create_dir_all(&built).unwrap();
+    let render = async || {
+        let mut command = Command::new("bash");
+        command.args(["-euc", commands]).current_dir(tree.path()).env_remove("COUNTERSIGN");
+        let done = finish(command).await;
+        (done.status.success(), text(&done.stdout) + &text(&done.stderr))
+    };
+    let (rendered, said) = render().await;
+    assert!(!rendered && said.contains("cargo build --release"), "nothing is built yet: {said}");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_countersign"), built.join("countersign")).unwrap();
+    let (rendered, said) = render().await;
+    assert!(rendered, "{said}");
+    let rendered = std::fs::read_to_string(tree.path().join("target/rendered.yaml")).unwrap();
     for words in ["kind: Deployment", "https://minio.example.com", "s3-gateway: allowed"] {
         assert!(rendered.contains(words), "{words} in:\n{rendered}");
     }

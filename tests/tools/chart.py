@@ -3,12 +3,15 @@ the restricted Pod Security Standard, to `countersign check`, and to itself (por
 
     chart.py                    everything that the project has
     chart.py VALUES.yaml ...    the chart with values of yours, printed; for environment variables of the configuration a text is put in
+
+The program that checks is COUNTERSIGN, or else what `cargo build` made, with --release or without.
 """
 import hashlib
 import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +22,8 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/helm/countersign"
-BINARY = os.environ.get("COUNTERSIGN", ROOT / "target/debug/countersign")
+BINARIES = [os.environ.get("COUNTERSIGN"), ROOT / "target/release/countersign", ROOT / "target/debug/countersign"]
+BINARY = next((pathlib.Path(path) for path in BINARIES if path and pathlib.Path(path).exists()), None)
 # The newest whose schemas there are; and the oldest that the chart is for.
 VERSIONS = ["1.37", "1.29"]
 # Objects of other projects, of which no schema is at hand: the keys that they may have here.
@@ -40,10 +44,13 @@ def merged(base, more):
     return more
 
 
-def render(values):
-    with helm.Chart.load(str(CHART)) as chart:
-        files = chart.render(values, name="s3", namespace="gateways")
-    text = [(path, text) for path, text in sorted(files.items()) if not path.endswith("NOTES.txt")]
+def files_of(values, chart=CHART, name="s3"):
+    with helm.Chart.load(str(chart)) as chart:
+        return chart.render(values, name=name, namespace="gateways")
+
+
+def render(values, **what):
+    text = [(path, text) for path, text in sorted(files_of(values, **what).items()) if not path.endswith("NOTES.txt")]
     return [document for _, text in text for document in yaml.safe_load_all(text) if document]
 
 
@@ -93,6 +100,11 @@ def check_pod(what, owner, pod, objects):
                 problem(name, f"{mount['mountPath']} is mounted by subPath, which is never renewed")
         if container["name"] == "countersign":
             check_gateway(name, owner, pod, container, objects, volumes)
+        else:
+            # Whatever gives a right stays with the gateway.
+            for mount in container.get("volumeMounts", []):
+                if volumes.get(mount["name"], {}).keys() & {"secret", "projected"}:
+                    problem(name, f"mounts {mount['name']}")
 
 
 def check_gateway(name, owner, pod, container, objects, volumes):
@@ -113,17 +125,22 @@ def check_gateway(name, owner, pod, container, objects, volumes):
     for volume in volumes.values():
         source = maps.get(volume.get("configMap", {}).get("name"))
         if source and "countersign.yaml" in source["data"]:
-            check_configuration(name, source["data"]["countersign.yaml"], owner, pod, container)
+            check_configuration(name, source["data"]["countersign.yaml"], pod, container)
+            check_way_to_agent(name, source["data"]["countersign.yaml"], objects)
     if any(key.startswith("checksum/") for key in owner.get("spec", {}).get("template", {}).get("metadata", {}).get("annotations", {})):
         problem(name, "an annotation restarts the pods when the configuration changes")
 
 
-def check_configuration(name, text, owner, pod, container):
+def check_configuration(name, text, pod, container):
     """`countersign check` of what is rendered, with files and variables in the places where the pod would have them."""
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         environment = {name: hash_of(name) if "HASH" in name else "kQ7zP2vW9xLmN4tR8sYbC1dF6gHjK3aE" for name in re.findall(r"env:([A-Z0-9_]+)", text)}
-        for path in sorted(set(re.findall(r"/etc/countersign/[-\w./]+", text))):
+        # The chart's defaults name variables that nobody sets yet, and its notes say so.
+        if container in pod.get("initContainers", []):
+            for variable in environment.keys() - {one["name"] for one in container.get("env", [])}:
+                problem(name, f"nothing sets {variable}")
+        for path in sorted(set(re.findall(r"/(?:etc|var/run/secrets)/countersign/[-\w./]+", text))):
             mounted = any(path.startswith(mount["mountPath"] + "/") for mount in container.get("volumeMounts", []))
             if not mounted:
                 problem(name, f"{path} is in no volume")
@@ -143,6 +160,12 @@ def check_configuration(name, text, owner, pod, container):
     told = {port["containerPort"] for port in container.get("ports", []) if port["name"] == "s3"}
     if told - ports:
         problem(name, f"nothing listens on {told - ports}")
+    address, port = config.get("admin", {}).get("address", "127.0.0.1:9090").rsplit(":", 1)
+    asked = next((one["value"] for one in container.get("env", []) if one["name"] == "COUNTERSIGN_ADMIN"), "http://127.0.0.1:9090")
+    if address not in ("127.0.0.1", "0.0.0.0", "[::]") or asked != f"http://127.0.0.1:{port}":
+        problem(name, f"probes ask {asked}, and the admin listener is {address}:{port}")
+    if any(one["name"] == "admin" and one["containerPort"] != int(port) for one in container.get("ports", [])):
+        problem(name, f"the admin listener is on port {port}")
     seconds = lambda text: int(text[:-1]) * (60 if text.endswith("m") else 1)
     timeouts = config.get("limits", {}).get("timeouts", {})
     needed = seconds(timeouts.get("drain", "30s")) + seconds(timeouts.get("drain_delay", "0s")) + 30
@@ -151,6 +174,17 @@ def check_configuration(name, text, owner, pod, container):
         needed += 1
     if pod.get("terminationGracePeriodSeconds", 30) < needed:
         problem(name, f"it needs {needed} s to end and has {pod.get('terminationGracePeriodSeconds', 30)}")
+
+
+def check_way_to_agent(name, text, objects):
+    """Where the agent of the node gives out the keys, the policy of the network lets the pod reach it."""
+    if "pod-identity" not in text:
+        return
+    for policy in [one for one in objects if one["kind"] == "NetworkPolicy"]:
+        way = [rule for rule in policy["spec"]["egress"] if {"protocol": "TCP", "port": 80} in rule["ports"]]
+        blocks = [one["ipBlock"]["cidr"] for rule in way for one in rule["to"]]
+        if sorted(blocks) != ["169.254.170.23/32", "fd00:ec2::23/128"]:
+            problem(name, f"credentials from the agent of Pod Identity, and TCP 80 is open to {blocks}")
 
 
 def hash_of(name):
@@ -206,6 +240,17 @@ def chart():
         objects = render(values)
         check_objects(f"chart with {name}", objects)
         print(f"chart with {name}: {len(objects)} objects: {', '.join(sorted({one['kind'] for one in objects}))}")
+    # Names of digits stay names, and a chart that wants the template only gets nothing else.
+    digits = {"priorityClassName": "7", "existingConfigMap": "2026", "serviceAccount": {"create": False, "name": "42"}, "secrets": {"env": ["1"]}}
+    check_objects("chart with names of digits", render(digits, name="123"))
+    check_objects("chart as 123", render({"monitoring": {"prometheusRule": {"enabled": True}}}, name="123"))
+    everything = {"gateway": {"enabled": False}, "autoscaling": {"enabled": True}, "monitoring": {"prometheusRule": {"enabled": True}}}
+    for one in render(everything):
+        problem("chart with gateway.enabled: false", f"{one['kind']}/{one['metadata']['name']}")
+    notes = lambda name: next(text for path, text in files_of(yaml.safe_load((ROOT / f"deploy/helm/examples/{name}").read_text())).items() if path.endswith("NOTES.txt"))
+    for name, words, others in [("eks-values.yaml", ["countersign health", "http://127.0.0.1:9090/"], ["https:"]), ("monitored-values.yaml", ["https://127.0.0.1:9090/"], ["countersign health", "http:"])]:
+        for wrong in [word for word in words if word not in notes(name)] + [word for word in others if word in notes(name)]:
+            problem(f"the notes of {name}", wrong)
     refused = yaml.safe_load((ROOT / "tests/tools/chart-refused.yaml").read_text())
     for case in refused:
         try:
@@ -215,6 +260,20 @@ def chart():
             if case["says"] not in str(error):
                 problem("refused for another reason", f"{json.dumps(case['values'])}: {str(error)[:400]}")
     print(f"chart: {len(refused)} wrong sets of values refused")
+
+
+def consumer():
+    """A chart that has this one as a dependency for the template of the sidecar, as Helm puts it together."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(CHART.parent, folder, dirs_exist_ok=True)
+        example = pathlib.Path(folder) / "examples/sidecar"
+        helm.dependency_update(example, skip_refresh=True)
+        objects = render({}, chart=example, name="orders")
+    check_objects("chart examples/sidecar", objects)
+    kinds = [one["kind"] for one in objects]
+    if sorted(kinds) != ["ConfigMap", "Deployment", "ServiceAccount"] or not any(one["name"] == "countersign" for one in objects[-1]["spec"]["template"]["spec"]["initContainers"]):
+        problem("chart examples/sidecar", f"{kinds}")
+    print(f"chart examples/sidecar: {len(objects)} objects: {', '.join(sorted(kinds))}")
 
 
 def kustomize():
@@ -229,6 +288,8 @@ def kustomize():
         print(f"{folder.relative_to(ROOT)}: {len(objects)} objects: {', '.join(sorted({one['kind'] for one in objects}))}")
 
 
+if not BINARY:
+    sys.exit("no program to check with: `cargo build --release --locked --features aws-chain`, or set COUNTERSIGN")
 if len(sys.argv) > 1:
     values = {}
     for path in sys.argv[1:]:
@@ -238,6 +299,7 @@ if len(sys.argv) > 1:
     check_objects("your values", objects)
 else:
     chart()
+    consumer()
     kustomize()
 for one in problems:
     print("PROBLEM", one)

@@ -92,8 +92,7 @@ def inside(folder):
         done = subprocess.run([BINARY, "health", "--wait", "40"], capture_output=True, text=True)
         assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{(folder / 'gateway.log').read_text()}"
         readme = (ROOT / "deploy/README.md").read_text()
-        section = readme[readme.index("\n## With compose\n"):]
-        section = section[: section.index("\n## ", 5)]
+        section = readme.split("\n## With compose\n")[1].split("\n## ")[0]
         commands = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)[1]
         assert len(commands.strip().splitlines()) >= 5
         out = run("bash", "-euc", commands, cwd=ROOT, env={**os.environ, "TOKEN": token})

@@ -15,7 +15,7 @@ if [ "${1:-}" != inside ]; then
   unshare --pid --fork --kill-child --mount --uts --ipc --net --cgroup "$(realpath "$0")" inside "$folder" > "$folder/console" 2>&1 < /dev/null &
   machine=$!
   trap '{ kill -KILL $machine; wait $machine; rm -rf "$folder"; } 2> /dev/null || true' EXIT
-  for _ in $(seq 600); do
+  for _ in $(seq 1500); do
     [ ! -e "$folder/shared/status" ] && kill -0 $machine 2> /dev/null || break
     sleep 0.2
   done

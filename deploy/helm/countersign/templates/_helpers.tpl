@@ -4,7 +4,7 @@
 
 {{- define "countersign.selector" -}}
 app.kubernetes.io/name: countersign
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "countersign.labels" -}}
@@ -53,8 +53,13 @@ seccompProfile: { type: RuntimeDefault }
 {{- end }}
 
 {{/*
-A gateway beside an application, in the same pod: for charts of yours, which name this one as a dependency.
-  initContainers: [include "countersign.sidecar" (dict "image" … "resources" …)], volumes: [countersign-config].
+A gateway beside an application, in the same pod: an entry of `initContainers` for charts of yours, which name this one as a dependency with
+`gateway.enabled: false`. A whole one: deploy/helm/examples/sidecar. Takes a dict:
+  image          the whole name
+  config         the volume with countersign.yaml; default countersign-config
+  env, envFrom, volumeMounts   more entries of these lists: what the configuration names as `env:` and `file:`
+  resources      as in a container
+  adminPort      the port of `admin.address`, which is on loopback; default 9090
 As an init container with restartPolicy Always it runs before the application and ends after it.
 */}}
 {{- define "countersign.sidecar" -}}
@@ -64,18 +69,25 @@ restartPolicy: Always
 args: [serve, --config, /etc/countersign/config/countersign.yaml]
 env:
   - name: COUNTERSIGN_ADMIN
-    value: http://127.0.0.1:9090
+    value: http://127.0.0.1:{{ default 9090 .adminPort | int }}
+  {{- with .env }}{{ toYaml . | nindent 2 }}{{ end }}
+{{- with .envFrom }}
+envFrom: {{- toYaml . | nindent 2 }}
+{{- end }}
 startupProbe:
   exec: { command: [/usr/local/bin/countersign, health] }
   periodSeconds: 1
   failureThreshold: 60
+  timeoutSeconds: 4
 livenessProbe:
   exec: { command: [/usr/local/bin/countersign, health, --live] }
+  timeoutSeconds: 4
 resources: {{ default (dict "requests" (dict "cpu" "50m" "memory" "64Mi") "limits" (dict "memory" "256Mi")) .resources | toJson }}
 securityContext:
 {{- include "countersign.containerSecurity" . | nindent 2 }}
 volumeMounts:
-  - { name: countersign-config, mountPath: /etc/countersign/config, readOnly: true }
+  - { name: {{ default "countersign-config" .config | quote }}, mountPath: /etc/countersign/config, readOnly: true }
+  {{- with .volumeMounts }}{{ toYaml . | nindent 2 }}{{ end }}
 {{- end }}
 
 {{/* "yes" if the admin listener can be reached from outside of the pod. */}}
