@@ -119,7 +119,8 @@ fn authentication_type(record: &Record) -> Option<&'static str> {
     match (web.presigned, record.operation) {
         (true, _) => Some("QueryString"),
         (false, Some("PostObject")) => None,
-        (false, _) => (record.scheme != Some("anonymous")).then_some("AuthHeader"),
+        // Who is known by the socket or by TLS shows no credential in the request.
+        (false, _) => (!matches!(record.scheme, Some("listener" | "certificate"))).then_some("AuthHeader"),
     }
 }
 
@@ -247,6 +248,22 @@ mod tests {
         assert_eq!(fields(&line(&record())), expected);
         let unread = Record { time: record().time, request_id: "1".into(), client: "::1".into(), ..Record::default() };
         assert_eq!(fields(&line(&unread)).iter().filter(|field| *field == "-").count(), 19);
+    }
+
+    #[test]
+    fn a_caller_without_a_credential_in_the_request_is_not_authenticated_by_a_header() {
+        let web = || Some(Box::new(WebFacts { presigned: false, ..*record().web.unwrap() }));
+        for (scheme, expected) in [
+            ("app_token", "AuthHeader"),
+            ("jwt", "AuthHeader"),
+            ("access_key", "AuthHeader"),
+            ("session", "AuthHeader"),
+            ("listener", "-"),
+            ("certificate", "-"),
+        ] {
+            let record = Record { scheme: Some(scheme), web: web(), ..record() };
+            assert_eq!(fields(&line(&record))[21], expected, "{scheme}");
+        }
     }
 
     #[test]

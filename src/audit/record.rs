@@ -22,7 +22,7 @@ pub struct Record {
     pub method: String,
     /// Who asked; `null` if that was not established.
     pub principal: Option<String>,
-    /// How it was established: `app_token`, `jwt`, `access_key` or `session`.
+    /// How it was established: `app_token`, `jwt`, `access_key`, `session`, `listener` or `certificate`.
     pub scheme: Option<&'static str>,
     /// The access key id of a signed request, whether it was accepted or not, or the one that STS gave out; other records do not have the
     /// field.

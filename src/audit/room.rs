@@ -1,7 +1,8 @@
 //! Room in the queue of a sink that must not lose a record.
 //!
 //! A record is made when a request is over, where nobody can wait any more. So a request takes a place in the queue once its caller is
-//! known and before it does anything, and the place is given back when its record was written: what is under way and what is queued together are never more than the queue holds.
+//! known and before it does anything, and the place is given back when its record was written: what is under way and what is queued
+//! together are never more than the queue holds.
 //!
 //! Strangers take none: whoever is refused before that has half of the places at most, for records that are made already.
 

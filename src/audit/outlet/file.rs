@@ -9,6 +9,7 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -23,6 +24,13 @@ use crate::telemetry::Seldom;
 /// Names and keys of objects are in it: not for every user of the machine.
 const MODE: u32 = 0o640;
 
+/// The time in the name of a file that was put aside, with 0 for every digit.
+const TIME_SHAPE: &str = "00000000T000000.000Z";
+/// How the names of files that were put aside end: as they were written, compressed, and on the way there.
+const PLAIN: &str = "";
+const COMPRESSED: &str = ".gz";
+const UNFINISHED: &str = ".gz.part";
+
 /// How long a file that could not be put aside, or opened anew, is written on to before that is tried again.
 const RETRY: Duration = Duration::from_secs(10);
 
@@ -34,7 +42,7 @@ pub(super) struct RotatingFile {
     length: u64,
     begun: SystemTime,
     pending: Pending,
-    compressing: Option<std::thread::JoinHandle<()>>,
+    tidier: Option<Tidier>,
     /// When to try again what has failed.
     retry: Option<Instant>,
     troubles: u64,
@@ -42,14 +50,17 @@ pub(super) struct RotatingFile {
 }
 
 impl RotatingFile {
-    /// Opens the file, at its end if it exists.
+    /// Opens the file, at its end if it exists. What a process before left half done beside it is taken up.
     pub(super) fn open(settings: FileSettings) -> io::Result<Self> {
         let (file, metadata) = open(&settings.path)?;
         let length = metadata.len();
         // A file that was begun before the process goes on being as old as it is. Without a date of birth, the last write counts.
         let begun = if length == 0 { system_time() } else { born(&metadata) };
         let (pending, warnings) = (Pending::default(), Seldom::default());
-        Ok(Self { settings, file, length, begun, pending, compressing: None, retry: None, troubles: 0, warnings })
+        let mut opened =
+            Self { settings, file, length, begun, pending, tidier: None, retry: None, troubles: 0, warnings };
+        opened.tidy();
+        Ok(opened)
     }
 
     /// Whether another file, or none, stands at the path.
@@ -83,8 +94,8 @@ impl RotatingFile {
         }
         self.retry = None;
         let moved = if self.was_moved() { self.open_again() } else { Ok(()) };
-        let renewed = moved.and_then(|()| match self.settings.rotation.clone() {
-            Some(rotation) if self.is_due(&rotation, more) => self.rotate(&rotation),
+        let renewed = moved.and_then(|()| match &self.settings.rotation {
+            Some(rotation) if self.is_due(rotation, more) => self.rotate(),
             _ => Ok(()),
         });
         match renewed {
@@ -103,34 +114,64 @@ impl RotatingFile {
         }
     }
 
-    fn rotate(&mut self, rotation: &Rotation) -> io::Result<()> {
+    fn rotate(&mut self) -> io::Result<()> {
         let aside = name_aside(&self.settings.path)?;
         std::fs::rename(&self.settings.path, &aside)?;
         self.open_again()?;
-        if rotation.compress {
-            self.wait_for_compression();
-            let (path, keep) = (self.settings.path.clone(), rotation.keep);
-            let compress = move || {
-                if let Err(error) = compress(&aside) {
-                    tracing::warn!(%error, file = %aside.display(), "cannot compress the audit file; it stays as it is");
-                }
-                remove_old(&path, keep);
-            };
-            match std::thread::Builder::new().name("audit-gzip".to_owned()).spawn(compress) {
-                Ok(thread) => self.compressing = Some(thread),
-                Err(error) => {
-                    self.troubles += 1;
-                    tracing::warn!(%error, "cannot start to compress an audit file; it stays as it is");
-                }
-            }
-        } else {
-            remove_old(&self.settings.path, rotation.keep);
-        }
+        self.tidy();
         Ok(())
     }
 
-    fn wait_for_compression(&mut self) {
-        if let Some(Err(_)) = self.compressing.take().map(std::thread::JoinHandle::join) {
+    /// Sees to what was put aside, in a thread of its own if that may take long.
+    fn tidy(&mut self) {
+        let Some(rotation) = &self.settings.rotation else { return };
+        if !rotation.compress {
+            tidy(&self.settings.path, rotation);
+            return;
+        }
+        if self.tidier.is_none() {
+            match Tidier::start(self.settings.path.clone(), rotation.clone()) {
+                Ok(tidier) => self.tidier = Some(tidier),
+                Err(error) => {
+                    self.troubles += 1;
+                    tracing::warn!(%error, "cannot start to compress audit files; they stay as they are");
+                }
+            }
+        }
+        if let Some(tidier) = &self.tidier {
+            tidier.ask();
+        }
+    }
+}
+
+/// A thread that sees to what was put aside, so that no record waits for it.
+struct Tidier {
+    /// None when it is to end.
+    asked: Option<SyncSender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Tidier {
+    fn start(path: PathBuf, rotation: Rotation) -> io::Result<Self> {
+        let (asked, asks) = sync_channel(1);
+        let work = move || asks.iter().for_each(|()| tidy(&path, &rotation));
+        let thread = std::thread::Builder::new().name("audit-gzip".to_owned()).spawn(work)?;
+        Ok(Self { asked: Some(asked), thread: Some(thread) })
+    }
+
+    /// Goes over the files once more. Where that is due already, it is enough.
+    fn ask(&self) {
+        if let Some(asked) = &self.asked {
+            asked.try_send(()).ok();
+        }
+    }
+}
+
+impl Drop for Tidier {
+    /// Waits for it.
+    fn drop(&mut self) {
+        self.asked = None;
+        if let Some(Err(_)) = self.thread.take().map(std::thread::JoinHandle::join) {
             tracing::error!("compressing an audit file panicked");
         }
     }
@@ -161,12 +202,6 @@ impl Outlet for RotatingFile {
     }
 }
 
-impl Drop for RotatingFile {
-    fn drop(&mut self) {
-        self.wait_for_compression();
-    }
-}
-
 fn open(path: &Path) -> io::Result<(File, Metadata)> {
     let file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
     let metadata = file.metadata()?;
@@ -182,8 +217,8 @@ fn name_aside(path: &Path) -> io::Result<PathBuf> {
     let time = clock::rfc3339_millis(SystemClock.now()).replace(['-', ':'], "");
     let name = with_suffix(path, &format!(".{time}"));
     // Within the same millisecond names go on from the last one, which the first may be gone already.
-    let same = put_aside(path)?.into_iter().filter_map(|found| {
-        let rest = found.to_str()?.strip_prefix(name.to_str()?)?.trim_end_matches(".gz");
+    let same = put_aside(path, &[PLAIN, COMPRESSED])?.into_iter().filter_map(|found| {
+        let rest = found.to_str()?.strip_prefix(name.to_str()?)?.trim_end_matches(COMPRESSED);
         Some(rest.strip_prefix('-').map_or(0, |number| number.parse().unwrap_or(0)))
     });
     Ok(match same.max() {
@@ -200,50 +235,75 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 /// Replaces a file by its compressed form, which has its name only when it is complete.
 fn compress(path: &Path) -> io::Result<()> {
-    let (unfinished, finished) = (with_suffix(path, ".gz.part"), with_suffix(path, ".gz"));
-    let out = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&unfinished)?;
+    let (unfinished, finished) = (with_suffix(path, UNFINISHED), with_suffix(path, COMPRESSED));
+    let mut plain = File::open(path)?;
+    let out = OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).open(&unfinished)?;
+    // A second process at the same file would otherwise put its beginning in the place of what is complete here.
+    out.try_lock()?;
+    out.set_len(0)?;
     let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::default());
-    io::copy(&mut File::open(path)?, &mut encoder)?;
-    encoder.finish()?.sync_all()?;
+    io::copy(&mut plain, &mut encoder)?;
+    let locked = encoder.finish()?;
+    locked.sync_all()?;
     std::fs::rename(&unfinished, &finished)?;
     std::fs::remove_file(path)
 }
 
-/// Removes the oldest of the files that were put aside. Only names that this program gives are touched.
-fn remove_old(path: &Path, keep: usize) {
-    let mut aside = match put_aside(path) {
-        Ok(aside) => aside,
-        Err(error) => {
+/// Removes the oldest of the files that were put aside, and compresses the others, if they are to be. Those that a killed process left are
+/// among them, and what it had not finished is begun again. Only names that this program gives are touched.
+fn tidy(path: &Path, rotation: &Rotation) {
+    let found = |endings: &[&str]| {
+        let mut found = put_aside(path, endings).unwrap_or_else(|error| {
             tracing::warn!(%error, file = %path.display(), "cannot look for old audit files");
-            return;
-        }
+            Vec::new()
+        });
+        found.sort();
+        found
     };
-    aside.sort();
-    let surplus = aside.len().saturating_sub(keep);
-    for old in aside.into_iter().take(surplus) {
-        match std::fs::remove_file(&old) {
-            Ok(()) => tracing::info!(file = %old.display(), "old audit file removed"),
-            Err(error) => tracing::warn!(%error, file = %old.display(), "cannot remove an old audit file"),
+    for unfinished in found(&[UNFINISHED]) {
+        // Another process may be at it.
+        if File::open(&unfinished).is_ok_and(|file| file.try_lock().is_ok()) {
+            remove(&unfinished);
+        }
+    }
+    let aside = found(&[PLAIN, COMPRESSED]);
+    for old in &aside[..aside.len().saturating_sub(rotation.keep)] {
+        if remove(old) {
+            tracing::info!(file = %old.display(), "old audit file removed");
+        }
+    }
+    if rotation.compress {
+        for aside in found(&[PLAIN]) {
+            if let Err(error) = compress(&aside) {
+                tracing::warn!(%error, file = %aside.display(), "cannot compress the audit file; it stays as it is");
+            }
         }
     }
 }
 
-/// The files that were put aside, in no order.
-fn put_aside(path: &Path) -> io::Result<Vec<PathBuf>> {
+fn remove(path: &Path) -> bool {
+    let removed = std::fs::remove_file(path);
+    if let Err(error) = &removed {
+        tracing::warn!(%error, file = %path.display(), "cannot remove an old audit file");
+    }
+    removed.is_ok()
+}
+
+/// The files that were put aside whose names end so, in no order.
+fn put_aside(path: &Path, endings: &[&str]) -> io::Result<Vec<PathBuf>> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
         return Ok(Vec::new());
     };
-    let is_ours = |found: &str| {
+    let is_wanted = |found: &str| {
         let rest = found.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
-        let rest = rest.map(|rest| rest.strip_suffix(".gz").unwrap_or(rest));
-        rest.is_some_and(|rest| {
-            let (time, number) = rest.split_once('-').unwrap_or((rest, "0"));
-            let shape: Vec<_> = time.bytes().map(|byte| if byte.is_ascii_digit() { b'0' } else { byte }).collect();
-            shape == b"00000000T000000.000Z" && number.bytes().all(|byte| byte.is_ascii_digit())
+        rest.and_then(|rest| rest.split_at_checked(TIME_SHAPE.len())).is_some_and(|(time, rest)| {
+            let shape = time.bytes().map(|byte| if byte.is_ascii_digit() { b'0' } else { byte });
+            let ending = rest.strip_prefix('-').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+            shape.eq(TIME_SHAPE.bytes()) && endings.contains(&ending.unwrap_or(rest))
         })
     };
     let entries = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
-    Ok(entries.into_iter().filter(|entry| entry.file_name().to_str().is_some_and(is_ours)).map(|e| e.path()).collect())
+    Ok(entries.into_iter().filter(|e| e.file_name().to_str().is_some_and(is_wanted)).map(|e| e.path()).collect())
 }
 
 #[cfg(test)]
@@ -264,7 +324,7 @@ mod tests {
 
     /// Everything that was written, the oldest first.
     fn read_all(folder: &Path) -> String {
-        let mut aside = put_aside(&folder.join("audit.jsonl")).unwrap();
+        let mut aside = put_aside(&folder.join("audit.jsonl"), &[PLAIN, COMPRESSED]).unwrap();
         aside.sort();
         let mut text = String::new();
         for path in aside {
@@ -303,9 +363,45 @@ mod tests {
         file.begun = system_time() - Duration::from_secs(3600);
         file.deliver(&[line("new")]).unwrap();
         drop(file);
-        let aside = put_aside(&folder.path().join("audit.jsonl")).unwrap();
+        let aside = put_aside(&folder.path().join("audit.jsonl"), &[PLAIN, COMPRESSED]).unwrap();
         assert!(aside.len() == 1 && aside[0].extension().unwrap() == "gz", "{aside:?}");
         assert_eq!(read_all(folder.path()), "old\nnew\n");
+    }
+
+    #[test]
+    fn what_another_process_is_compressing_is_left_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let aside = folder.path().join("audit.jsonl.20261122T084556.883Z");
+        std::fs::write(&aside, "old\n").unwrap();
+        let unfinished = with_suffix(&aside, UNFINISHED);
+        std::fs::write(&unfinished, "half").unwrap();
+        let others = File::open(&unfinished).unwrap();
+        others.try_lock().unwrap();
+        let begin = || drop(RotatingFile::open(settings(folder.path(), rotation(Some(12), None, 5, true))).unwrap());
+        begin();
+        assert_eq!(std::fs::read_to_string(&unfinished).unwrap(), "half");
+        assert_eq!(std::fs::read_to_string(&aside).unwrap(), "old\n");
+        drop(others);
+        begin();
+        assert!(!unfinished.exists() && !aside.exists() && with_suffix(&aside, COMPRESSED).exists());
+    }
+
+    #[test]
+    fn what_a_killed_process_left_half_done_is_taken_up_at_the_start() {
+        for compress in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let at = |name: &str| folder.path().join(name);
+            let (aside, stranger) = ("audit.jsonl.20261122T084556.883Z-001", "audit.jsonl.20261122.gz.part");
+            for name in [aside, stranger] {
+                std::fs::write(at(name), "old\n").unwrap();
+            }
+            std::fs::write(at(&format!("{aside}.gz.part")), "half").unwrap();
+            drop(RotatingFile::open(settings(folder.path(), rotation(Some(12), None, 5, compress))).unwrap());
+            assert!(!at(&format!("{aside}.gz.part")).exists(), "worth nothing");
+            assert_eq!((at(aside).exists(), at(&format!("{aside}.gz")).exists()), (!compress, compress));
+            assert_eq!(read_all(folder.path()), "old\n");
+            assert!(at(stranger).exists(), "a file that is not ours is left alone");
+        }
     }
 
     #[test]
