@@ -7,10 +7,11 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::administration::{bad_answer, collect_answer};
+use crate::administration::collect_answer;
 use crate::audit::Ticket;
 use crate::limits::Admission;
 use crate::respond::body::Source;
+use crate::respond::store_answer::bad_answer;
 use crate::respond::{AnswerBody, Refusal, RefusalKind, Reply, headers, local, relay};
 use crate::s3::administration::{self as document, Answer};
 use crate::s3::headers::is_acl;
@@ -64,7 +65,10 @@ fn changes_a_setting(call: &S3Call) -> bool {
 /// Asks the store for the setting that is to be changed. One that does not know it would answer with a listing or the object here, and then
 /// carry out the plain request: `DELETE /B?encryption` removes the bucket, and `PUT` reports a success that is none (Ceph RGW 16). Only an
 /// answer about the setting lets the change go on; a store that is busy or refuses has told nothing.
-async fn ensure_known(
+///
+/// # Errors
+/// [`Refusal`] if the store does not know it, or does not tell.
+pub async fn ensure_known(
     admission: &Admission,
     bucket: &Bucket,
     signer: &Signer,
@@ -77,7 +81,7 @@ async fn ensure_known(
         return Ok(());
     }
     if !status.is_success() {
-        return Err(relay::read_error(reply, call).await);
+        return Err(relay::read_error_before(reply, call).await);
     }
     if call.resource.key().is_some() && reply.head.headers.contains_key(ETAG) {
         return Err(unknown_there("the object"));
@@ -167,14 +171,17 @@ fn access_control(root: &Element, owner: &str) -> String {
         };
         let permission = escape(grant.text_of("Permission"));
         format!(
-            "<Grant><Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"{kind}\">{inside}</Grantee><Permission>{permission}</Permission></Grant>"
+            "<Grant><Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"{kind}\">{inside}</Grantee>\
+             <Permission>{permission}</Permission></Grant>"
         )
     };
     let list = root.child("AccessControlList").cloned().unwrap_or_default();
     let grants: String = list.children_named("Grant").map(grant).collect();
     let owner = named(owner_id, "");
     format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<AccessControlPolicy xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Owner>{owner}</Owner><AccessControlList>{grants}</AccessControlList></AccessControlPolicy>"
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <AccessControlPolicy xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Owner>{owner}</Owner>\
+         <AccessControlList>{grants}</AccessControlList></AccessControlPolicy>"
     )
 }
 

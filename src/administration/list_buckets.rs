@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use http::StatusCode;
 
-use crate::administration::{bad_answer, collect_answer};
+use crate::administration::collect_answer;
 use crate::audit::Ticket;
 use crate::base::RouteId;
 use crate::respond::local::ListedBucket;
+use crate::respond::store_answer::bad_answer;
 use crate::respond::{Refusal, relay};
 use crate::s3::S3Call;
 use crate::s3::xml::Element;

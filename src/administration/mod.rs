@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::bounded;
-use crate::respond::{Refusal, RefusalKind};
-use crate::s3::S3ErrorCode;
+use crate::respond::{Refusal, store_answer};
 use crate::upstream::ReplyBody;
 
 /// Largest answer read. 10,000 buckets take about 2 MB, a lifecycle configuration of 1,000 rules 200 KB.
@@ -18,11 +16,5 @@ const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 async fn collect_answer(body: ReplyBody) -> Result<Bytes, Refusal> {
-    let collected = tokio::time::timeout(ANSWER_TIME, bounded::collect(body, MAX_ANSWER_BYTES)).await;
-    collected.map_err(|error| bad_answer(&error))?.map_err(|error| bad_answer(&error))
-}
-
-fn bad_answer(error: &dyn std::fmt::Display) -> Refusal {
-    let message = "The store answered with something else than it was asked for.";
-    Refusal::new(S3ErrorCode::BadGateway, RefusalKind::Upstream, message, error)
+    store_answer::collect(body, MAX_ANSWER_BYTES, ANSWER_TIME).await
 }

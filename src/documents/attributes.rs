@@ -3,7 +3,8 @@
 use http::header::ETAG;
 
 use crate::audit::Ticket;
-use crate::documents::{Errand, answer, bad_answer};
+use crate::documents::{Errand, answer};
+use crate::respond::store_answer::bad_answer;
 use crate::respond::{Refusal, RefusalKind, Reply};
 use crate::s3::{S3ErrorCode, object_attributes};
 

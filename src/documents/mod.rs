@@ -14,11 +14,11 @@ use http::response::Parts;
 use http::{HeaderMap, StatusCode};
 
 use crate::audit::Ticket;
-use crate::bounded;
 use crate::limits::Admission;
-use crate::respond::{Refusal, RefusalKind, Reply, headers, local, relay};
+use crate::respond::store_answer::{bad_answer, read_document};
+use crate::respond::{Refusal, Reply, headers, local, relay};
+use crate::s3::Bucket;
 use crate::s3::xml::Element;
-use crate::s3::{Bucket, S3ErrorCode};
 use crate::sign::{Outbound, Signer};
 use crate::upstream::{UpstreamReply, Upstreams};
 
@@ -70,15 +70,8 @@ impl Errand<'_> {
         if reply.head.status != StatusCode::OK {
             return Err(bad_answer(&reply.head.status));
         }
-        let (head, body) = (reply.head, reply.body);
-        let collected = tokio::time::timeout(ANSWER_TIME, bounded::collect(body, limit)).await;
-        let document = collected.map_err(|error| bad_answer(&error))?.map_err(|error| bad_answer(&error))?;
-        let text = std::str::from_utf8(&document).map_err(|error| bad_answer(&error))?;
-        let root = Element::parse(text.trim_start()).map_err(|error| bad_answer(&error))?;
-        if root.name == "Error" {
-            return Err(relay::error_in_success(&root, self.admission.permit().call()));
-        }
-        Ok((head, root))
+        let (head, call) = (reply.head, self.admission.permit().call());
+        Ok((head, read_document(reply.body, limit, ANSWER_TIME, call).await?))
     }
 }
 
@@ -91,9 +84,4 @@ fn answer(xml: String, upstream: &HeaderMap) -> Reply {
     }
     reply.headers_mut().extend(passed);
     reply
-}
-
-fn bad_answer(error: &dyn std::fmt::Display) -> Refusal {
-    let message = "The store answered with something else.";
-    Refusal::new(S3ErrorCode::BadGateway, RefusalKind::Upstream, message, error)
 }

@@ -3,9 +3,10 @@
 use http::StatusCode;
 
 use crate::audit::Ticket;
-use crate::documents::{Errand, answer, bad_answer};
+use crate::documents::{Errand, answer};
+use crate::respond::store_answer::bad_answer;
 use crate::respond::{Refusal, Reply};
-use crate::s3::tagging;
+use crate::s3::tagging::{self, Tag};
 
 /// Largest answer read. Ten tags take a few KiB; some stores keep more of them.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
@@ -23,13 +24,12 @@ pub async fn get(errand: &Errand<'_>, ticket: &mut Ticket) -> Result<Reply, Refu
     Ok(answer(tagging::render(&tags), &head.headers))
 }
 
-/// PutObjectTagging; `body` is the client's document.
+/// PutObjectTagging; `tags` are those of the client's document.
 ///
 /// # Errors
-/// [`Refusal`] if the document is not acceptable or the store fails.
-pub async fn put(errand: &Errand<'_>, body: &[u8], ticket: &mut Ticket) -> Result<Reply, Refusal> {
-    let document = tagging::render(&tagging::parse(body)?);
-    let outbound = errand.signer.prepare_document(errand.admission, errand.bucket, document)?;
+/// [`Refusal`] if the store fails.
+pub async fn put(errand: &Errand<'_>, tags: &[Tag], ticket: &mut Ticket) -> Result<Reply, Refusal> {
+    let outbound = errand.signer.prepare_document(errand.admission, errand.bucket, tagging::render(tags))?;
     let reply = errand.send(outbound, ticket).await?;
     Ok(answer(String::new(), &reply.head.headers))
 }

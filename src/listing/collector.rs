@@ -1,16 +1,16 @@
 //! Puts one page together out of the answers of a store.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::audit::Ticket;
 use crate::bounded;
-use crate::listing::Position;
 use crate::listing::walk::{Place, Walk};
+use crate::listing::{HiddenUpload, Position};
 use crate::respond::{Refusal, RefusalKind, relay};
 use crate::rules::listing::{Behind, behind};
 use crate::rules::{ListPart, ListScope};
-use crate::s3::listing::{ListEntry, ListKind, ListPage, Listed, Question};
+use crate::s3::listing::{ListKind, ListPage, Listed, Question};
 use crate::s3::reserved::{ROOT, is_reserved};
 use crate::s3::{Bucket, S3Call, S3ErrorCode};
 use crate::sign::Signer;
@@ -31,12 +31,12 @@ pub(in crate::listing) struct Collector<'a> {
     scope: &'a ListScope,
     call: &'a S3Call,
     bucket: &'a Bucket,
-    /// Uploads that the store lists under other keys.
-    hidden: Vec<ListEntry>,
     signer: &'a Signer,
     upstreams: &'a Upstreams,
     ticket: &'a mut Ticket,
     page: ListPage,
+    /// The identifiers of the hidden keys of uploads on the page, by the store's own ids.
+    hidden: HashMap<String, String>,
     /// The groups of this page that the gateway made itself.
     made: HashSet<String>,
     last_group: Option<String>,
@@ -46,12 +46,20 @@ pub(in crate::listing) struct Collector<'a> {
     questions: usize,
 }
 
+/// A page of the answer.
+pub(in crate::listing) struct Collected {
+    pub page: ListPage,
+    /// Where the next one begins, if there is one.
+    pub next: Option<Position>,
+    /// The identifiers of the hidden keys of uploads on the page, by the store's own ids.
+    pub hidden: HashMap<String, String>,
+}
+
 impl<'a> Collector<'a> {
     pub(in crate::listing) fn new(
         scope: &'a ListScope,
         call: &'a S3Call,
         bucket: &'a Bucket,
-        hidden: Vec<ListEntry>,
         signer: &'a Signer,
         upstreams: &'a Upstreams,
         ticket: &'a mut Ticket,
@@ -60,11 +68,11 @@ impl<'a> Collector<'a> {
             scope,
             call,
             bucket,
-            hidden,
             signer,
             upstreams,
             ticket,
             page: ListPage::default(),
+            hidden: HashMap::new(),
             made: HashSet::new(),
             last_group: None,
             start_after: None,
@@ -73,17 +81,26 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Fills the page from a position on; gives it with the position where the next one begins.
-    pub(in crate::listing) async fn run(mut self, from: Position) -> Result<(ListPage, Option<Position>), Refusal> {
+    /// Fills the page from a position on. `hidden` is awaited when the page gets to the uploads that it finds.
+    pub(in crate::listing) async fn run(
+        mut self,
+        from: Position,
+        hidden: impl Future<Output = Result<Vec<HiddenUpload>, Refusal>>,
+    ) -> Result<Collected, Refusal> {
         let Position { part: first, place, group, start_after } = from;
         (self.last_group, self.start_after) = (group, start_after);
-        let next = self.fill(first, place).await?;
+        let next = self.fill(first, place, hidden).await?;
         let next =
             next.map(|(part, place)| Position { part, place, group: self.last_group, start_after: self.start_after });
-        Ok((self.page, next))
+        Ok(Collected { page: self.page, next, hidden: self.hidden })
     }
 
-    async fn fill(&mut self, first: usize, mut place: Place) -> Result<Option<(usize, Place)>, Refusal> {
+    async fn fill(
+        &mut self,
+        first: usize,
+        mut place: Place,
+        hidden: impl Future<Output = Result<Vec<HiddenUpload>, Refusal>>,
+    ) -> Result<Option<(usize, Place)>, Refusal> {
         if self.scope.request.max_keys == 0 {
             return Ok(None);
         }
@@ -96,29 +113,33 @@ impl<'a> Collector<'a> {
                 return Ok(Some((index, place)));
             }
         }
-        Ok(self.collect_hidden(place).map(|place| (self.scope.parts.len(), place)))
+        let hidden = hidden.await?;
+        Ok(self.collect_hidden(hidden, place).map(|place| (self.scope.parts.len(), place)))
     }
 
     /// Adds the uploads that wait at hidden keys, behind all others. Returns where the next page begins, if there is one left.
-    fn collect_hidden(&mut self, from: Place) -> Option<Place> {
-        let mut hidden = std::mem::take(&mut self.hidden);
-        let place = |upload: &ListEntry| (upload.key.clone(), upload.id.clone());
+    fn collect_hidden(&mut self, mut hidden: Vec<HiddenUpload>, from: Place) -> Option<Place> {
+        let place = |upload: &HiddenUpload| (upload.entry.key.clone(), upload.entry.id.clone());
         hidden.retain(|upload| from.after.as_ref().is_none_or(|after| place(upload) > *after));
         hidden.sort_by_key(place);
         let mut end = from;
         for upload in hidden {
-            let is_listed = self.scope.parts.iter().any(|part| upload.key.starts_with(&part.prefix));
-            if !is_listed || self.scope.denied_prefix_of(&upload.key).is_some() || !self.is_behind_start(&upload.key) {
+            let key = &upload.entry.key;
+            let is_listed = self.scope.parts.iter().any(|part| key.starts_with(&part.prefix));
+            if !is_listed || self.scope.denied_prefix_of(key).is_some() || !self.is_behind_start(key) {
                 continue;
             }
             let here = Place { mark: None, after: Some(place(&upload)) };
-            let Some(listed) = self.group(Listed::Entry(upload)) else { continue };
+            let Some(listed) = self.group(Listed::Entry(upload.entry)) else { continue };
             if self.room() == 0 {
                 return Some(end);
             }
             end = here;
             match listed {
-                Listed::Entry(entry) => self.page.entries.push(entry),
+                Listed::Entry(entry) => {
+                    self.hidden.insert(entry.id.clone().unwrap_or_default(), upload.hidden);
+                    self.page.entries.push(entry);
+                }
                 Listed::Group(group) => {
                     self.last_group = Some(group.clone());
                     self.made.insert(group.clone());

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Ticket;
 use crate::auth::Caller;
 use crate::base::Sealer;
-use crate::listing::collector::Collector;
+use crate::listing::collector::{Collected, Collector};
 use crate::listing::walk::Place;
 use crate::respond::{Refusal, RefusalKind};
 use crate::rules::listing::{Behind, behind};
@@ -49,7 +49,8 @@ pub struct HiddenUpload {
     pub hidden: String,
 }
 
-/// Collects one page of a permitted listing, as an XML document. `hidden` are uploads that the store lists under other keys.
+/// Collects one page of a permitted listing, as an XML document. `hidden` finds the uploads that the store lists under other keys; it may ask
+/// for thousands of records, and runs only for a page that gets to them.
 ///
 /// # Errors
 /// [`Refusal`] if the token is not acceptable or the store fails.
@@ -57,7 +58,7 @@ pub async fn collect(
     scope: &ListScope,
     permit: &Permit,
     bucket: &Bucket,
-    hidden: Vec<HiddenUpload>,
+    hidden: impl Future<Output = Result<Vec<HiddenUpload>, Refusal>>,
     signer: &Signer,
     upstreams: &Upstreams,
     ticket: &mut Ticket,
@@ -69,13 +70,10 @@ pub async fn collect(
     let context =
         format!("{}\n{}\n{}\n{}\n{delimiter}", caller.principal(), bucket.name, request.kind.as_str(), request.prefix);
     let position = open_position(scope, bucket, &sealer, &context)?;
-    let keys: HashMap<_, _> =
-        hidden.iter().map(|upload| (upload.entry.id.clone().unwrap_or_default(), upload.hidden.clone())).collect();
-    let hidden = hidden.into_iter().map(|upload| upload.entry).collect();
-    let collector = Collector::new(scope, permit.call(), bucket, hidden, signer, upstreams, ticket);
-    let (mut page, next) = collector.run(position).await?;
+    let collector = Collector::new(scope, permit.call(), bucket, signer, upstreams, ticket);
+    let Collected { mut page, next, hidden } = collector.run(position, hidden).await?;
     if request.kind == ListKind::Uploads {
-        seal_uploads(&mut page, &keys, &signer.sealer(bucket, UploadSeal::PURPOSE)?, caller, bucket)?;
+        seal_uploads(&mut page, &hidden, &signer.sealer(bucket, UploadSeal::PURPOSE)?, caller, bucket)?;
     }
     let next = next.map(|position| seal_position(&position, &sealer, &context)).transpose()?;
     Ok(page.render(&bucket.name, request, next.as_deref()))
@@ -113,7 +111,7 @@ fn first_position(scope: &ListScope, bucket: &Bucket) -> Position {
     Position { start_after, ..Position::default() }
 }
 
-/// Puts sealed ids in place of the store's own.
+/// Puts sealed ids in place of the store's own. `hidden` has the identifiers of hidden keys by these.
 fn seal_uploads(
     page: &mut ListPage,
     hidden: &HashMap<String, String>,

@@ -21,7 +21,8 @@ fn is_of_the_object(name: &str) -> bool {
     )
 }
 
-/// `x-amz-*` headers that describe the object, or a setting that was asked for; in order. Everything else of that family describes the gateway's account or the store's inside.
+/// `x-amz-*` headers that describe the object, or a setting that was asked for; in order. Everything else of that family describes the
+/// gateway's account or the store's inside.
 const PASSED_AMZ: &[&str] = &[
     "x-amz-archive-status",
     "x-amz-checksum-crc32",

@@ -10,6 +10,7 @@ pub mod posted;
 pub mod refusal;
 pub mod relay;
 mod signatures;
+pub mod store_answer;
 pub mod withheld;
 
 pub use body::{AnswerBody, Reply};

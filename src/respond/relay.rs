@@ -2,7 +2,7 @@
 //!
 //! Success passes through an allow-list of headers, the body untouched. An error is never passed on: it names the store's bucket,
 //! endpoint or account, so its code is read and a text of our own is written. What blames the gateway's own credentials or settings is
-//! the gateway's fault, never a 403 for the client.
+//! the gateway's fault, never a 403 for the client, but where a lock on the object is the likelier reason.
 
 use std::time::Duration;
 
@@ -62,13 +62,41 @@ pub fn compose(head: Parts, body: Source, call: &S3Call, region: &str) -> Reply 
 
 /// Reads a store's error answer to a call.
 pub async fn read_error(reply: UpstreamReply, call: &S3Call) -> Refusal {
+    let (status, code, reason) = read(reply).await;
+    if is_of_a_lock(status, code.as_deref(), call) {
+        // A 502 would be tried again and again, and blame the gateway.
+        let message = "The store does not allow this; the object may be locked.";
+        return Refusal::new(S3ErrorCode::AccessDenied, RefusalKind::Upstream, message, reason);
+    }
+    translate(status, code.as_deref(), call, reason)
+}
+
+/// Reads a store's error answer to what it is asked before a call is carried out. It says nothing of what would become of the call.
+pub async fn read_error_before(reply: UpstreamReply, call: &S3Call) -> Refusal {
+    let (status, code, reason) = read(reply).await;
+    translate(status, code.as_deref(), call, reason)
+}
+
+/// Status, code and reason of a store's error.
+async fn read(reply: UpstreamReply) -> (StatusCode, Option<String>, String) {
     let (status, upstream) = (reply.head.status, reply.upstream);
     let code = read_code(reply.body).await;
     if let Some(code) = &code {
         reply.credentials.note_rejection(code);
     }
     let reason = format!("upstream `{upstream}` answered {status} {}", code.as_deref().unwrap_or("without a code"));
-    translate(status, code.as_deref(), call, reason)
+    (status, code, reason)
+}
+
+/// Whether a store refuses a call because of a lock on the object. It has no other code for that than for a credential without the right
+/// to the operation; a lock is the likelier of the two, where there can be one.
+fn is_of_a_lock(status: StatusCode, code: Option<&str>, call: &S3Call) -> bool {
+    let may_meet_a_lock = match call.operation {
+        Operation::DeleteObject => call.parameter("versionId").is_some(),
+        Operation::PutObjectRetention | Operation::PutObjectLegalHold => true,
+        _ => false,
+    };
+    may_meet_a_lock && status == StatusCode::FORBIDDEN && code == Some(S3ErrorCode::AccessDenied.as_str())
 }
 
 /// Reads an error document that stood in an answer with status 200.

@@ -72,16 +72,11 @@ fn read(head: &Parts, domains: &Domains, query: Option<&str>) -> Result<Target, 
 
 /// The host that a request names, without its port. `None` only in HTTP/1.0.
 ///
+/// hyper takes requests with two Host headers, or none, or an absolute target with another authority (hyper 1.12).
+///
 /// # Errors
 /// [`AddressError::Host`] if it has no single reading.
-pub fn named_host(head: &Parts) -> Result<Option<&str>, AddressError> {
-    host_of(head)
-}
-
-/// The host that a request names, without its port. `None` only in HTTP/1.0.
-///
-/// hyper takes requests with two Host headers, or none, or an absolute target with another authority (hyper 1.12).
-fn host_of(head: &Parts) -> Result<Option<&str>, AddressError> {
+pub fn host_of(head: &Parts) -> Result<Option<&str>, AddressError> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let (first, second) = (hosts.next(), hosts.next());
     let target = head.uri.authority().map(http::uri::Authority::as_str);

@@ -32,7 +32,7 @@ pub enum AdministrationError {
     /// Not XML, or not strictly so.
     #[error(transparent)]
     Xml(#[from] XmlError),
-    /// Not UTF-8, or declared to be something else.
+    /// Not UTF-8.
     #[error("the document is not UTF-8")]
     NotText,
     /// Another root element than the operation has, or none.
@@ -156,7 +156,6 @@ pub fn check(
         return Ok(Vec::new());
     }
     let text = std::str::from_utf8(document).map_err(|_| AdministrationError::NotText)?;
-    check_declaration(text)?;
     let root = Element::parse(text)?;
     if root.name != expected {
         return Err(AdministrationError::Root(expected));
@@ -166,16 +165,6 @@ pub fn check(
         Operation::RestoreObject => restore(&root),
         _ => Ok(document.to_vec()),
     }
-}
-
-/// Two parsers must not read the bytes in two encodings.
-fn check_declaration(text: &str) -> Result<(), AdministrationError> {
-    let Some(declaration) = text.trim_start().strip_prefix("<?xml").and_then(|rest| rest.split_once("?>")) else {
-        return Ok(());
-    };
-    let declared = declaration.0.to_ascii_lowercase();
-    let plain = !declared.contains("encoding") || declared.contains("\"utf-8\"") || declared.contains("'utf-8'");
-    if plain { Ok(()) } else { Err(AdministrationError::NotText) }
 }
 
 /// A bucket is created where the gateway is configured to look for it, and without anything else.

@@ -35,13 +35,13 @@ pub struct PassThrough {
     pub hidden: BTreeSet<String>,
 }
 
-/// What happens to keys with `.` or `..` segments, empty segments, a leading slash, a backslash or control characters.
+/// What happens to keys with `.` or `..` segments, empty segments, a leading slash or a backslash. Control characters are always refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OddKeys {
     /// Refused: two spellings could reach one object, and a rule would see only one of them.
     #[default]
     Refuse,
-    /// Passed on as they are. Only for stores that keep keys byte for byte. Control characters stay refused.
+    /// Passed on as they are. Only for stores that keep keys byte for byte.
     Pass,
 }
 

@@ -48,33 +48,19 @@ pub fn translate(root: &Element) -> Option<String> {
         return None;
     }
     let mut xml = XmlWriter::new("GetObjectAttributesResponse", true);
-    copy(&mut xml, root, &["ETag"]);
+    xml.copy(root, &["ETag"]);
     if let Some(checksum) = root.child("Checksum") {
-        xml.open("Checksum");
-        copy(&mut xml, checksum, &CHECKSUMS);
-        xml.close();
+        xml.open("Checksum").copy(checksum, &CHECKSUMS).close();
     }
     if let Some(parts) = root.child("ObjectParts") {
-        xml.open("ObjectParts");
-        copy(&mut xml, parts, &PAGE);
+        xml.open("ObjectParts").copy(parts, &PAGE);
         for part in parts.children_named("Part") {
-            xml.open("Part");
-            copy(&mut xml, part, &["PartNumber", "Size"]);
-            copy(&mut xml, part, &CHECKSUMS);
-            xml.close();
+            xml.open("Part").copy(part, &["PartNumber", "Size"]).copy(part, &CHECKSUMS).close();
         }
         xml.close();
     }
-    copy(&mut xml, root, &["StorageClass", "ObjectSize"]);
+    xml.copy(root, &["StorageClass", "ObjectSize"]);
     Some(xml.finish())
-}
-
-fn copy(xml: &mut XmlWriter, from: &Element, names: &[&'static str]) {
-    for name in names {
-        if let Some(found) = from.child(name) {
-            xml.copy(name, found);
-        }
-    }
 }
 
 #[cfg(test)]

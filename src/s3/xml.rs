@@ -205,9 +205,14 @@ impl XmlWriter {
         self.close()
     }
 
-    /// Adds a copy of an element read from the store, names checked to be plain.
-    pub fn copy(&mut self, name: &'static str, element: &Element) -> &mut Self {
-        self.text(name, &element.text)
+    /// Adds the texts of those elements of these names that a document has.
+    pub fn copy(&mut self, from: &Element, names: &[&'static str]) -> &mut Self {
+        for name in names {
+            if let Some(found) = from.child(name) {
+                self.text(name, &found.text);
+            }
+        }
+        self
     }
 
     /// Closes everything and gives the document.

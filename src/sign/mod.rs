@@ -95,8 +95,8 @@ impl Signer {
         &self.routes[id.0]
     }
 
-    /// Prepares a call that is forwarded as it is: same operation, same key behind the bucket's prefix. An upload comes with its length. The query
-    /// is the call's own, in upstream terms.
+    /// Prepares a call that is forwarded as it is: same operation, same key behind the bucket's prefix. An upload comes with its length.
+    /// The query is the call's own, in upstream terms.
     ///
     /// # Errors
     /// [`SignError`] if the upstream has no credentials.

@@ -274,8 +274,8 @@ impl Upstream {
         UpstreamError::Resting { upstream: self.settings.name.clone(), wait }
     }
 
-    /// Sends until a connection takes the request. Tries again only when nothing of the request can have reached the store: hyper gives
-    /// the request back, or it had no body and met a connection that the store was just closing.
+    /// Sends until a connection takes the request. Tries again only on a connection that the store was just closing: with what hyper gives
+    /// back, of which nothing was sent, or with a request that does no harm twice.
     async fn exchange(
         &self,
         request: Box<Request<Paced<OutboundBody>>>,

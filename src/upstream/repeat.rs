@@ -22,18 +22,16 @@ pub(super) struct Repeat {
 }
 
 impl Repeat {
-    /// What is kept of a request, if repeating it does no harm: GET, HEAD and DELETE find what the first one left, and a part that is in
-    /// memory replaces itself. A POST is never repeated, nor a body that streams.
+    /// What is kept of a request, if repeating it does no harm; see [`does_no_harm_twice`].
     pub(super) fn of(request: &Request<Paced<OutboundBody>>) -> Option<Self> {
+        if !does_no_harm_twice(request) {
+            return None;
+        }
         let pieces = match request.body().inner() {
             OutboundBody::Empty => None,
             OutboundBody::Buffered(pieces) => Some(pieces.clone()),
             OutboundBody::Upload(_) => return None,
         };
-        let empty_put = request.method() == Method::PUT && pieces.is_none();
-        if request.method() == Method::POST || empty_put {
-            return None;
-        }
         let head = head_of(request.uri(), request.headers());
         Some(Self { method: request.method().clone(), head, pieces })
     }
@@ -45,6 +43,28 @@ impl Repeat {
         *request.method_mut() = self.method;
         (*request.uri_mut(), *request.headers_mut()) = read_head(&self.head);
         request
+    }
+}
+
+/// Whether a store that gets a request twice is left with what one leaves, and says so.
+///
+/// That is what reads, and a DELETE of an object: nothing is left, or under versions a second marker on top of the first. (Of a bucket the
+/// second one says that there is none; it cannot be told apart here.) So is a part, and a document about a bucket or an object; they have a
+/// query, and replace themselves. An object is not: under versions there would be two. Nor is a write under a condition, which no longer
+/// holds when the first one has met it: the answer would be a failure that was none (H17).
+fn does_no_harm_twice(request: &Request<Paced<OutboundBody>>) -> bool {
+    // S3 has `x-amz-if-match-…` beside the two of HTTP.
+    let is_condition = |name: &str| name.contains("if-match") || name.contains("if-none-match");
+    let is_conditional = || request.headers().keys().any(|name| is_condition(name.as_str()));
+    match *request.method() {
+        Method::GET | Method::HEAD => true,
+        // The second AbortMultipartUpload would be told that there is no such upload.
+        Method::DELETE => !is_conditional() && !request.uri().query().is_some_and(|query| query.contains("uploadId=")),
+        Method::PUT => {
+            let has_body = matches!(request.body().inner(), OutboundBody::Buffered(_));
+            has_body && request.uri().query().is_some() && !is_conditional()
+        }
+        _ => false,
     }
 }
 
@@ -81,24 +101,33 @@ mod tests {
 
     use super::*;
 
-    fn request(method: Method, body: OutboundBody) -> Request<Paced<OutboundBody>> {
+    const OBJECT: &str = "/bucket/a%20key";
+    const PART: &str = "/bucket/a%20key?partNumber=1&uploadId=%3A";
+
+    fn request(method: Method, target: &str, body: OutboundBody) -> Request<Paced<OutboundBody>> {
         let mut request = Request::new(Paced::new(body, Budget::new(0)));
         *request.method_mut() = method;
-        *request.uri_mut() = "/bucket/a%20key?versionId=%3A".parse().unwrap();
+        *request.uri_mut() = target.parse().unwrap();
         let mut credential = HeaderValue::from_static("AWS4-HMAC-SHA256 Credential=a:b");
         credential.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, credential);
         request
     }
 
+    fn buffered() -> OutboundBody {
+        OutboundBody::Buffered(VecDeque::from([Bytes::from_static(b"one"), Bytes::from_static(b"two")]))
+    }
+
     #[test]
     fn what_does_no_harm_twice_is_sent_again_as_it_was() {
-        let pieces = VecDeque::from([Bytes::from_static(b"one"), Bytes::from_static(b"two")]);
-        for (method, pieces) in
-            [(Method::GET, None), (Method::HEAD, None), (Method::DELETE, None), (Method::PUT, Some(pieces))]
-        {
-            let body = || pieces.clone().map_or(OutboundBody::Empty, OutboundBody::Buffered);
-            let first = request(method.clone(), body());
+        for (method, target, body) in [
+            (Method::GET, OBJECT, (|| OutboundBody::Empty) as fn() -> _),
+            (Method::HEAD, OBJECT, || OutboundBody::Empty),
+            (Method::DELETE, OBJECT, || OutboundBody::Empty),
+            (Method::PUT, PART, buffered),
+            (Method::PUT, "/bucket/a%20key?tagging", buffered),
+        ] {
+            let first = request(method.clone(), target, body());
             let again = Repeat::of(&first).unwrap().into_request(&Budget::new(0));
             assert_eq!((again.method(), again.uri(), again.headers()), (&method, first.uri(), first.headers()));
             assert!(again.headers()[AUTHORIZATION].is_sensitive());
@@ -107,12 +136,30 @@ mod tests {
     }
 
     #[test]
-    fn what_may_do_harm_twice_is_not_sent_again() {
-        let buffered = || OutboundBody::Buffered(VecDeque::from([Bytes::from_static(b"one")]));
-        for (method, body) in
-            [(Method::PUT, OutboundBody::Empty), (Method::POST, OutboundBody::Empty), (Method::POST, buffered())]
-        {
-            assert!(Repeat::of(&request(method, body)).is_none());
+    fn h17_what_may_do_harm_twice_is_not_sent_again() {
+        for (method, target, body) in [
+            (Method::PUT, PART, OutboundBody::Empty),
+            (Method::PUT, OBJECT, OutboundBody::Empty),
+            (Method::PUT, OBJECT, buffered()),
+            (Method::POST, OBJECT, OutboundBody::Empty),
+            (Method::POST, PART, buffered()),
+            (Method::DELETE, PART, OutboundBody::Empty),
+        ] {
+            assert!(Repeat::of(&request(method.clone(), target, body)).is_none(), "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn h17_a_write_under_a_condition_is_not_sent_again_and_a_read_is() {
+        for name in ["if-match", "if-none-match", "x-amz-if-match-size"] {
+            let is_repeated = |method: Method, target, body| {
+                let mut request = request(method, target, body);
+                request.headers_mut().insert(name, HeaderValue::from_static("*"));
+                Repeat::of(&request).is_some()
+            };
+            assert!(!is_repeated(Method::PUT, PART, buffered()), "{name}");
+            assert!(!is_repeated(Method::DELETE, OBJECT, OutboundBody::Empty), "{name}");
+            assert!(is_repeated(Method::GET, OBJECT, OutboundBody::Empty), "{name}");
         }
     }
 

@@ -321,6 +321,48 @@ async fn d20_a_store_that_cannot_say_whether_it_knows_a_setting_is_not_told_to_c
 }
 
 #[tokio::test]
+async fn l13_a_refusal_is_the_clients_only_where_a_lock_may_be_the_reason() {
+    let wire = whole_store(EVERYTHING).await;
+    let known = Answer::status(200, "", "<Retention/>");
+    for (code, method, target, body, expected) in [
+        ("AccessDenied", "DELETE", "/any-one/k?versionId=1", "", (403, "AccessDenied")),
+        ("AccessDenied", "PUT", "/any-one/k?retention", "<Retention/>", (403, "AccessDenied")),
+        ("AccessDenied", "PUT", "/any-one/k?legal-hold", "<LegalHold/>", (403, "AccessDenied")),
+        ("SignatureDoesNotMatch", "DELETE", "/any-one/k?versionId=1", "", (502, "BadGateway")),
+        ("AccessDenied", "DELETE", "/any-one/k", "", (502, "BadGateway")),
+        ("AccessDenied", "PUT", "/any-one/k?acl", "<AccessControlPolicy/>", (502, "BadGateway")),
+        ("AccessDenied", "PUT", "/any-one?object-lock", "<ObjectLockConfiguration/>", (502, "BadGateway")),
+    ] {
+        wire.recorder.answer(Answer::Where("GET ", Box::new(known.clone()), Box::new(Answer::error(403, code))));
+        let reply = wire.gateway.a.send(method, target, &[], body).await;
+        assert_eq!(reply.outcome(), (expected.0, expected.1.to_owned()), "{code} {method} {target}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_lock_forbids_is_no_failure_of_the_gateway() {
+    let Some(store) = Store::get(StoreKind::Rgw).await else { return };
+    let gateway = store.setup().whole_store().rules(EVERYTHING).start().await;
+    let name = format!("/locked-{}", std::process::id());
+    let lock = [("x-amz-bucket-object-lock-enabled", "true")];
+    assert_eq!(gateway.a.put(&name, &lock, "").await.status, 200);
+    let version = gateway.a.put(&format!("{name}/k"), &[], "x").await.header("x-amz-version-id").to_owned();
+    let retain = async |year: u16| {
+        let until = format!("<RetainUntilDate>{year}-01-01T00:00:00Z</RetainUntilDate>");
+        let document = format!("<Retention><Mode>GOVERNANCE</Mode>{until}</Retention>");
+        gateway.a.put(&format!("{name}/k?retention"), &[], document).await.outcome()
+    };
+    let (done, refused) = ((200, String::new()), (403, "AccessDenied".to_owned()));
+    assert_eq!(retain(2099).await, done);
+    assert_eq!(retain(2098).await, refused);
+    let target = format!("{name}/k?versionId={version}");
+    assert_eq!(gateway.a.delete(&target).await.outcome(), refused);
+    let bypass = [("x-amz-bypass-governance-retention", "true")];
+    assert_eq!(gateway.a.send("DELETE", &target, &bypass, "").await.status, 204);
+    assert_eq!(gateway.a.delete(&name).await.status, 204);
+}
+
+#[tokio::test]
 async fn d22_public_buckets_and_grants_need_the_right_to_access_control() {
     let wire =
         whole_store("\n  - { name: create, who: { tokens: [a] }, where: \"*\", what: \"s3:CreateBucket\" }").await;

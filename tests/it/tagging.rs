@@ -115,11 +115,36 @@ async fn d24_k27_tags_are_read_strictly_and_written_anew() {
 
     let put = put_tags(&gateway.a, "/bkt/a/x?tagging", format!("<!-- c -->{}", tagging(&[("k&#61;", "v")]))).await;
     assert_eq!((put.status.as_u16(), put.text(), put.header("x-amz-version-id")), (200, String::new(), "v1"));
-    let sent = recorder.only();
-    assert_eq!(sent.request_line(), "PUT /up-bkt/a/x?tagging=");
+    let [asked, sent] = <[_; 2]>::try_from(recorder.requests()).unwrap();
+    assert_eq!(
+        (asked.request_line(), sent.request_line()),
+        ("GET /up-bkt/a/x?tagging=".into(), "PUT /up-bkt/a/x?tagging=".into())
+    );
     let body = String::from_utf8(sent.body.clone()).unwrap();
     assert!(body.ends_with(&tagging(&[("k=", "v")])) && !body.contains("<!--"), "{body}");
     assert_eq!(sent.header("content-md5"), super::batch::md5(&body));
+}
+
+#[tokio::test]
+async fn d20_tags_are_not_changed_at_a_store_that_does_not_know_them() {
+    let recorder = Recorder::start(Answer::status(200, "etag: \"e\"\r\n", "the object")).await;
+    let gateway = Setup::before(&recorder).rules(&rules(TAGS)).start().await;
+    let target = "/bkt/a/x?tagging";
+    for (answer, expected) in [
+        (Answer::status(200, "etag: \"e\"\r\n", "the object"), (501, "NotImplemented".to_owned())),
+        (Answer::error(503, "SlowDown"), (503, "SlowDown".to_owned())),
+        (Answer::error(403, "AccessDenied"), (502, "BadGateway".to_owned())),
+    ] {
+        recorder.answer(answer);
+        assert_eq!(gateway.a.delete(target).await.outcome(), expected);
+        assert_eq!(put_tags(&gateway.a, target, tagging(&[("k", "v")])).await.outcome(), expected);
+    }
+    assert!(recorder.requests().iter().all(|request| request.head.starts_with("GET ")));
+    // A store may say by an error that there are none yet.
+    let changes = Answer::status(200, "", "");
+    recorder.answer(Answer::Where("GET ", Box::new(Answer::error(404, "NoSuchTagSet")), Box::new(changes)));
+    assert_eq!(gateway.a.delete(target).await.status, 204);
+    assert_eq!(put_tags(&gateway.a, target, tagging(&[("k", "v")])).await.status, 200);
 }
 
 #[tokio::test]
