@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use countersign::inspect::unpack::Limits;
 use countersign::inspect::yara::{RuleSet, Settings, Source, build};
 use countersign::inspect::{Direction, Inspector, Subject, Verdict, content};
 
@@ -21,8 +22,9 @@ fn main() {
     let bytes = std::env::args().nth(1).and_then(|text| text.parse::<usize>().ok()).unwrap_or(1024) * MIB;
     let sources = [Source { origin: "rules.yar".to_owned(), text: rules() }];
     let rules = RuleSet::compile(&sources, None).unwrap();
-    let settings =
-        Settings { rules, ignore_tags: Vec::new(), threads: 1, deadline: Duration::from_secs(3600), unpack: None };
+    // As the configuration has it unless it says otherwise.
+    let unpack = Some(Limits { bytes: 1 << 30, depth: 2, entries: 10_000 });
+    let settings = Settings { rules, ignore_tags: Vec::new(), threads: 1, deadline: Duration::from_secs(3600), unpack };
     let inspector = build("rules", &settings).unwrap();
     let alone = yara_x::compile(sources[0].text.as_str()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

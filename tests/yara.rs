@@ -13,8 +13,11 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use countersign::app::reload::ReloadError;
 use objects::{encrypted_zip, gzip, zip};
-use support::{Gateway, Setup, Store, StoreKind, pattern};
+use support::certs::write;
+use support::parts::put_in_parts;
+use support::{Gateway, Setup, Store, StoreKind, eventually, pattern};
 use tempfile::NamedTempFile;
 
 /// Bytes that no block ends behind; see `BLOCK` in `src/inspect/yara/layers.rs`.
@@ -24,16 +27,20 @@ const EVIL: &[u8] = b"a-thing-that-nobody-wants";
 const IN_BLOCKS: &str = "rule unwanted { strings: $a = \"a-thing-that-nobody-wants\" condition: $a }";
 const AS_A_WHOLE: &str = "rule program { condition: uint16(0) == 0x5A4D and filesize > 100 }";
 
-/// A gateway before a store, whose only rule for writing has objects matched.
+/// A setup whose only rule for writing has objects matched, with these keys of the inspector.
+fn matching(setup: Setup, yara: &str) -> Setup {
+    setup.top(&format!("inspectors: {{ malware: {{ yara: {{ {yara} }} }} }}")).rules(
+        "
+  - { name: tenant-a, who: { tokens: [a], keys: [a] }, where: bkt/a/, what: [read, write, delete], inspect: { with: malware } }",
+    )
+}
+
+/// A gateway of this setup with one rule file.
 async fn gateway(setup: Setup, rules: &str, keys: &str) -> (Gateway, NamedTempFile) {
     let mut file = NamedTempFile::with_suffix(".yar").unwrap();
     file.write_all(rules.as_bytes()).unwrap();
     let path = file.path().to_owned();
-    let inspector = format!("inspectors: {{ malware: {{ yara: {{ files: \"{}\"{keys} }} }} }}", path.display());
-    let mut setup = setup.top(&inspector).rules(
-        "
-  - { name: tenant-a, who: { tokens: [a], keys: [a] }, where: bkt/a/, what: [read, write, delete], inspect: { with: malware } }",
-    );
+    let mut setup = matching(setup, &format!("files: \"{}\"{keys}", path.display()));
     setup.files.push(path);
     (setup.start().await, file)
 }
@@ -116,4 +123,124 @@ async fn with_unpack_false_archives_are_matched_as_they_are() {
     }
     let encoded = gateway.a.put("/bkt/a/x", &[("content-encoding", "gzip")], gzip(b"x")).await;
     assert_eq!(encoded.outcome(), (403, "ContentNotScannable".to_owned()));
+}
+
+#[tokio::test]
+async fn h12_what_a_yara_rule_finds_across_two_parts_is_never_stored() {
+    const PART: usize = 5 << 20;
+    let Some(store) = Store::get(StoreKind::SeaweedFs).await else { return };
+    let (gateway, _file) = gateway(store.setup(), IN_BLOCKS, "").await;
+    let (first, second) = EVIL.split_at(10);
+    let parts = [[&pattern(PART), first].concat(), [second, &pattern(77)].concat()];
+    let refused = put_in_parts(&gateway.a, "a/x", &parts, &[]).await;
+    assert_eq!(refused.outcome(), (403, "ContentRejected".to_owned()), "{}", refused.text());
+    assert_eq!(store.keys("").await, [""; 0], "nor at a hidden key");
+    let clean = [parts[0].clone(), pattern(77)];
+    assert_eq!(put_in_parts(&gateway.a, "a/x", &clean, &[]).await.status, 200);
+    assert!(store.read("a/x").await == Some(clean.concat()));
+}
+
+/// Rule files in a folder. Each finds the name of a bird, and is called like it.
+struct Rules(tempfile::TempDir);
+
+const BIRDS: [&str; 3] = ["Nightjar", "Skylark", "Wheatear"];
+
+impl Rules {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// As keys of the inspector.
+    fn keys(&self) -> String {
+        format!("folder: \"{}\"", self.0.path().display())
+    }
+
+    fn path(&self, file: &str) -> std::path::PathBuf {
+        self.0.path().join(file)
+    }
+
+    fn put(&self, file: &str, bird: &str) {
+        write(&self.path(file), &format!("rule {bird} {{ strings: $a = \"{bird}\" condition: $a }}"));
+    }
+
+    fn remove(&self, file: &str) {
+        std::fs::remove_file(self.path(file)).unwrap();
+    }
+
+    /// Those of the birds that are refused.
+    async fn refused(gateway: &Gateway) -> Vec<&'static str> {
+        let mut refused = Vec::new();
+        for bird in BIRDS {
+            let answer = gateway.a.put("/bkt/a/x", &[], bird).await;
+            match answer.status.as_u16() {
+                200 => {}
+                _ => {
+                    assert_eq!(answer.outcome(), (403, "ContentRejected".to_owned()));
+                    refused.push(bird);
+                }
+            }
+        }
+        refused
+    }
+}
+
+#[tokio::test]
+async fn rules_that_change_count_from_the_reload_on_and_broken_ones_change_nothing() {
+    let [nightjar, skylark, wheatear] = BIRDS;
+    let Some(store) = Store::get(StoreKind::SeaweedFs).await else { return };
+    let rules = Rules::new();
+    rules.put("one.yar", nightjar);
+    let world = matching(store.setup(), &rules.keys()).start_reloadable().await;
+    let refused = async || Rules::refused(&world.gateway).await;
+    let file = |name: &str| format!("file {}", rules.path(name).display());
+    assert_eq!(refused().await, [nightjar]);
+
+    rules.put("one.yar", skylark);
+    assert_eq!(refused().await, [nightjar], "not loaded yet");
+    assert_eq!(world.reload().await.unwrap().changed, [file("one.yar")]);
+    assert_eq!(refused().await, [skylark]);
+
+    rules.put("two.yara", nightjar);
+    let folder = format!("folder {}", rules.path("").display());
+    assert_eq!(world.reload().await.unwrap().changed, [file("two.yara"), folder.trim_end_matches('/').to_owned()]);
+    assert_eq!(refused().await, [nightjar, skylark]);
+
+    for (broken, problem) in [
+        ("rule Wheatear { strings: $a = \"Wheatear\" condition: }", "three.yar:1"),
+        ("rule Skylark { strings: $a = \"Wheatear\" condition: $a }", "duplicate rule"),
+        ("import \"pe\" rule Wheatear { condition: pe.is_pe }", "pe"),
+        ("rule Wheatear { condition: filesize < 100 }", "whole_up_to"),
+    ] {
+        write(&rules.path("three.yar"), broken);
+        let Err(ReloadError::Problems(text)) = world.reload().await else { panic!("{broken} is loaded") };
+        assert!(text.contains("three.yar") && text.contains(problem), "{broken}: {text}");
+        assert_eq!(refused().await, [nightjar, skylark], "{broken}");
+    }
+    let ready = world.gateway.ask_admin("/readyz").await;
+    assert!(ready.status == 200 && ready.text().contains("the old configuration serves"), "{}", ready.text());
+    rules.put("three.yar", wheatear);
+    world.reload().await.unwrap();
+    assert_eq!(refused().await, BIRDS);
+
+    rules.remove("one.yar");
+    rules.remove("three.yar");
+    world.reload().await.unwrap();
+    assert_eq!(refused().await, [nightjar]);
+    rules.remove("two.yara");
+    let problem = world.reload().await.unwrap_err().to_string();
+    assert!(problem.contains("holds no rule file"), "{problem}");
+    assert_eq!(refused().await, [nightjar], "an empty folder is no set that finds nothing");
+}
+
+#[tokio::test]
+async fn a_rule_file_that_is_added_is_loaded_by_itself() {
+    let [nightjar, skylark, _] = BIRDS;
+    let Some(store) = Store::get(StoreKind::SeaweedFs).await else { return };
+    let rules = Rules::new();
+    rules.put("one.yar", nightjar);
+    let world = matching(store.setup(), &rules.keys()).start_watching(|folder| folder.join("countersign.yaml")).await;
+    assert_eq!(Rules::refused(&world.gateway).await, [nightjar]);
+    rules.put("two.yar", skylark);
+    eventually("the file is loaded", || world.reloader.status().generation == 2).await;
+    assert_eq!(Rules::refused(&world.gateway).await, [nightjar, skylark]);
 }

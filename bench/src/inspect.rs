@@ -8,18 +8,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use countersign::inspect::patterns::BuiltIn;
+use countersign::inspect::unpack::Limits;
 use countersign::inspect::{Direction, Inspector, Subject, Verdict, content, patterns};
 use regex_automata::meta;
 use regex_automata::util::syntax;
 
 use super::{Result, say};
 
-/// Of an object: what flows is read in pieces of about this size.
-const PIECE: usize = 64 * 1024;
 const MIB: usize = 1 << 20;
 
 /// Seconds of processor time that are measured at least: the kernel counts them in ticks of 4 ms here, and one object takes two ticks.
 const AT_LEAST: f64 = 0.5;
+
+/// As the configuration has it unless it says otherwise: what looks like no archive is watched for the end of one.
+const UNPACK: Option<Limits> = Some(Limits { bytes: 1 << 30, depth: 2, entries: 10_000 });
 
 /// An inspector, and the library alone.
 struct Pair {
@@ -29,11 +31,12 @@ struct Pair {
     library: Box<dyn Fn(&[u8]) -> bool>,
 }
 
-/// Measures every pair so many times with an object of so many MiB; prints a line of JSON for each.
-pub fn measure(rounds: usize, mebibytes: usize) -> Result<()> {
+/// Measures every pair so many times with an object of so many MiB that comes in pieces of so many KiB: TLS brings 64, an upload in clear
+/// text that flows 256 and more. Prints a line of JSON for each.
+pub fn measure(rounds: usize, mebibytes: usize, piece: usize) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     for (what, object) in [("text", text(mebibytes * MIB)), ("random bytes", random(mebibytes * MIB))] {
-        let pieces: Vec<Bytes> = object.chunks(PIECE).map(|piece| object.slice_ref(piece)).collect();
+        let pieces: Vec<Bytes> = object.chunks(piece << 10).map(|piece| object.slice_ref(piece)).collect();
         for Pair { name, inspector, library } in pairs()? {
             let (mut ours, mut alone) = (Vec::new(), Vec::new());
             for _ in 0..rounds {
@@ -49,7 +52,7 @@ pub fn measure(rounds: usize, mebibytes: usize) -> Result<()> {
                     if found { Err(format!("{name}: the library finds something in {what}").into()) } else { Ok(()) }
                 })?);
             }
-            say(&format!("{{\"name\": \"{name}, {what}\", \"ours\": {ours:?}, \"library\": {alone:?}}}"))?;
+            say(&format!("{{\"name\": \"{name}, {what}, {piece} KiB\", \"ours\": {ours:?}, \"library\": {alone:?}}}"))?;
         }
     }
     Ok(())
@@ -97,7 +100,7 @@ fn built_in(set: BuiltIn) -> Result<Pair> {
         _ => set.regexes().iter().map(|(_, expression)| *expression).collect(),
     };
     let regex = regex(&expressions)?;
-    let settings = patterns::Settings { sets: vec![set], count: 1, ..patterns::Settings::default() };
+    let settings = patterns::Settings { sets: vec![set], count: 1, unpack: UNPACK, ..patterns::Settings::default() };
     let (has_texts, has_expressions) = (!texts.is_empty(), !expressions.is_empty());
     Ok(Pair {
         name: format!("patterns, `{}`", set.as_str()),
@@ -119,7 +122,7 @@ fn literals(name: &str, texts: Vec<String>) -> Result<Pair> {
     let automaton =
         aho_corasick::AhoCorasick::builder().match_kind(aho_corasick::MatchKind::LeftmostFirst).build(&texts)?;
     let literals = texts.into_iter().enumerate().map(|(number, text)| (number.to_string(), text)).collect();
-    let settings = patterns::Settings { literals, count: 1, ..patterns::Settings::default() };
+    let settings = patterns::Settings { literals, count: 1, unpack: UNPACK, ..patterns::Settings::default() };
     let (name, inspector) = (format!("patterns, {name}"), patterns::build("bench", &settings)?);
     Ok(Pair { name, inspector, library: Box::new(move |text| automaton.is_match(text)) })
 }
@@ -136,7 +139,7 @@ fn regexes() -> Result<Pair> {
     let regex = regex(&expressions)?;
     let regexes =
         expressions.iter().enumerate().map(|(number, text)| (number.to_string(), (*text).to_owned())).collect();
-    let settings = patterns::Settings { regexes, count: 1, ..patterns::Settings::default() };
+    let settings = patterns::Settings { regexes, count: 1, unpack: UNPACK, ..patterns::Settings::default() };
     let inspector = patterns::build("bench", &settings)?;
     Ok(Pair {
         name: "patterns, 5 expressions".to_owned(),

@@ -40,8 +40,10 @@ fn main() -> Result<()> {
         ["peers", folder] => runtime.block_on(LocalSet::new().run_until(peers(Path::new(folder)))),
         ["floor", listen, upstream] => runtime.block_on(LocalSet::new().run_until(floor(listen, upstream))),
         #[cfg(feature = "inspect")]
-        ["inspect", rounds, mebibytes] => inspect::measure(rounds.parse()?, mebibytes.parse()?),
-        _ => Err("usage: countersign-bench certificates FOLDER | peers FOLDER | floor LISTEN UPSTREAM | inspect ROUNDS MIB (feature `inspect`)".into()),
+        ["inspect", rounds, mebibytes, piece] => {
+            inspect::measure(rounds.parse()?, mebibytes.parse()?, piece.parse()?)
+        }
+        _ => Err("usage: countersign-bench certificates FOLDER | peers FOLDER | floor LISTEN UPSTREAM | inspect ROUNDS MIB PIECE-KIB (feature `inspect`)".into()),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The bytes of an upload on their way from the client to the store.
 //!
-//! A chain of small [`Stage`]s that take bytes and give bytes, without I/O and without a clock; [`UploadBody`] drives them from one
-//! HTTP body to the other, past the inspectors if there are any. The last stage before the wire form keeps the end back until every check behind it has passed: an S3 store
-//! shows an object only when the whole declared length has arrived, so a failed check leaves nothing behind.
+//! A chain of small [`Stage`]s that take bytes and give bytes, without I/O and without a clock; [`UploadBody`] drives them from one HTTP
+//! body to the other, past the inspectors if there are any. The last stage before the wire form keeps the end back until every check behind
+//! it has passed: an S3 store shows an object only when the whole declared length has arrived, so a failed check leaves nothing behind.
 
 pub mod chunk_decode;
 pub mod chunk_encode;
@@ -13,6 +13,7 @@ pub mod holdback;
 pub mod inspect_tap;
 pub mod length_guard;
 pub mod linger;
+pub mod pause;
 pub mod source;
 pub mod throttle;
 pub mod type_check;

@@ -244,16 +244,14 @@ impl UploadBody {
         self.watch.step(true);
         // Counts as waiting for the client, so the store is not taken for slow; the client's patience has not begun.
         if self.throttle.as_mut().is_some_and(|throttle| throttle.poll_ready(context).is_pending()) {
-            return self.poll_superseded(context).map(|fault| Err(self.fail(fault)));
+            return self.poll_idle(context);
         }
         let frame = match source.poll_frame(context) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
-                if let Poll::Ready(fault) = self.poll_superseded(context) {
-                    return Poll::Ready(Err(self.fail(fault)));
-                }
-                if !self.source.as_ref().is_some_and(Source::is_client) {
-                    return Poll::Pending;
+                let idle = self.poll_idle(context);
+                if idle.is_ready() || !self.source.as_ref().is_some_and(Source::is_client) {
+                    return idle;
                 }
                 return self.patience.poll_exhausted(context).map(|fault| Err(self.fail(fault)));
             }
@@ -265,6 +263,14 @@ impl UploadBody {
             None => self.finish(),
         };
         Poll::Ready(result.map_err(|fault| self.fail(fault)))
+    }
+
+    /// What there is to do while the client has nothing, or may send nothing.
+    fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        if let Poll::Ready(fault) = self.poll_superseded(context) {
+            return Poll::Ready(Err(self.fail(fault)));
+        }
+        self.tap.as_mut().map_or(Poll::Pending, |tap| tap.poll_joined(context)).map(Ok)
     }
 
     /// To be asked before waiting for anything: ready if the store has already answered.

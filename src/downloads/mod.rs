@@ -26,6 +26,7 @@ use crate::inspect::{
 };
 use crate::limits::{Admission, declared_type};
 use crate::respond::body::Source;
+use crate::respond::store_answer::bad_answer;
 use crate::respond::withheld::{InspectedBody, Withheld, gives_out, hold, look_through, note_on};
 use crate::respond::{Refusal, RefusalKind, Reply, relay};
 use crate::s3::{Bucket, S3Call, S3ErrorCode};
@@ -93,7 +94,7 @@ impl Reader<'_> {
                         return Ok(reply);
                     }
                 }
-                Extent::Unclear => return Err(bad_answer("an answer of success that does not say which part it is")),
+                Extent::Unclear => return Err(bad_answer(&"an answer of success that does not say which part it is")),
             }
         }
         let message = "The object changes all the time. Try again.";
@@ -161,7 +162,7 @@ impl Reader<'_> {
         state: Option<State>,
         ticket: &mut Ticket,
     ) -> Result<Option<Reply>, Refusal> {
-        let state = state.ok_or_else(|| bad_answer("a part of an object without its ETag"))?;
+        let state = state.ok_or_else(|| bad_answer(&"a part of an object without its ETag"))?;
         if let Some(outcome) = self.id(&state).and_then(|object| self.memory.recall(&object)) {
             return self.known(reply, &outcome, ticket).map(Some);
         }
@@ -222,7 +223,7 @@ impl Reader<'_> {
             return Ok(None);
         }
         let window = state.length.and_then(|length| window(asked, length));
-        let window = window.ok_or_else(|| bad_answer("a part that is not in the object"))?;
+        let window = window.ok_or_else(|| bad_answer(&"a part that is not in the object"))?;
         let wanted = window.end - window.start;
         let UpstreamReply { head, body, .. } = reply;
         if wanted > self.ways.hold.min(self.held.limit()) {
@@ -238,7 +239,7 @@ impl Reader<'_> {
             return Err(outcome.as_ref().into());
         }
         if bytes.len() as u64 != wanted {
-            return Err(bad_answer("an object that is shorter than its parts"));
+            return Err(bad_answer(&"an object that is shorter than its parts"));
         }
         Ok(Some(relay::compose(part_head(head, asked, self.call()), Source::Full(bytes), self.call(), self.region())))
     }
@@ -248,7 +249,7 @@ impl Reader<'_> {
         let reply = self.fetch(Method::HEAD, state, ticket).await?;
         let found = reply.filter(|reply| is_of(reply, state)).and_then(|reply| State::of(&reply.head));
         match found {
-            Some(found) if found.length.is_none() => Err(bad_answer("an object without its length")),
+            Some(found) if found.length.is_none() => Err(bad_answer(&"an object without its length")),
             found => Ok(found),
         }
     }
@@ -414,11 +415,6 @@ impl From<NoPart> for Refusal {
 fn given_up() -> Refusal {
     let message = "The object could not be inspected at the moment. Try again.";
     Refusal::new(S3ErrorCode::SlowDown, RefusalKind::Limited, message, "another request looked at it, and gave up")
-}
-
-fn bad_answer(reason: &str) -> Refusal {
-    let message = "The store answered a read with something else.";
-    Refusal::new(S3ErrorCode::BadGateway, RefusalKind::Upstream, message, reason)
 }
 
 fn withheld(why: Withheld) -> Refusal {

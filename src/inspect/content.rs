@@ -19,7 +19,7 @@ enum Piece {
 pub struct Content {
     pieces: mpsc::Receiver<Piece>,
     ended: bool,
-    awaited: Arc<AtomicBool>,
+    signs: Arc<Signs>,
 }
 
 /// The end of the object did not come: the upload broke off, or another inspector refused it. Nobody waits for a verdict.
@@ -31,14 +31,27 @@ pub struct BrokenOff;
 #[derive(Debug)]
 pub struct Feed {
     pieces: mpsc::Sender<Piece>,
-    awaited: Arc<AtomicBool>,
+    signs: Arc<Signs>,
+}
+
+/// What each end knows of the other, beside the pieces.
+#[derive(Debug, Default)]
+struct Signs {
+    awaited: AtomicBool,
+    given_up: AtomicBool,
+}
+
+/// Does something when it is dropped if the look was given up meanwhile, see [`Content::on_given_up`].
+pub struct OnGivenUp<F: FnMut()> {
+    signs: Arc<Signs>,
+    then: F,
 }
 
 /// A feed and the content that comes out of it. Between them is one piece at most.
 pub fn channel() -> (Feed, Content) {
     let (sender, receiver) = mpsc::channel(0);
-    let awaited = Arc::new(AtomicBool::new(false));
-    (Feed { pieces: sender, awaited: Arc::clone(&awaited) }, Content { pieces: receiver, ended: false, awaited })
+    let signs = Arc::new(Signs::default());
+    (Feed { pieces: sender, signs: Arc::clone(&signs) }, Content { pieces: receiver, ended: false, signs })
 }
 
 impl Content {
@@ -56,7 +69,7 @@ impl Content {
             return Poll::Ready(Ok(None));
         }
         let next = self.pieces.poll_next_unpin(context);
-        self.awaited.store(next.is_pending(), Ordering::Relaxed);
+        self.signs.awaited.store(next.is_pending(), Ordering::Relaxed);
         match ready!(next) {
             Some(Piece::Bytes(bytes)) => Poll::Ready(Ok(Some(bytes))),
             Some(Piece::End) => {
@@ -66,19 +79,36 @@ impl Content {
             None => Poll::Ready(Err(BrokenOff)),
         }
     }
-}
 
-impl Content {
     /// Whether the next piece was asked for and has not come. What fails then may have failed because it waited too long for us.
     pub fn is_awaited(&self) -> bool {
-        self.awaited.load(Ordering::Relaxed)
+        self.signs.awaited.load(Ordering::Relaxed)
+    }
+
+    /// Does this if the look is given up before the guard is dropped: the scanner that was asked stood still for too long. A client that
+    /// goes away, or another inspector that refuses the object, ends a look as well, and says nothing of the scanner.
+    pub fn on_given_up<F: FnMut()>(&self, then: F) -> OnGivenUp<F> {
+        OnGivenUp { signs: Arc::clone(&self.signs), then }
+    }
+}
+
+impl<F: FnMut()> Drop for OnGivenUp<F> {
+    fn drop(&mut self) {
+        if self.signs.given_up.load(Ordering::Relaxed) {
+            (self.then)();
+        }
     }
 }
 
 impl Feed {
     /// As [`Content::is_awaited`].
     pub fn is_awaited(&self) -> bool {
-        self.awaited.load(Ordering::Relaxed)
+        self.signs.awaited.load(Ordering::Relaxed)
+    }
+
+    /// Says that the inspector is not waited for any longer; to be called before its look is dropped.
+    pub fn give_up(&self) {
+        self.signs.given_up.store(true, Ordering::Relaxed);
     }
 
     /// Ready when a piece can be put in, or the inspector wants no more.

@@ -49,6 +49,11 @@ impl Outcome {
         Self { action, state, findings }
     }
 
+    /// Whether the object was refused because an inspector failed, not for what it is: another look may come to something else.
+    pub fn is_undecided(&self) -> bool {
+        self.action == Action::Refuse && self.state == VerdictState::Error
+    }
+
     /// The finding that led to the action, if there is any.
     pub fn cause(&self) -> Option<&Finding> {
         self.findings.iter().find(|finding| finding.verdict.state() == self.state)
@@ -226,6 +231,7 @@ impl OneLook {
         if work.patience.poll_exhausted(context).is_ready() {
             let what = if work.ended { "verdict" } else { "progress" };
             let verdict = Verdict::error(format!("no {what} in {} s", work.patience.limit.as_secs_f64()));
+            work.feed.give_up();
             self.work = None;
             self.station.note_health(&verdict);
             self.settle(verdict);
@@ -337,6 +343,7 @@ mod tests {
         let outcome = inspection.outcome_now().expect("no further byte can change it");
         assert_eq!((outcome.action, outcome.findings.len()), (Action::Refuse, 1));
         assert_eq!(*slow.broken_off.lock().unwrap(), 1, "the other was broken off");
+        assert_eq!(*slow.given_up.lock().unwrap(), 0, "and not for what it did");
     }
 
     #[tokio::test]
@@ -358,7 +365,7 @@ mod tests {
             assert_eq!((outcome.action, outcome.state), (Action::Refuse, VerdictState::Error));
             assert_eq!(outcome.to_string(), format!("inspector `i0` failed: no {what} in 0.05 s"));
             assert!(start.elapsed() >= LOAD.timeout && outcome.findings[0].time >= LOAD.timeout);
-            assert_eq!(*hanging.broken_off.lock().unwrap(), 1);
+            assert_eq!((*hanging.broken_off.lock().unwrap(), *hanging.given_up.lock().unwrap()), (1, 1));
         }
     }
 
@@ -407,6 +414,7 @@ mod tests {
         ready(&mut inspection).await;
         drop(inspection);
         assert_eq!((*clean.broken_off.lock().unwrap(), registry.states().next().unwrap().running), (1, 0));
+        assert_eq!(*clean.given_up.lock().unwrap(), 0, "nothing is wrong with the inspector");
     }
 
     fn finding(verdict: Verdict) -> Finding {

@@ -80,7 +80,8 @@ pub trait Inspector: Send + Sync + fmt::Debug {
 /// What a scanner says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Health {
-    /// Version of scanner and signatures, such as `ClamAV 1.4.6/27100/Sat …` or an ISTag: a verdict is as old as these. Empty if there is none.
+    /// Version of scanner and signatures, such as `ClamAV 1.4.6/27100/Sat …` or an ISTag: a verdict is as old as these. Empty if there is
+    /// none.
     pub version: String,
     /// When the signatures were made, in seconds since 1970, if the scanner tells.
     pub signatures_made: Option<u64>,

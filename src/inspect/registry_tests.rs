@@ -34,6 +34,8 @@ pub(crate) struct Scripted {
     pub(crate) seen: Arc<Mutex<Vec<u8>>>,
     /// Looks that broke off.
     pub(crate) broken_off: Arc<Mutex<usize>>,
+    /// Those of them that were given up.
+    pub(crate) given_up: Arc<Mutex<usize>>,
     health: Mutex<Result<Health, String>>,
     max_looks: Mutex<Option<usize>>,
     regards: Mutex<Regards>,
@@ -55,6 +57,7 @@ impl Scripted {
             script,
             seen: Arc::default(),
             broken_off: Arc::default(),
+            given_up: Arc::default(),
             health,
             max_looks: Mutex::default(),
             regards: Mutex::new(Regards::Object),
@@ -66,6 +69,7 @@ impl Inspector for Scripted {
     fn look(self: Arc<Self>, _subject: Arc<Subject>, mut content: Content) -> Look {
         Box::pin(async move {
             let mut notice = Notice(Arc::clone(&self.broken_off), false);
+            let _given_up = content.on_given_up(|| *self.given_up.lock().unwrap() += 1);
             let mut length = 0;
             loop {
                 match &self.script {

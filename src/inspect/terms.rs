@@ -115,6 +115,13 @@ pub struct QuarantinePlace {
     pub prefix: String,
 }
 
+impl QuarantinePlace {
+    /// The prefix of all that was kept on some day. Whoever may get at that, gets at what was kept.
+    pub fn of_a_day(&self) -> String {
+        format!("{}2026-11-23/", self.prefix)
+    }
+}
+
 /// How an object is marked; the value is the state of the worst verdict ([`VerdictState::as_str`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mark {

@@ -14,9 +14,10 @@ use crate::audit::Ticket;
 use crate::base::encoding::encode_path;
 use crate::inspect::MultipartInspection;
 use crate::limits::{BodyTerms, LimitError, declared_type};
+use crate::multipart::Carrier;
 use crate::multipart::staged::{self, StoredPart};
-use crate::multipart::{Carrier, bad_answer};
 use crate::respond::late::{self, Finished};
+use crate::respond::store_answer::bad_answer;
 use crate::respond::{Refusal, RefusalKind, Reply, headers, local};
 use crate::rules::{Permit, UploadSeal};
 use crate::s3::complete_upload::{self, CompletedPart, parse_part_number};
@@ -168,23 +169,10 @@ pub async fn list(carrier: &Carrier, ticket: &mut Ticket) -> Result<Reply, Refus
     let mut xml = XmlWriter::new("ListPartsResult", true);
     name(&mut xml, call);
     xml.text("UploadId", call.parameter("uploadId").unwrap_or_default());
-    for element in [
-        "StorageClass",
-        "ChecksumAlgorithm",
-        "ChecksumType",
-        "PartNumberMarker",
-        "NextPartNumberMarker",
-        "MaxParts",
-        "IsTruncated",
-    ] {
-        copy(&mut xml, &root, element);
-    }
+    xml.copy(&root, &["StorageClass", "ChecksumAlgorithm", "ChecksumType"]);
+    xml.copy(&root, &["PartNumberMarker", "NextPartNumberMarker", "MaxParts", "IsTruncated"]);
     for part in root.children_named("Part") {
-        xml.open("Part");
-        for element in ["PartNumber", "LastModified", "ETag", "Size"].iter().chain(&CHECKSUMS) {
-            copy(&mut xml, part, element);
-        }
-        xml.close();
+        xml.open("Part").copy(part, &["PartNumber", "LastModified", "ETag", "Size"]).copy(part, &CHECKSUMS).close();
     }
     Ok(document(xml, &head.headers))
 }
@@ -215,9 +203,7 @@ pub async fn complete(carrier: &Carrier, body: &Bytes, resource: &str, ticket: &
         let mut xml = XmlWriter::new("CompleteMultipartUploadResult", true);
         xml.text("Location", &location(call));
         name(&mut xml, call);
-        for element in ["ETag", "ChecksumType"].iter().chain(&CHECKSUMS) {
-            copy(&mut xml, root, element);
-        }
+        xml.copy(root, &["ETag", "ChecksumType"]).copy(root, &CHECKSUMS);
         xml.finish()
     };
     finish_late(carrier, outbound, resource, render, ticket).await
@@ -357,12 +343,6 @@ pub(super) fn location(call: &S3Call) -> String {
 pub(super) fn name(xml: &mut XmlWriter, call: &S3Call) {
     xml.text("Bucket", call.resource.bucket().map_or("", |bucket| bucket.name.as_str()));
     xml.text("Key", call.resource.key().map_or("", |key| key.as_str()));
-}
-
-pub(super) fn copy(xml: &mut XmlWriter, from: &Element, element: &'static str) {
-    if let Some(found) = from.child(element) {
-        xml.text(element, &found.text);
-    }
 }
 
 fn document(xml: XmlWriter, upstream: &HeaderMap) -> Reply {

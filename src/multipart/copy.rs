@@ -14,9 +14,10 @@ use crate::body::Fault;
 use crate::bounded;
 use crate::inspect::file_type::{self, WINDOW};
 use crate::limits::declared_type;
-use crate::multipart::calls::{self, CHECKSUMS, client, copy as copy_element};
+use crate::multipart::calls::{self, CHECKSUMS, client};
 use crate::multipart::copied_part::{self, CopiedPart};
-use crate::multipart::{Carrier, bad_answer, note_of, staged};
+use crate::multipart::{Carrier, note_of, staged};
+use crate::respond::store_answer::bad_answer;
 use crate::respond::{Refusal, RefusalKind, Reply, relay};
 use crate::s3::headers::HeaderError;
 use crate::s3::xml::{Element, XmlWriter};
@@ -244,8 +245,6 @@ fn client_denied(message: &str) -> Refusal {
 
 fn render(name: &'static str, root: &Element) -> String {
     let mut xml = XmlWriter::new(name, true);
-    for element in ["LastModified", "ETag", "ChecksumType"].iter().chain(&CHECKSUMS) {
-        copy_element(&mut xml, root, element);
-    }
+    xml.copy(root, &["LastModified", "ETag", "ChecksumType"]).copy(root, &CHECKSUMS);
     xml.finish()
 }

@@ -14,14 +14,14 @@ use http::response::Parts;
 
 use crate::audit::Ticket;
 use crate::base::Sealer;
-use crate::bounded;
 use crate::limits::Admission;
 use crate::multipart::staged::Staging;
 use crate::respond::late::UpstreamNote;
-use crate::respond::{Refusal, RefusalKind, relay};
+use crate::respond::store_answer::read_document;
+use crate::respond::{Refusal, relay};
 use crate::rules::UploadSeal;
 use crate::s3::xml::Element;
-use crate::s3::{Bucket, S3ErrorCode, StagingKey};
+use crate::s3::{Bucket, StagingKey};
 use crate::sign::{MultipartStep, Outbound, Signer};
 use crate::upstream::{UpstreamReply, Upstreams};
 
@@ -84,15 +84,8 @@ impl Carrier {
         if reply.head.status != StatusCode::OK {
             return Err(relay::read_error(reply, self.admission.permit().call()).await);
         }
-        let head = reply.head;
-        let collected = tokio::time::timeout(ANSWER_TIME, bounded::collect(reply.body, MAX_ANSWER_BYTES)).await;
-        let document = collected.map_err(|error| bad_answer(&error))?.map_err(|error| bad_answer(&error))?;
-        let text = std::str::from_utf8(&document).map_err(|error| bad_answer(&error))?;
-        let root = Element::parse(text.trim_start()).map_err(|error| bad_answer(&error))?;
-        if root.name == "Error" {
-            return Err(relay::error_in_success(&root, self.admission.permit().call()));
-        }
-        Ok((head, root))
+        let (head, call) = (reply.head, self.admission.permit().call());
+        Ok((head, read_document(reply.body, MAX_ANSWER_BYTES, ANSWER_TIME, call).await?))
     }
 
     /// Seals and opens upload ids. The key comes from the upstream's secret, so every replica with the same secret has it.
@@ -103,13 +96,4 @@ impl Carrier {
 
 fn note_of(reply: &UpstreamReply) -> UpstreamNote {
     UpstreamNote { name: reply.upstream.to_string(), status: reply.head.status.as_u16(), first_byte: reply.first_byte }
-}
-
-fn bad_answer(error: &dyn std::fmt::Display) -> Refusal {
-    Refusal::new(
-        S3ErrorCode::BadGateway,
-        RefusalKind::Upstream,
-        "The store answered an upload with something else.",
-        error,
-    )
 }

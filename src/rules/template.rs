@@ -81,6 +81,21 @@ impl PrefixTemplate {
             .collect()
     }
 
+    /// Whether the template could stand for this prefix or a beginning of it, whoever the caller is. For templates with at most one
+    /// attribute in a segment.
+    pub fn could_cover(&self, prefix: &str) -> bool {
+        let mut segments = prefix.split_inclusive('/');
+        let fits = |wanted: &str, segment: &str| match wanted.split_once('{') {
+            None => segment == wanted,
+            Some((before, rest)) => {
+                let after = rest.split_once('}').map_or("", |(_, after)| after);
+                let value = segment.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+                value.is_some_and(is_plain_name)
+            }
+        };
+        self.text().split_inclusive('/').all(|wanted| segments.next().is_some_and(|segment| fits(wanted, segment)))
+    }
+
     /// The first [`MAX_PREFIXES`] prefixes the template stands for, for a caller with these attributes. For allowing only: what is cut
     /// off here would be missing from a denial.
     pub fn render(&self, attributes: &Attributes) -> Vec<String> {
@@ -201,6 +216,34 @@ mod tests {
         assert_eq!(template.covers(&Attributes::new(), "u/a/x"), None);
         assert_eq!(template.covers(&attributes("sub", &["a"]), "u/a/é"), Some(4));
         assert_eq!(PrefixTemplate::default().covers(&Attributes::new(), "x"), Some(0));
+    }
+
+    #[test]
+    fn what_some_caller_could_reach_is_told_without_a_caller() {
+        let covers = |template: &str, prefix: &str| PrefixTemplate::parse(template).unwrap().could_cover(prefix);
+        for (template, prefix) in [
+            ("", ""),
+            ("", "kept/"),
+            ("kept/", "kept/"),
+            ("a/", "a/kept/"),
+            ("{sub}/", "kept/"),
+            ("a/{sub}/", "a/kept/of/"),
+            ("t-{team}-x/", "t-red-x/kept/"),
+        ] {
+            assert!(covers(template, prefix), "{template} {prefix}");
+        }
+        for (template, prefix) in [
+            ("kept/", ""),
+            ("a/", "kept/"),
+            ("kept/a/", "kept/"),
+            ("{sub}/", ""),
+            ("a/{sub}/", "a/"),
+            ("a/{sub}/", "kept/b/"),
+            ("t-{team}-x/", "t-x/"),
+            ("{sub}/", "no plain name/"),
+        ] {
+            assert!(!covers(template, prefix), "{template} {prefix}");
+        }
     }
 
     proptest! {

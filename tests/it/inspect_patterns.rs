@@ -11,7 +11,7 @@ use countersign::inspect::patterns::eicar;
 use flate2::Compression;
 use serde_json::Value;
 
-use super::support::process::run;
+use super::support::process::{run, run_on_a_terminal};
 use super::support::{Answer, Gateway, Recorder, Setup, Store, StoreKind};
 
 const INSPECTORS: &str = "inspectors:
@@ -163,17 +163,29 @@ impl Desk {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
-    async fn scan(&self, arguments: &[&str]) -> Output {
-        let (config, hashes) = (self.path("gw.yaml"), [(); 2].map(|()| app_token::generate().1));
-        let secret = "a-secret-that-opens-nothing-at-all-000000";
-        let env = [
-            ("ACCESS", "id"),
-            ("SECRET", secret),
+    /// The credentials that the configuration names.
+    fn credentials() -> [(&'static str, String); 6] {
+        let secret = "a-secret-that-opens-nothing-at-all-000000".to_owned();
+        [
+            ("ACCESS", "id".to_owned()),
+            ("SECRET", secret.clone()),
             ("KEY_A", secret),
-            ("KEY_B", "another-one-that-opens-nothing-at-all"),
-        ];
-        let env = [&env[..], &[("HASH_A", &hashes[0]), ("HASH_B", &hashes[1])]].concat();
+            ("KEY_B", "another-one-that-opens-nothing-at-all".to_owned()),
+            ("HASH_A", app_token::generate().1),
+            ("HASH_B", app_token::generate().1),
+        ]
+    }
+
+    async fn scan(&self, arguments: &[&str]) -> Output {
+        let (config, credentials) = (self.path("gw.yaml"), Self::credentials());
+        let env = credentials.each_ref().map(|(name, value)| (*name, value.as_str()));
         run(&[&["scan", "--config", &config], arguments].concat(), &env).await
+    }
+
+    async fn scan_on_a_terminal(&self, arguments: &[&str]) -> Option<Output> {
+        let (config, credentials) = (self.path("gw.yaml"), Self::credentials());
+        let env = credentials.each_ref().map(|(name, value)| (*name, value.as_str()));
+        run_on_a_terminal(&[&["scan", "--config", &config], arguments].concat(), &env).await
     }
 }
 
@@ -208,6 +220,20 @@ async fn scan_says_what_the_rule_would_do_with_files() {
         (&lines[1]["action"], &lines[1]["inspection"][0]["verdict"]),
         (&Value::from("allow"), &Value::from("clean"))
     );
+}
+
+#[tokio::test]
+async fn scan_counts_the_bytes_of_a_file_where_there_is_a_terminal() {
+    let desk = Desk::new();
+    let large = desk.path("large.txt");
+    std::fs::write(&large, vec![b'x'; 1 << 20]).unwrap();
+    let Some(output) = desk.scan_on_a_terminal(&["--rule", "words", &large]).await else { return };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("large.txt: clean, allowed"), "{text:?}");
+    // Its first pieces are drawn however fast they come.
+    assert!(text.contains("KiB/1.00 MiB"), "{text:?}");
+    let (_, report) = text.rsplit_once("/1.00 MiB").unwrap();
+    assert!(report.contains("\r\u{1b}[2K"), "the bar is wiped away before the report: {text:?}");
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use super::support::certs::Authority;
+use super::support::icap::{FakeIcap, Reply};
 use super::support::recorder::Recorded;
 use super::support::{Answer, Gateway, Recorder, Response, Setup, Store, StoreKind, pattern};
 
@@ -421,7 +422,7 @@ async fn g10_a_part_of_an_object_of_parts_is_cut_out_of_what_is_looked_at() {
         let part = 5 << 20;
         let parts = |body: &[u8]| body.chunks(part).map(<[u8]>::to_vec).collect::<Vec<_>>();
         for (name, body) in [("clean", pattern(part + 100_000)), ("evil", evil(part + 100_000, part + 50_000))] {
-            let put = super::staged::put_in_parts(&gateway.a, &format!("in/{name}"), &parts(&body), &[]).await;
+            let put = super::support::parts::put_in_parts(&gateway.a, &format!("in/{name}"), &parts(&body), &[]).await;
             assert_eq!(put.status, 200, "{kind:?} {name}: {}", put.text());
             settle(&store, &format!("in/{name}")).await;
             for (range, first, last) in [("bytes=0-9", 0, 9), ("bytes=5242870-5242899", 5_242_870, 5_242_899)] {
@@ -694,6 +695,31 @@ async fn new_signatures_look_again_and_a_dead_scanner_forgets_nothing() {
     let refused = async || get(&gateway, "/bkt/in/known", &[]).await.outcome() == rejected();
     wait_for("the new signatures are known", refused).await;
     scanner.abort();
+}
+
+#[tokio::test]
+async fn another_tag_of_an_icap_server_looks_again() {
+    const BLOCKED: &str = "ICAP/1.0 200 OK\r\nISTag: \"two\"\r\nX-Infection-Found: Type=0; Resolution=2; Threat=New;\r\n\
+                           Encapsulated: res-hdr=0, null-body=26\r\n\r\nHTTP/1.1 403 Forbidden\r\n\r\n";
+    let Some(store) = Store::get(StoreKind::SeaweedFs).await else { return };
+    let unmodified = Reply::AtEnd("ICAP/1.0 204 Unmodified\r\nISTag: \"one\"\r\n\r\n");
+    let server = FakeIcap::start("Methods: RESPMOD\r\nISTag: \"one\"", unmodified).await;
+    let inspectors = format!("inspectors: {{ words: {{ icap: {{ url: '{}', probe: none }} }} }}", server.url());
+    let gateway = store.setup().top(&inspectors).rules(RULES).start().await;
+    // A verdict under no version yet would not count under the first.
+    while gateway.ask_admin("/readyz").await.status != 200 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    store.put("in/known", b"object").await;
+    settle(&store, "in/known").await;
+    for _ in 0..3 {
+        assert_eq!(get(&gateway, "/bkt/in/known", &[]).await.status, 200);
+        assert_eq!(inspections(&gateway).await, 1);
+    }
+    server.say("Methods: RESPMOD\r\nISTag: \"two\"", Reply::AtEnd(BLOCKED));
+    let refused = async || get(&gateway, "/bkt/in/known", &[]).await.outcome() == rejected();
+    wait_for("the new tag is known", refused).await;
+    assert_eq!(inspections(&gateway).await, 2);
 }
 
 /// Waits until something holds that is asked about every 30 s or more often.

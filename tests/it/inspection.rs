@@ -454,6 +454,28 @@ async fn h12_an_inspector_that_hangs_fails_its_uploads_and_hinders_no_others() {
 }
 
 #[tokio::test]
+async fn h16_bytes_that_come_one_by_one_reach_a_scanner_in_few_pieces() {
+    const COUNT: usize = 100_000;
+    let (recorder, clamd) = (Recorder::start(Answer::ok()).await, SlowClamd::start().await);
+    let gateway = before_slow_clamd(&recorder, &clamd, "timeout: 60s", |setup| setup).await;
+    clamd.speak();
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let token = &gateway.a.token;
+    let head = format!(
+        "PUT /bkt/a/x HTTP/1.1\r\nhost: gw\r\nauthorization: Bearer {token}\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all("1\r\na\r\n".repeat(COUNT).as_bytes()).await.unwrap();
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    let answer = raw::read_answer(&mut stream).await;
+    assert_eq!(raw::status(&answer), 200, "{answer}");
+    let stored = recorder.requests().into_iter().find(|request| request.head.starts_with("PUT")).unwrap();
+    assert!(stored.complete && stored.body == vec![b'a'; COUNT], "{}", stored.head);
+    // 7 of 16 KiB, and one whenever nothing came for 10 ms.
+    assert!((1..COUNT / 100).contains(&clamd.chunks()), "{}", clamd.chunks());
+}
+
+#[tokio::test]
 async fn h17_a_store_that_answers_early_is_heard_while_a_verdict_is_waited_for() {
     let clamd = SlowClamd::start().await;
     let store = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,6 +1,8 @@
 //! Objects that wait at a hidden key for their verdict: multipart uploads, and what is marked or put into the quarantine.
 
-use super::support::{Client, Gateway, Response, Store, StoreKind, pattern};
+use super::support::clamd::{Clamd, ClamdConf};
+use super::support::parts::{complete, create, put_in_parts, upload};
+use super::support::{Answer, Gateway, Recorder, Response, Setup, Store, StoreKind, pattern};
 
 const PART: usize = 5 << 20;
 
@@ -15,34 +17,6 @@ async fn inspected(store: &Store, more: &str) -> Gateway {
         "\n  - {{ name: r, who: {{ tokens: [a], keys: [a] }}, where: bkt, what: [read, write, list, delete, \"s3:PutObjectTagging\", \"s3:GetObjectTagging\", \"s3:AbortMultipartUpload\", \"s3:ListMultipartUploadParts\", \"s3:ListBucketVersions\", \"s3:ListBucketMultipartUploads\"], inspect: {{ with: [av]{more} }} }}"
     );
     store.setup().top("inspectors: { av: { patterns: { sets: [eicar] } } }").rules(&rules).start().await
-}
-
-pub(super) async fn create(client: &Client, key: &str, headers: &[(&str, &str)]) -> String {
-    let created = client.send("POST", &format!("/bkt/{key}?uploads"), headers, "").await;
-    assert_eq!(created.status, 200, "{}", created.text());
-    created.element("UploadId")
-}
-
-pub(super) async fn upload(client: &Client, key: &str, id: &str, parts: &[Vec<u8>]) -> String {
-    let mut list = String::new();
-    for (number, part) in (1..).zip(parts) {
-        let put = client.put(&format!("/bkt/{key}?partNumber={number}&uploadId={id}"), &[], part.clone()).await;
-        assert_eq!(put.status, 200, "{number}: {}", put.text());
-        let etag = put.header("etag").to_owned();
-        list.push_str(&format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"));
-    }
-    format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>")
-}
-
-pub(super) async fn complete(client: &Client, key: &str, id: &str, list: &str, headers: &[(&str, &str)]) -> Response {
-    client.send("POST", &format!("/bkt/{key}?uploadId={id}"), headers, list.to_owned()).await
-}
-
-/// An object in parts, all the way.
-pub(super) async fn put_in_parts(client: &Client, key: &str, parts: &[Vec<u8>], headers: &[(&str, &str)]) -> Response {
-    let id = create(client, key, headers).await;
-    let list = upload(client, key, &id, parts).await;
-    complete(client, key, &id, &list, &[]).await
 }
 
 /// Every key of the store's bucket, hidden ones included.
@@ -139,6 +113,50 @@ async fn h12_what_is_found_across_two_parts_never_gets_to_its_place() {
             (record.outcome.as_str(), found.verdict, record.inspection_action),
             ("refused", "matched", Some("refuse"))
         );
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_no_scanner_could_look_at_is_looked_at_by_the_next_complete() {
+    let Some(mut clamd) = Clamd::start(ClamdConf::default()).await else { return };
+    for kind in StoreKind::REAL {
+        let Some(store) = Store::get(kind).await else { continue };
+        let rules = "\n  - { name: r, who: { tokens: [a] }, where: bkt, what: [read, write, \"s3:AbortMultipartUpload\"], inspect: { with: [av] } }";
+        let inspectors = format!(
+            "inspectors: {{ av: {{ clamd: {{ addresses: \"{}\", probe: none }}, breaker: {{ failures: 0 }} }} }}",
+            clamd.tcp()
+        );
+        let gateway = store.setup().top(&inspectors).rules(rules).start().await;
+        let mut uploads = Vec::new();
+        for (key, last) in [("d/good", b"clean".to_vec()), ("d/bad", eicar()), ("d/aborted", b"clean".to_vec())] {
+            let id = create(&gateway.a, key, &[("x-amz-meta-n", "v")]).await;
+            let parts = [pattern(PART), last];
+            let list = upload(&gateway.a, key, &id, &parts).await;
+            uploads.push((key, id, list, parts.concat()));
+        }
+        clamd.kill();
+        for (key, id, list, _) in &uploads {
+            for attempt in 0..2 {
+                let failed = complete(&gateway.a, key, id, list, &[]).await;
+                assert_eq!(failed.outcome(), (403, "InspectionFailed".into()), "{kind:?} {key} {attempt}");
+            }
+            assert_eq!(store.read(key).await, None, "{kind:?} {key}");
+        }
+        clamd.restart(ClamdConf::default()).await;
+        // Those who ask again at once are told the same again.
+        tokio::time::sleep(std::time::Duration::from_millis(5500)).await;
+        let outcomes = [(200, String::new()), (403, "ContentRejected".to_owned())];
+        for ((key, id, list, _), outcome) in uploads.iter().zip(outcomes) {
+            for attempt in 0..2 {
+                let done = complete(&gateway.a, key, id, list, &[]).await;
+                assert_eq!(done.outcome(), outcome, "{kind:?} {key} {attempt}: {}", done.text());
+            }
+        }
+        assert!(store.read("d/good").await.unwrap() == uploads[0].3, "{kind:?}");
+        assert_eq!(store.head("d/good").await.header("x-amz-meta-n"), "v", "{kind:?}");
+        let aborted = gateway.a.delete(&format!("/bkt/d/aborted?uploadId={}", uploads[2].1)).await;
+        assert_eq!(aborted.status, 204, "{kind:?}: {}", aborted.text());
+        assert_eq!(all_keys(&store).await, ["d/good"], "{kind:?}: nothing hidden is left");
     }
 }
 
@@ -418,6 +436,7 @@ async fn what_is_found_can_go_into_a_quarantine() {
         store.put("d/parts", b"the old object").await;
         let headers = [("content-type", "text/html"), ("x-amz-meta-own", "o")];
         let put = gateway.a.put("/bkt/d/put", &headers, found.clone()).await;
+        let request_id = put.header("x-amz-request-id").to_owned();
         let parts = put_in_parts(&gateway.a, "d/parts", std::slice::from_ref(&found), &[]).await;
         let chunked = put_chunked(&gateway, "d/chunked", &found).await;
         for refused in [put, parts, chunked] {
@@ -431,6 +450,9 @@ async fn what_is_found_can_go_into_a_quarantine() {
         kept.sort_by_key(|key| key.rsplit('/').next().map(str::to_owned));
         let ends: Vec<_> = kept.iter().map(|key| key.splitn(4, '/').nth(3).unwrap()).collect();
         assert_eq!(ends, ["bkt/d/chunked", "bkt/d/parts", "bkt/d/put"], "{kind:?}: {kept:?}");
+        // The uploader knows its key and the id of its request; the rest of the name it cannot.
+        let folder = kept[2].split('/').nth(2).unwrap().strip_prefix(&request_id).expect("the id of the request");
+        assert_eq!(folder.len(), 33, "{kind:?}: {kept:?}");
         let head = cell.head(&kept[2]).await;
         assert_eq!(cell.read(&kept[2]).await.unwrap(), found, "{kind:?}");
         let seen = [
@@ -446,6 +468,29 @@ async fn what_is_found_can_go_into_a_quarantine() {
         store.until_no_uploads().await;
         cell.until_no_uploads().await;
     }
+}
+
+#[tokio::test]
+async fn what_goes_into_the_quarantine_is_removed_from_its_hidden_key_once() {
+    let found = eicar();
+    let head = Answer::Bytes(format!("HTTP/1.1 200 X\r\ncontent-length: {}\r\netag: \"e\"\r\n\r\n", found.len()));
+    let copied = Answer::status(200, "", "<CopyObjectResult><ETag>\"e\"</ETag></CopyObjectResult>");
+    let done = Answer::status(200, "etag: \"e\"\r\n", "");
+    let answer = move |request: &str| match request {
+        request if request.starts_with("HEAD ") => head.clone(),
+        request if request.contains("x-amz-copy-source") => copied.clone(),
+        _ => done.clone(),
+    };
+    let recorder = Recorder::start(Answer::By(std::sync::Arc::new(answer))).await;
+    let rules = "\n  - { name: r, who: { tokens: [a] }, where: bkt, what: write, inspect: { with: [av], matched: quarantine, quarantine: cell/kept/ } }";
+    let mut setup = Setup::before(&recorder).top("inspectors: { av: { patterns: { sets: [eicar] } } }").rules(rules);
+    setup.buckets.push("cell: { upstream: store, bucket: up-cell }".to_owned());
+    let gateway = setup.start().await;
+    let refused = gateway.a.put("/bkt/d/put", &[], found).await;
+    assert_eq!(refused.outcome(), (403, "ContentRejected".into()), "{}", refused.text());
+    let lines: Vec<_> = recorder.requests().iter().map(|request| request.request_line()).collect();
+    let removed: Vec<_> = lines.iter().filter(|line| line.starts_with("DELETE ")).collect();
+    assert!(removed.len() == 2 && *removed[1] == format!("{}.parts", removed[0]), "{lines:?}");
 }
 
 #[tokio::test]
@@ -602,7 +647,7 @@ async fn every_version_at_hidden_keys_is_swept_those_from_before_versions_too() 
 async fn a_form_under_a_quarantine_is_looked_at_before_it_gets_to_its_place() {
     use super::support::post::{KEY_ID, PostForm, SECRET};
     let Some(store) = Store::get(StoreKind::SeaweedFs).await else { return };
-    let rules = "\n  - { name: r, who: { keys: [web] }, where: bkt, what: [read, write], inspect: { with: [av], matched: quarantine, quarantine: bkt/kept/ } }";
+    let rules = "\n  - { name: r, who: { keys: [web] }, where: bkt/a/, what: [read, write], inspect: { with: [av], matched: quarantine, quarantine: bkt/kept/ } }";
     let setup = store.setup().top("inspectors: { av: { patterns: { sets: [eicar] } } }").rules(rules);
     let gateway = setup.access_key("web", KEY_ID, SECRET).start().await;
     let refused = PostForm::to("a/bad").file(&eicar()).send(&gateway).await;

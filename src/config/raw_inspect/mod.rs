@@ -71,8 +71,8 @@ pub struct RawInspect {
     pub not_scannable: Option<RawAction>,
     /// What happens to an object when the inspector failed; default `refuse`.
     pub error: Option<RawAction>,
-    /// Where `quarantine` puts objects: `bucket` or `bucket/prefix/`, a bucket of this file at the same store. Its own rules say who may
-    /// read there; do not let clients write there. Needed if an action is `quarantine`.
+    /// Where `quarantine` puts objects: `bucket` or `bucket/prefix/`, a bucket of this file at the same store, outside of the rule's
+    /// `where`. Its own rules say who may read there; do not let clients write there. Needed if an action is `quarantine`.
     pub quarantine: Option<String>,
     /// How `mark` marks an object: `tag:NAME` or `metadata:x-amz-meta-NAME`; the value is `matched`, `not_scannable` or `error`. Default
     /// `tag:countersign-verdict`.

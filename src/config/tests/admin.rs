@@ -1,6 +1,6 @@
 //! `admin`: who may ask the admin listener, and what does not start.
 
-use super::{HASH, assert_problems, edited, load, references};
+use super::{HASH, assert_problems, edited, load, references, references_with_tls};
 use crate::config::load_text;
 use crate::edge::{Access, MetricsAccess};
 
@@ -89,16 +89,7 @@ fn access_with_mistakes() {
 
 #[test]
 fn lists_of_revoked_certificates_need_the_authorities_that_they_are_of() {
-    let made = rcgen::generate_simple_self_signed(["gateway.test".to_owned()]).unwrap();
-    let mut references = references();
-    references.files = [
-        ("/tls.crt", made.cert.pem()),
-        ("/tls.key", made.signing_key.serialize_pem()),
-        ("/ca.pem", made.cert.pem()),
-        ("/crl.pem", "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n".to_owned()),
-    ]
-    .map(|(path, text)| (path.into(), text))
-    .into();
+    let references = references_with_tls();
     let with = |keys: &str| with_admin(&format!("tls: {{ certificate: /tls.crt, key: /tls.key{keys} }}"));
     let loaded = |keys: &str| load_text("test.yaml", &with(keys), &references).unwrap().edge.clone();
     assert_eq!(loaded("").admin_tls.unwrap().client, None);

@@ -45,7 +45,9 @@ pub(super) fn file_references(path: &Path, text: &str) -> MapReferences {
         ),
         (PathBuf::from("/etc/countersign/yara/rules.yar"), "rule r { condition: true }".to_owned()),
         (PathBuf::from("/etc/countersign/yara.d/more.yar"), "rule s { condition: true }".to_owned()),
-        (PathBuf::from("/run/secrets/admin_token_hash"), format!("sha256:{}", "5a".repeat(32))),
+        (PathBuf::from("/etc/countersign/secrets/admin-token-hash"), format!("sha256:{}", "5a".repeat(32))),
+        (PathBuf::from("/etc/countersign/secrets/store-access-key-id"), "v4lue-of-an-id".to_owned()),
+        (PathBuf::from("/etc/countersign/secrets/store-secret-access-key"), "v4lue-of-a-secret".to_owned()),
         (PathBuf::from("/run/secrets/store_access_key_id"), "v4lue-of-an-id".to_owned()),
         (PathBuf::from("/run/secrets/store_secret_access_key"), "v4lue-of-a-secret".to_owned()),
     ]

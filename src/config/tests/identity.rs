@@ -1,6 +1,6 @@
 //! Listeners on Unix sockets and with an identity: what is accepted, and what is not.
 
-use super::{assert_problems, edited, load, references};
+use super::{assert_problems, edited, load, references, references_with_tls};
 use crate::config::load_text;
 use crate::edge::{ListenAddress, UnixSettings};
 use crate::rules::settings::Client;
@@ -88,16 +88,7 @@ fn an_identity_has_a_name_of_its_own_and_a_placeholder_that_sdks_take() {
 
 /// The base file with TLS, and the files that it names.
 fn with_tls(client: &str) -> (String, crate::config::MapReferences) {
-    let made = rcgen::generate_simple_self_signed(["gateway.test".to_owned()]).unwrap();
-    let mut references = references();
-    references.files = [
-        ("/tls.crt", made.cert.pem()),
-        ("/tls.key", made.signing_key.serialize_pem()),
-        ("/ca.pem", made.cert.pem()),
-        ("/crl.pem", "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n".to_owned()),
-    ]
-    .map(|(path, text)| (path.into(), text))
-    .into();
+    let references = references_with_tls();
     let listener =
         format!("{{ address: 127.0.0.1:8443, tls: {{ certificate: /tls.crt, key: /tls.key, client: {client} }} }}");
     (with_listener(&listener), references)

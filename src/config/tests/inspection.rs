@@ -96,6 +96,37 @@ fn inspectors_with_mistakes() {
 }
 
 #[test]
+fn a_quarantine_is_out_of_reach_of_the_rule_whoever_the_caller_is() {
+    let rule = |place: &str, quarantine: &str| {
+        let inspect = format!(
+            "where: [team-data/x/, \"{place}\"]\n    inspect: {{ with: words, matched: quarantine, quarantine: {quarantine} }}"
+        );
+        edited("rules:", WORDS).replacen("where: team-data/builds/", &inspect, 1)
+    };
+    for (place, quarantine) in [
+        ("team-data", "team-data"),
+        ("team-data", "team-data/kept/"),
+        ("team-data/{team}/", "team-data/kept/"),
+        ("team-data/a/{team}/", "team-data/a/kept/deep/"),
+        ("team-data/kept/{team}/", "team-data/kept/"),
+    ] {
+        assert_problems(
+            &rule(place, quarantine),
+            &references(),
+            &[(26, "lies in a place of the rule", "another bucket")],
+        );
+    }
+    for (place, quarantine) in [
+        ("team-data/a/", "team-data/kept/"),
+        ("team-data/a/{team}/", "team-data/kept/"),
+        ("team-data/a/", "team-data/"),
+        ("team-data/kept/a/", "team-data/kept/"),
+    ] {
+        loaded(&rule(place, quarantine));
+    }
+}
+
+#[test]
 fn inspection_of_a_rule_with_mistakes() {
     let inspector = edited("rules:", WORDS);
     let rule = |keys: &str| inspector.replacen("where: team-data/builds/", &RULE.replacen("with: words", keys, 1), 1);
@@ -110,6 +141,11 @@ fn inspection_of_a_rule_with_mistakes() {
         ("with: words, quarantine: team-data/q/", &[(26, "no verdict leads to the quarantine", "remove it")]),
         ("with: words, error: quarantine, quarantine: nowhere/", &[(26, "there is no bucket `nowhere`", "")]),
         ("with: words, error: quarantine, quarantine: team-data/q", &[(26, "must end with `/`", "")]),
+        (
+            "with: words, error: quarantine, quarantine: team-data/builds/q/",
+            &[(26, "lies in a place of the rule, `team-data/builds/`", "outside of the rule's `where`")],
+        ),
+        ("with: words, error: quarantine, quarantine: team-data/builds/", &[(26, "lies in a place of the rule", "")]),
         ("with: words, mark: a-tag", &[(26, "this is not a mark", "tag:NAME")]),
         ("with: words, mark: 'metadata:verdict'", &[(26, "this is not a mark", "x-amz-meta-NAME")]),
         ("with: words, downloads: { hold: 65MiB }", &[(26, "`65MiB` is out of range", "64MiB")]),

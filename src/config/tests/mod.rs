@@ -74,6 +74,21 @@ fn references() -> MapReferences {
     }
 }
 
+/// With a certificate, its key, an authority and a list of revoked certificates.
+fn references_with_tls() -> MapReferences {
+    let made = rcgen::generate_simple_self_signed(["gateway.test".to_owned()]).unwrap();
+    let mut references = references();
+    references.files = [
+        ("/tls.crt", made.cert.pem()),
+        ("/tls.key", made.signing_key.serialize_pem()),
+        ("/ca.pem", made.cert.pem()),
+        ("/crl.pem", "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n".to_owned()),
+    ]
+    .map(|(path, text)| (path.into(), text))
+    .into();
+    references
+}
+
 fn load(text: &str) -> Result<Config, Problems> {
     load_text("test.yaml", text, &references())
 }

@@ -1,8 +1,8 @@
 //! Asks clamd, the daemon of ClamAV: each object is one INSTREAM conversation on a connection of its own.
 //!
 //! Fails closed: only a complete `stream: OK` after the last byte is clean. A connection for each object, because an answer can then
-//! belong to no other object; on the same machine it costs less than 0.1 ms. An address that does not answer is tried after the others
-//! until it does; a look that has begun stays where it is.
+//! belong to no other object; on the same machine it costs less than 0.1 ms. An address that fails, or stands still, is tried after the
+//! others until it has a verdict again; a look that has begun stays where it is.
 //! Source: clamd(8); what clamd 1.4 really does is in `tests/it/scanners.rs`.
 
 mod address;
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
 pub use address::{Address, AddressError};
 
@@ -22,7 +23,10 @@ pub use crate::inspect::trial::Probe;
 use crate::inspect::outside::{named, too_large, unsent};
 use crate::inspect::{BuildError, Checkup, Content, Health, Inspector, Look, Subject, Verdict};
 use conversation::Ended;
-use scanner::Scanner;
+use scanner::{Examined, Scanner};
+
+/// How long the others wait for one that is being tried. Its trial, which may take minutes, goes on by itself.
+const OTHERS_WAIT: Duration = Duration::from_secs(5);
 
 /// What it is configured with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,26 +88,33 @@ impl Clamd {
         if let Some(verdict) = unsent(subject, max_size) {
             return verdict;
         }
-        let (scanner, wire) = match self.begin().await {
+        let (scanner, wire) = match self.begin(&content).await {
             Ok(begun) => begun,
             Err(reason) => return Verdict::error(reason),
         };
+        let _stalled = content.on_given_up(|| scanner.note_stall());
         let ended = conversation::stream(wire, &mut content, max_size).await;
-        if matches!(ended, Ended::Failed(_)) {
-            // It gives up after its ReadTimeout when a client is slow: then another would fare no better.
-            scanner.doubt();
-            if !content.is_awaited() {
-                scanner.set_failed(true);
+        match &ended {
+            Ended::Clean | Ended::Found(_) | Ended::OverItsLimit => scanner.set_failed(false),
+            Ended::Failed(_) => {
+                // It gives up after its ReadTimeout when a client is slow: then another would fare no better.
+                scanner.doubt();
+                if !content.is_awaited() {
+                    scanner.set_failed(true);
+                }
             }
+            Ended::OverOurLimit | Ended::BrokenOff => {}
         }
         self.verdict(ended)
     }
 
     /// A connection on which the object may begin, to the first address that gives one.
-    async fn begin(&self) -> Result<(&Scanner, scanner::Wire), String> {
+    async fn begin(&self, content: &Content) -> Result<(&Scanner, scanner::Wire), String> {
         let (fine, failed): (Vec<_>, Vec<_>) = self.scanners.iter().partition(|scanner| !scanner.has_failed());
         let mut problems = Vec::new();
         for scanner in fine.into_iter().chain(failed) {
+            // A trial may take longer than anybody waits.
+            let _stalled = content.on_given_up(|| scanner.note_stall());
             if scanner.is_untried(&self.settings)
                 && let Err(problem) = scanner.examine(&self.settings).await
             {
@@ -138,15 +149,14 @@ impl Clamd {
         }
     }
 
+    /// It can work if one of the addresses can: what is wrong with the others is worth a warning.
     async fn health(&self) -> Result<Health, String> {
-        let asked = join_all(self.scanners.iter().map(|scanner| scanner.examine(&self.settings))).await;
+        let asked = join_all(self.scanners.iter().map(|scanner| self.examine(scanner))).await;
         let mut health = Health::default();
-        let (mut versions, mut unfit, mut dead) = (Vec::new(), Vec::new(), Vec::new());
-        for (scanner, examined) in self.scanners.iter().zip(asked) {
+        let (mut versions, mut problems) = (Vec::new(), Vec::new());
+        for examined in asked {
             match examined {
                 Ok(found) => {
-                    scanner.set_failed(false);
-                    unfit.extend(scanner.unfit());
                     health.warnings.extend(found.warnings);
                     // The oldest signatures count: any of the addresses may be the one that is asked.
                     let made = answer::signatures_made(&found.version);
@@ -155,20 +165,30 @@ impl Clamd {
                         versions.push(found.version);
                     }
                 }
-                Err(problem) => {
-                    scanner.set_failed(true);
-                    dead.push(problem);
-                }
+                Err(problem) => problems.push(problem),
             }
         }
-        if !unfit.is_empty() {
-            return Err(unfit.join("; "));
-        }
         if versions.is_empty() {
-            return Err(dead.join("; "));
+            return Err(problems.join("; "));
         }
         health.version = versions.join(", ");
-        health.warnings.extend(dead);
+        health.warnings.extend(problems);
         Ok(health)
+    }
+
+    /// What one of the addresses says, if it can be asked.
+    async fn examine(&self, scanner: &Arc<Scanner>) -> Result<Examined, String> {
+        let asked = scanner.examine(&self.settings);
+        let found = match self.scanners.len() {
+            1 => asked.await,
+            _ => timeout(OTHERS_WAIT, asked).await.unwrap_or_else(|_| Err(scanner.untried())),
+        };
+        let mut found = found.inspect_err(|_| scanner.set_failed(true))?;
+        if let Some(problem) = scanner.unfit() {
+            return Err(problem);
+        }
+        // No reason not to be ready: what keeps it busy may be objects of a client.
+        found.warnings.extend(scanner.recover().await.err());
+        Ok(found)
     }
 }

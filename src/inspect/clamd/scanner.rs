@@ -100,6 +100,17 @@ impl Scanner {
         self.trials.doubt();
     }
 
+    /// It stood still for as long as anybody waits: it is asked last, and to be tried again soon.
+    pub fn note_stall(&self) {
+        self.doubt();
+        self.set_failed(true);
+    }
+
+    /// That its trial takes long, in words.
+    pub fn untried(&self) -> String {
+        format!("{} is still being tried", self.address)
+    }
+
     /// Why its word cannot be trusted, if that was found out.
     pub fn unfit(&self) -> Option<String> {
         self.trials.unfit().map(|problem| format!("{} {problem}", self.address))
@@ -127,6 +138,22 @@ impl Scanner {
         let warnings = self.trials.of_version(&version, scanner, (settings.probe, settings.max_size, ADVICE)).await?;
         let warnings = warnings.into_iter().map(|text| format!("{} {text}", self.address)).collect();
         Ok(Examined { version, warnings })
+    }
+
+    /// Finds out whether one that failed has verdicts again. VERSION does not tell: clamd answers that while all of its threads are stuck.
+    ///
+    /// # Errors
+    /// Why it stays the one that is asked last, in words.
+    pub async fn recover(&self) -> Result<(), String> {
+        if !self.has_failed() {
+            return Ok(());
+        }
+        let shown = timeout(self.connect_timeout, self.show(Trial::small())).await;
+        let late =
+            |_| format!("{} has no verdict on one byte in {} ms", self.address, self.connect_timeout.as_millis());
+        shown.map_err(late).flatten()?;
+        self.set_failed(false);
+        Ok(())
     }
 
     async fn version(&self) -> Result<String, String> {

@@ -118,10 +118,13 @@ pub fn build(name: &str, settings: &Settings) -> Result<Arc<dyn Inspector>, Buil
     Ok(Arc::new(Hook { target, send: settings.send, max_size: settings.max_size, digest: digest_of(settings) }))
 }
 
-/// Where it is asked what. The values of the headers are secrets, and say who asks.
+/// What an answer may depend on: where it is asked for, under which authorities, and with what. Of the headers' values, which are secrets
+/// but may choose a policy or a tenant of the program, only digests go in.
 fn digest_of(settings: &Settings) -> String {
-    let Settings { tls, host, port, path, send, max_size, .. } = settings;
-    hex::encode(digest(&SHA256, format!("http {tls} {host} {port} {path} {send:?} {max_size:?}").as_bytes()))
+    let Settings { tls, host, port, path, ca_file, send, headers, max_size } = settings;
+    let sha256 = |text: &str| hex::encode(digest(&SHA256, text.as_bytes()));
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), sha256(value.expose()))).collect();
+    sha256(&format!("http {tls} {host} {port} {path} {ca_file:?} {send:?} {headers:?} {max_size:?}"))
 }
 
 impl Inspector for Hook {

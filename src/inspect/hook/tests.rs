@@ -369,18 +369,22 @@ async fn a_program_that_is_not_there_is_an_error_and_fails_its_checkup() {
 }
 
 #[test]
-fn secrets_are_not_in_debug_output_nor_in_the_digest_but_the_place_is() {
+fn the_digest_depends_on_all_that_an_answer_may_depend_on_and_shows_no_secret() {
     let one = settings(1, Shown::Body);
     let hook = build("hook", &one).unwrap();
-    assert!(!format!("{one:?} {hook:?}").contains("s3cret"));
-    let other_secret = Settings { headers: Vec::new(), ..one.clone() };
-    assert_eq!(hook.digest(), build("hook", &other_secret).unwrap().digest());
+    assert!(!format!("{one:?} {hook:?} {}", hook.digest()).contains("s3cret"));
+    assert_eq!(hook.digest(), digest_of(&one));
+    let with = |name: http::HeaderName, value: &str| vec![(name, Secret::new(value))];
     for other in [
+        Settings { headers: Vec::new(), ..one.clone() },
+        Settings { headers: with(http::header::AUTHORIZATION, "Bearer other"), ..one.clone() },
+        Settings { headers: with(http::header::COOKIE, "Bearer s3cret"), ..one.clone() },
+        Settings { ca_file: Some("other.pem".into()), ..one.clone() },
         Settings { port: 2, ..one.clone() },
         Settings { send: Shown::Metadata, ..one.clone() },
         Settings { max_size: Some(1), ..one.clone() },
         Settings { path: PathAndQuery::from_static("/"), ..one },
     ] {
-        assert_ne!(hook.digest(), build("hook", &other).unwrap().digest());
+        assert_ne!(hook.digest(), digest_of(&other), "{other:?}");
     }
 }

@@ -142,6 +142,7 @@ impl Icap {
         if let Some(problem) = self.trials.unfit() {
             return Verdict::error(format!("{url} {problem}"));
         }
+        let _stalled = content.on_given_up(|| self.trials.doubt());
         let ended = match self.exchange(subject, &mut content).await {
             Ok(ended) => ended,
             Err(reason) => {

@@ -170,8 +170,10 @@ impl Object<'_> {
         let sniffed = Sniffed::of(&head);
         self.kinds.judge(self.subject, &sniffed, &head).map_err(Verdict::matched)?;
         let search = self.kinds.inside.as_ref().filter(|_| sniffed.is_zip || sniffed.is_ole);
-        let search = search.map(|matcher| Search::new(matcher, Attempt::with(Unpacker::new(UNPACKED, None).ok())));
-        let mut rest = Rest { sniffed, end_of_zip: EndOfZip::default(), search };
+        let length = self.subject.length;
+        let search =
+            search.map(|matcher| Search::new(matcher, Attempt::with(Unpacker::new(UNPACKED, None, length).ok())));
+        let mut rest = Rest { sniffed, end_of_zip: EndOfZip::new(length), search };
         rest.feed(Bytes::from(head), self.kinds).await?;
         self.rest = Some(rest);
         Ok(())

@@ -67,8 +67,7 @@ struct Patterns {
 impl Inspector for Patterns {
     fn look(self: Arc<Self>, subject: Arc<Subject>, mut content: Content) -> Look {
         Box::pin(async move {
-            let coding = subject.content_encoding.as_deref();
-            let attempt = match Attempt::new(self.unpack, coding, subject.is_encoded()) {
+            let attempt = match Attempt::new(self.unpack, &subject) {
                 Ok(attempt) => attempt,
                 Err(reason) => return Verdict::not_scannable(reason),
             };

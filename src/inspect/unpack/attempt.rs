@@ -1,6 +1,7 @@
 //! Unpacking that may fail without ending the look: what cannot be unpacked is still looked at as it is.
 
 use super::{Limits, Sink, Stop, UnpackError, Unpacker};
+use crate::inspect::Subject;
 
 /// Unpacks an object for as long as that goes.
 ///
@@ -13,15 +14,18 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// For one object with this `Content-Encoding`; without limits nothing is unpacked.
+    /// For one object; without limits nothing is unpacked.
     ///
     /// # Errors
     /// Why its bytes cannot be looked at: they are encoded, and not unpacked.
-    pub fn new(limits: Option<Limits>, content_encoding: Option<&str>, is_encoded: bool) -> Result<Self, String> {
+    pub fn new(limits: Option<Limits>, subject: &Subject) -> Result<Self, String> {
         let unpacker = match limits {
-            None if is_encoded => return Err("the content is encoded, and is not unpacked".to_owned()),
+            None if subject.is_encoded() => return Err("the content is encoded, and is not unpacked".to_owned()),
             None => None,
-            Some(limits) => Some(Unpacker::new(limits, content_encoding).map_err(|error| error.to_string())?),
+            Some(limits) => {
+                let unpacker = Unpacker::new(limits, subject.content_encoding.as_deref(), subject.length);
+                Some(unpacker.map_err(|error| error.to_string())?)
+            }
         };
         Ok(Self::with(unpacker))
     }

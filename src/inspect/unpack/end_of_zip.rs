@@ -15,10 +15,14 @@ const SMALLEST: u32 = 46;
 /// Bytes kept: one fewer than would make a record with a locator.
 const KEPT: usize = LOCATOR_LENGTH + LENGTH - 1;
 const LONGEST_COMMENT: u64 = 65_535;
+/// No further from the end of an object than this begins what makes it a zip.
+const FURTHEST: u64 = (LOCATOR_LENGTH + LENGTH) as u64 + LONGEST_COMMENT;
 
 /// Watches a stream for end records.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::inspect) struct EndOfZip {
+    /// Where the object ends, if that is known: what lies before its last bytes is not searched then.
+    length: Option<u64>,
     /// The last bytes.
     kept: Vec<u8>,
     /// Bytes seen.
@@ -28,22 +32,33 @@ pub(in crate::inspect) struct EndOfZip {
 }
 
 impl EndOfZip {
+    /// For an object of this length, where it is known.
+    pub(in crate::inspect) fn new(length: Option<u64>) -> Self {
+        Self { length, kept: Vec::new(), position: 0, found: None }
+    }
+
     /// Takes the next bytes.
     pub(in crate::inspect) fn feed(&mut self, bytes: &[u8]) {
+        let end = self.position + bytes.len() as u64;
+        if self.length.is_some_and(|length| end + FURTHEST <= length) {
+            self.position = end;
+            return;
+        }
         let kept = self.kept.len();
         self.kept.extend_from_slice(&bytes[..bytes.len().min(KEPT)]);
         let seam = std::mem::take(&mut self.kept);
         self.search(&seam, self.position - kept as u64);
         self.search(bytes, self.position);
-        self.position += bytes.len() as u64;
+        self.position = end;
         self.kept = if bytes.len() > KEPT { bytes[bytes.len() - KEPT..].to_vec() } else { seam };
         let surplus = self.kept.len().saturating_sub(KEPT);
         self.kept.drain(..surplus);
     }
 
-    /// Whether a zip could end here.
+    /// Whether a zip could end here. So it could if the length was wrong: then not all that counts was searched.
     pub(in crate::inspect) fn finish(&self) -> bool {
-        self.found.is_some_and(|found| self.position - found <= LENGTH as u64 + LONGEST_COMMENT)
+        let is_shorter = self.length.is_some_and(|length| self.position < length);
+        is_shorter || self.found.is_some_and(|found| self.position - found <= LENGTH as u64 + LONGEST_COMMENT)
     }
 
     fn search(&mut self, bytes: &[u8], at: u64) {
@@ -68,10 +83,15 @@ mod tests {
 
     const RECORD: &[u8] = b"PK\x05\x06\x07\0\x07\0\0\0\0\0\x2e\0\0\0....\0\0";
 
+    /// The same with and without its length.
     fn found(object: &[u8], piece: usize) -> bool {
-        let mut end = EndOfZip::default();
-        object.chunks(piece).for_each(|bytes| end.feed(bytes));
-        end.finish()
+        let [unknown, known] = [None, Some(object.len() as u64)].map(|length| {
+            let mut end = EndOfZip::new(length);
+            object.chunks(piece).for_each(|bytes| end.feed(bytes));
+            end.finish()
+        });
+        assert_eq!(unknown, known, "{piece}");
+        known
     }
 
     #[test]
@@ -91,6 +111,18 @@ mod tests {
             let object = [&vec![b'x'; before][..], &locator, MAGIC, &[0; 18], &vec![b'y'; behind]].concat();
             for piece in [1, 3, 19, 20, 21, 22, 41, 42, 43, 120, 121, 1000] {
                 assert!(found(&object, piece), "{before} {behind} {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn h15_a_length_that_is_wrong_hides_no_zip() {
+        let object = [&[b'x'; 100][..], RECORD].concat();
+        for said in [1, 100, object.len() as u64 + 1, 1 << 20] {
+            for piece in [1, 50, 1000] {
+                let mut end = EndOfZip::new(Some(said));
+                object.chunks(piece).for_each(|bytes| end.feed(bytes));
+                assert!(end.finish(), "{said} {piece}");
             }
         }
     }

@@ -32,7 +32,8 @@ pub struct Limits {
     pub entries: u32,
 }
 
-/// What comes out may be this many times what goes in, where it is over [`FREE`]. Text that repeats itself stays under 200; deflate ends at 1032.
+/// What comes out may be this many times what goes in, where it is over [`FREE`]. Text that repeats itself stays under 200; deflate ends at
+/// 1032.
 const RATIO: u64 = 250;
 /// Bytes for which the ratio does not count.
 const FREE: u64 = 16 << 20;
@@ -100,6 +101,8 @@ pub struct Unpacker {
 #[derive(Debug)]
 struct Spent {
     limits: Limits,
+    /// Of the object, where it is known.
+    length: Option<u64>,
     input: u64,
     output: u64,
     entries: u32,
@@ -136,11 +139,12 @@ impl Spent {
 }
 
 impl Unpacker {
-    /// For one object with this `Content-Encoding`.
+    /// For one object with this `Content-Encoding`, and of this length in bytes where it is known, which saves searching most of it for
+    /// the end of an archive.
     ///
     /// # Errors
     /// [`UnpackError::Unknown`] if it is encoded with something else than gzip.
-    pub fn new(limits: Limits, content_encoding: Option<&str>) -> Result<Self, UnpackError> {
+    pub fn new(limits: Limits, content_encoding: Option<&str>, length: Option<u64>) -> Result<Self, UnpackError> {
         let codings = content_encoding.unwrap_or_default().split(',').map(str::trim);
         let mut codings = codings.filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"));
         let (first, more) = (codings.next(), codings.next());
@@ -154,7 +158,7 @@ impl Unpacker {
             }
             (Some(coding), _) => return Err(UnpackError::Unknown(format!("the encoding {coding:?}"))),
         };
-        Ok(Self { object, spent: Spent { limits, input: 0, output: 0, entries: 0, turn: 0 } })
+        Ok(Self { object, spent: Spent { limits, length, input: 0, output: 0, entries: 0, turn: 0 } })
     }
 
     /// Takes the next bytes of the object.
@@ -281,7 +285,8 @@ impl Layer {
         } else if first.starts_with(b"PK\x03\x04") || first.starts_with(b"PK\x05\x06") {
             Form::Zip(Box::new(Zip::new(self.depth + 1)))
         } else {
-            return Ok(Form::Plain(EndOfZip::default()));
+            let length = spent.length.filter(|_| self.depth == 0);
+            return Ok(Form::Plain(EndOfZip::new(length)));
         };
         if self.depth >= spent.limits.depth { Err(UnpackError::TooDeep(spent.limits.depth)) } else { Ok(form) }
     }

@@ -34,7 +34,7 @@ impl Sink for Seen {
 }
 
 async fn unpack(object: &[u8], piece: usize, encoding: Option<&str>, seen: &mut Seen) -> Result<(), Stop> {
-    let mut unpacker = Unpacker::new(LIMITS, encoding)?;
+    let mut unpacker = Unpacker::new(LIMITS, encoding, Some(object.len() as u64))?;
     for piece in object.chunks(piece) {
         unpacker.feed(piece, seen).await?;
     }
@@ -165,7 +165,7 @@ async fn an_encoding_is_a_layer_but_no_archive() {
     for (encoding, known) in
         [("x-gzip", true), ("GZIP", true), ("identity", true), ("br", false), ("zstd", false), ("gzip, gzip", false)]
     {
-        assert_eq!(Unpacker::new(LIMITS, Some(encoding)).is_ok(), known, "{encoding}");
+        assert_eq!(Unpacker::new(LIMITS, Some(encoding), None).is_ok(), known, "{encoding}");
     }
     let mut seen = Seen::default();
     let plain = unpack(b"not gzip at all", 100, Some("gzip"), &mut seen).await;

@@ -40,8 +40,7 @@ pub(super) fn start(settings: &Settings) -> std::io::Result<Arc<dyn Inspector>> 
 impl Inspector for Yara {
     fn look(self: Arc<Self>, subject: Arc<Subject>, content: Content) -> Look {
         Box::pin(async move {
-            let coding = subject.content_encoding.as_deref();
-            match Attempt::new(self.unpack, coding, subject.is_encoded()) {
+            match Attempt::new(self.unpack, &subject) {
                 Ok(unpacking) => {
                     let layers = Layers::new(self.pool.seat(), self.way, subject.length);
                     look_through(layers, unpacking, content).await

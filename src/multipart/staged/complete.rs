@@ -13,7 +13,7 @@ use crate::inspect::{Action, InspectionTerms, Mark, Outcome, VerdictState};
 use crate::multipart::Carrier;
 use crate::multipart::calls;
 use crate::respond::late::{self, UpstreamNote};
-use crate::respond::{Refusal, Reply};
+use crate::respond::{Refusal, RefusalKind, Reply};
 use crate::rules::UploadSeal;
 use crate::s3::S3ErrorCode;
 use crate::s3::checksum::{ChecksumAlgorithm, RunningDigest};
@@ -71,7 +71,15 @@ impl Completion {
         let outcome = look::at(&hidden, &found, &self.request_id).await?;
         done.inspection = Some(Arc::clone(&outcome));
         let staged = self.seal.staging.as_ref().ok_or_else(|| internal("a staged upload without its seal"))?;
-        settle(&hidden, &found, &outcome, parts.as_deref(), &staged.headers, &self.request_id, &mut done.upstream).await
+        let (parts, kept) = (parts.as_deref(), &staged.headers);
+        let settled = settle(&hidden, &found, &outcome, parts, kept, &self.request_id, &mut done.upstream).await;
+        // After a failure of the store the next attempt needs it. So it does if no inspector could look: nothing is wrong with it that
+        // anybody knows of, and it may have taken hours to come.
+        let is_over = settled.as_ref().err().is_none_or(|refusal| refusal.kind == RefusalKind::Blocked);
+        if is_over && !outcome.is_undecided() {
+            hidden.remove(Some(&found)).await;
+        }
+        settled
     }
 
     /// Puts the hidden object together, unless that was done before. Gives the parts that it is made of, if they can be told.
@@ -119,10 +127,10 @@ impl Completion {
     }
 }
 
-/// Brings a hidden object to where its verdict leads it.
+/// Brings a hidden object to where its verdict leads it. It stays at its hidden key; when to remove it is the caller's to know.
 ///
 /// # Errors
-/// [`Refusal`] if that is not its place, or the store fails. After a failure of the store the hidden object is still there.
+/// [`Refusal`], blocked if its verdict does not lead to its place, or it has no room for its mark; of another kind if the store fails.
 pub(super) async fn settle(
     hidden: &Hidden<'_>,
     found: &Found,
@@ -134,7 +142,7 @@ pub(super) async fn settle(
 ) -> Result<publish::Published, Refusal> {
     let carrier = hidden.carrier;
     let refused = || Refusal::from(Fault::Inspection(Arc::clone(outcome)));
-    let result = match outcome.action {
+    match outcome.action {
         Action::Refuse => Err(refused()),
         Action::Quarantine => {
             quarantine::keep(hidden, found, outcome, request_id).await?;
@@ -142,12 +150,10 @@ pub(super) async fn settle(
         }
         Action::Mark => {
             let mark = Some((&terms(carrier)?.mark, outcome.state));
-            Ok(publish::publish(hidden, found, Goal { parts, kept, mark }, upstream).await?)
+            publish::publish(hidden, found, Goal { parts, kept, mark }, upstream).await
         }
-        Action::Allow => Ok(publish::publish(hidden, found, Goal { parts, kept, mark: None }, upstream).await?),
-    };
-    hidden.remove(Some(found)).await;
-    result
+        Action::Allow => publish::publish(hidden, found, Goal { parts, kept, mark: None }, upstream).await,
+    }
 }
 
 /// A mark, and the state that it says.
@@ -159,5 +165,5 @@ pub(super) fn terms(carrier: &Carrier) -> Result<&InspectionTerms, Refusal> {
 
 pub(super) fn gone() -> Refusal {
     let message = "The upload does not exist.";
-    Refusal::new(S3ErrorCode::NoSuchUpload, crate::respond::RefusalKind::Upstream, message, "the hidden object is gone")
+    Refusal::new(S3ErrorCode::NoSuchUpload, RefusalKind::Upstream, message, "the hidden object is gone")
 }

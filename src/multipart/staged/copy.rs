@@ -74,10 +74,8 @@ async fn publish(
     let hidden = Hidden::of(carrier)?;
     let found = hidden.head().await?.ok_or_else(gone)?;
     let settled = look_and_settle(&hidden, &found, kept, request_id, done).await;
-    if settled.is_err() {
-        // Nobody comes back for it: the client begins another copy.
-        hidden.remove(Some(&found)).await;
-    }
+    // Nobody comes back for it, whatever that came to: the client would begin another copy.
+    hidden.remove(Some(&found)).await;
     settled
 }
 

@@ -9,6 +9,9 @@ use crate::s3::StagingKey;
 
 /// How long an outcome is kept: longer than SDKs try.
 const KEPT: Duration = Duration::from_secs(15 * 60);
+/// How long that no inspector could look. SDKs try again within two seconds when a refusal comes behind the blanks of a long wait, and are
+/// to be told at once, by a 403, after which they stop; who tries later has another look.
+const KEPT_UNDECIDED: Duration = Duration::from_secs(5);
 /// Most outcomes; beyond that the oldest are forgotten. Each takes one or two KiB.
 const MAX: usize = 10_000;
 
@@ -16,14 +19,15 @@ const MAX: usize = 10_000;
 #[derive(Default)]
 pub(super) struct Ended {
     order: VecDeque<(Instant, StagingKey)>,
+    /// Until when, what was asked, and what that came to.
     known: HashMap<StagingKey, (Instant, Vec<u8>, Done)>,
 }
 
 impl Ended {
     /// The outcome of the same request before.
     pub fn recall(&self, key: &StagingKey, asked: &[u8], now: Instant) -> Option<Done> {
-        let (since, known, done) = self.known.get(key)?;
-        (known == asked && now.saturating_duration_since(*since) < KEPT).then(|| done.clone())
+        let (until, known, done) = self.known.get(key)?;
+        (known == asked && now < *until).then(|| done.clone())
     }
 
     /// Keeps an outcome.
@@ -34,7 +38,8 @@ impl Ended {
                 self.known.remove(&oldest);
             }
         }
-        if self.known.insert(key.clone(), (now, asked, done)).is_none() {
+        let until = now + if done.is_undecided() { KEPT_UNDECIDED } else { KEPT };
+        if self.known.insert(key.clone(), (until, asked, done)).is_none() {
             self.order.push_back((now, key));
         }
     }
@@ -42,9 +47,14 @@ impl Ended {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use http::HeaderMap;
 
     use super::*;
+    use crate::body::Fault;
+    use crate::inspect::{Action, Outcome, VerdictState};
+    use crate::respond::Refusal;
 
     fn key(id: usize) -> StagingKey {
         StagingKey::new(&id.to_string()).unwrap()
@@ -64,6 +74,19 @@ mod tests {
         assert!(ended.recall(&key(1), &[1], now + KEPT).is_none());
         ended.keep(key(2), vec![1], done(), now + KEPT);
         assert_eq!((ended.order.len(), ended.known.len()), (1, 1), "what is old is forgotten");
+    }
+
+    #[test]
+    fn what_no_inspector_could_look_at_is_looked_at_again_soon() {
+        let failed = Outcome { action: Action::Refuse, state: VerdictState::Error, findings: Vec::new() };
+        let refusal = Refusal::from(Fault::Inspection(Arc::new(failed.clone())));
+        let undecided = Done { outcome: Err(refusal), inspection: Some(Arc::new(failed)), upstream: None };
+        let (mut ended, now) = (Ended::default(), Instant::now());
+        ended.keep(key(1), vec![1], undecided, now);
+        assert!(ended.recall(&key(1), &[1], now + KEPT_UNDECIDED / 2).is_some(), "a client that tries by itself");
+        assert!(ended.recall(&key(1), &[1], now + KEPT_UNDECIDED).is_none());
+        ended.keep(key(1), vec![1], done(), now + KEPT_UNDECIDED);
+        assert!(ended.recall(&key(1), &[1], now + KEPT).is_some());
     }
 
     #[test]

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::internal;
 use crate::bounded;
-use crate::multipart::{Carrier, MAX_ANSWER_BYTES, bad_answer};
+use crate::multipart::{Carrier, MAX_ANSWER_BYTES};
+use crate::respond::store_answer::bad_answer;
 use crate::respond::{Refusal, relay};
 use crate::s3::checksum::{RunningDigest, to_base64};
 use crate::s3::listing::{ListEntry, ListKind, ListPage};
@@ -68,23 +69,41 @@ pub struct UnfinishedCopy {
 impl Record {
     /// Reads the record of a hidden object; `None` if there is none that opens.
     pub async fn read(signer: &Signer, upstreams: &Upstreams, bucket: &Bucket, key: &StagingKey) -> Option<Self> {
-        serde_json::from_str(&Self::text(signer, upstreams, bucket, key).await?).ok()
+        serde_json::from_str(&Self::text(signer, upstreams, bucket, key).await.ok()??).ok()
     }
 
-    /// The key, in upstream terms, that a hidden object is for; `None` if that was not written down.
-    pub async fn key_of(signer: &Signer, upstreams: &Upstreams, bucket: &Bucket, key: &StagingKey) -> Option<String> {
-        serde_json::from_str::<Meant>(&Self::text(signer, upstreams, bucket, key).await?).ok()?.key
+    /// The key, in upstream terms, that a hidden object is for; `None` if that was not written down, or is gone.
+    ///
+    /// # Errors
+    /// [`Refusal`] if the store does not tell.
+    pub async fn key_of(
+        signer: &Signer,
+        upstreams: &Upstreams,
+        bucket: &Bucket,
+        key: &StagingKey,
+    ) -> Result<Option<String>, Refusal> {
+        let text = Self::text(signer, upstreams, bucket, key).await?;
+        Ok(text.and_then(|text| serde_json::from_str::<Meant>(&text).ok()?.key))
     }
 
-    async fn text(signer: &Signer, upstreams: &Upstreams, bucket: &Bucket, key: &StagingKey) -> Option<String> {
+    /// What is written in the record of a hidden object; `None` if there is none that opens.
+    async fn text(
+        signer: &Signer,
+        upstreams: &Upstreams,
+        bucket: &Bucket,
+        key: &StagingKey,
+    ) -> Result<Option<String>, Refusal> {
         let place_of_record = key.parts();
         let place = Place::Hidden(bucket, &place_of_record);
-        let reply = upstreams.send(signer.prepare_staged(place, StagedRequest::default()).ok()?).await.ok()?;
+        let reply = upstreams.send(signer.prepare_staged(place, StagedRequest::default())?).await?;
         let sealed = match reply.head.status {
-            StatusCode::OK => bounded::collect(reply.body, MAX_RECORD_BYTES).await.ok()?,
-            _ => return None,
+            StatusCode::OK => bounded::collect(reply.body, MAX_RECORD_BYTES).await,
+            StatusCode::NOT_FOUND => return Ok(None),
+            status => return Err(bad_answer(&format!("{status} to the record of an upload"))),
         };
-        signer.sealer(bucket, PURPOSE).ok()?.open(key.as_str(), std::str::from_utf8(&sealed).ok()?)
+        let sealed = sealed.map_err(|error| bad_answer(&error))?;
+        let sealer = signer.sealer(bucket, PURPOSE)?;
+        Ok(std::str::from_utf8(&sealed).ok().and_then(|sealed| sealer.open(key.as_str(), sealed)))
     }
 }
 

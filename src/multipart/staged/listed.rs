@@ -3,17 +3,19 @@
 //! A store lists them under their hidden keys, and keeps nothing else of an upload that it tells. So the key is written down, sealed, when
 //! an upload begins; it is read once and remembered.
 
-use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::PoisonError;
 
 use futures_util::StreamExt;
 use futures_util::stream;
 use http::StatusCode;
+use lru::LruCache;
 
 use super::Staging;
 use super::hidden::Record;
 use crate::bounded;
-use crate::multipart::{MAX_ANSWER_BYTES, bad_answer};
+use crate::multipart::MAX_ANSWER_BYTES;
+use crate::respond::store_answer::bad_answer;
 use crate::respond::{Refusal, RefusalKind};
 use crate::s3::listing::{ListEntry, ListKind, ListPage, Mark};
 use crate::s3::reserved::STAGING_PREFIX;
@@ -26,16 +28,22 @@ const MAX_PAGES: usize = 10;
 /// Most records that are read at a time.
 const AT_A_TIME: usize = 8;
 /// Most keys that are remembered.
-const MAX_KEYS: usize = 10_000;
+const MAX_KEYS: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 
 /// What the hidden uploads are for, in upstream terms.
-pub(super) type Keys = HashMap<StagingKey, String>;
+pub(super) type Keys = LruCache<StagingKey, String>;
+
+/// None are remembered yet.
+pub(super) fn no_keys() -> Keys {
+    // Not `new`, which would take the room for all of them at once.
+    LruCache::sparse(MAX_KEYS)
+}
 
 /// The hidden uploads of a bucket, each under the key that it is for and with the store's own id, and the identifiers of their hidden keys.
 /// Those whose key is not known, or lies outside of the bucket, are left out.
 ///
 /// # Errors
-/// [`Refusal`] if the store does not tell, or there are too many.
+/// [`Refusal`] if the store does not tell what there is or what one is for, or there are too many.
 pub async fn open_uploads(
     staging: &Staging,
     signer: &Signer,
@@ -49,20 +57,19 @@ pub async fn open_uploads(
     let known = listed.into_iter().filter_map(|entry| Some((StagingKey::listed(&entry.key)?, entry)));
     let named = stream::iter(known).map(|(hidden, entry)| async move {
         let key = match staging.key_of(&hidden) {
-            Some(key) => key,
+            Some(key) => Some(key),
             None => {
                 let key = Record::key_of(signer, upstreams, bucket, &hidden).await?;
-                staging.remember_key(&hidden, &key);
-                key
+                key.inspect(|key| staging.remember_key(&hidden, key))
             }
         };
-        let key = key.strip_prefix(&bucket.upstream_prefix)?.to_owned();
-        Some((ListEntry { key, ..entry }, hidden.id().to_owned()))
+        let key = key.as_deref().and_then(|key| key.strip_prefix(&bucket.upstream_prefix)).map(str::to_owned);
+        Ok::<_, Refusal>(key.map(|key| (ListEntry { key, ..entry }, hidden.id().to_owned())))
     });
     let mut named = std::pin::pin!(named.buffered(AT_A_TIME));
     let mut uploads = Vec::new();
     while let Some(upload) = named.next().await {
-        uploads.extend(upload);
+        uploads.extend(upload?);
     }
     Ok(uploads)
 }
@@ -106,10 +113,6 @@ impl Staging {
     }
 
     fn remember_key(&self, hidden: &StagingKey, key: &str) {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if keys.len() >= MAX_KEYS {
-            keys.clear();
-        }
-        keys.insert(hidden.clone(), key.to_owned());
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).put(hidden.clone(), key.to_owned());
     }
 }

@@ -9,8 +9,9 @@ use super::complete::terms;
 use super::hidden::{Found, Hidden};
 use crate::inspect::{Direction, Outcome, Subject};
 use crate::limits::declared_type;
-use crate::multipart::{Carrier, bad_answer};
+use crate::multipart::Carrier;
 use crate::respond::Refusal;
+use crate::respond::store_answer::bad_answer;
 use crate::respond::withheld::look_through;
 
 /// Looks at a hidden object under the rule of its call.

@@ -62,11 +62,16 @@ struct Done {
 }
 
 impl Done {
-    /// Whether the hidden object is gone, so that another attempt would find nothing. After a failure of the store it goes on instead.
+    /// Whether there is an answer for those who ask the same again. After a failure of the store the next attempt goes on instead.
     fn is_final(&self) -> bool {
         let is_final =
             |refusal: &Refusal| refusal.kind == RefusalKind::Blocked || refusal.code == S3ErrorCode::EntityTooLarge;
         self.outcome.as_ref().map_or_else(is_final, |_| true)
+    }
+
+    /// Whether it was refused because an inspector failed. The hidden object is still there for another look.
+    fn is_undecided(&self) -> bool {
+        self.inspection.as_ref().is_some_and(|outcome| outcome.is_undecided())
     }
 }
 
@@ -126,7 +131,7 @@ impl Staging {
             running: Arc::default(),
             conditional: Arc::default(),
             ended: Arc::default(),
-            keys: Arc::default(),
+            keys: Arc::new(Mutex::new(listed::no_keys())),
             places: Arc::default(),
         };
         buckets.into_iter().for_each(|bucket| staging.note(&bucket));

@@ -80,10 +80,8 @@ async fn publish(
     let found = hidden.head().await?.ok_or_else(gone)?;
     let kept = kept(kept_headers(&carrier.admission)?)?;
     let settled = settle(&hidden, &found, outcome, None, &kept, request_id, upstream).await;
-    if settled.is_err() {
-        // Nobody comes back for it: the client sends the object again.
-        hidden.remove(Some(&found)).await;
-    }
+    // Nobody comes back for it, whatever that came to: the client would send the object again.
+    hidden.remove(Some(&found)).await;
     let published = settled?;
     let mut headers = HeaderMap::new();
     if let Some(version) = published.headers.get(VERSION) {

@@ -31,7 +31,9 @@ pub async fn keep(hidden: &Hidden<'_>, found: &Found, outcome: &Outcome, request
     let (source, key) = (&carrier.bucket.name, permit.call().resource.key().map_or("", |key| key.as_str()));
     let now = clock::rfc3339_millis(SystemClock.now());
     let room = MAX_KEY_BYTES.saturating_sub(bucket.upstream_prefix.len());
-    let at = key_in(&format!("{}{}/{request_id}/{source}/", place.prefix, &now[..10]), key, room);
+    // The client knows all of it but this: who may read somewhere in the bucket does not find what was taken away by its name.
+    let unknown = uuid::Uuid::new_v4().simple();
+    let at = key_in(&format!("{}{}/{request_id}-{unknown}/{source}/", place.prefix, &now[..10]), key, room);
     let mut metadata = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))]);
     let name = outcome.cause().map_or("", |finding| finding.verdict.detail());
     // Encoded where they hold a client's choice, since headers take no other letters than those of ASCII.

@@ -11,7 +11,7 @@ use countersign::inspect::{Inspector, Verdict};
 
 use super::super::support::clamd::{Clamd, ClamdConf, MARKER, eicar};
 use super::super::support::fault_proxy::{Fault, FaultProxy};
-use super::super::support::pattern;
+use super::super::support::{SlowClamd, eventually, pattern};
 use super::objects::{encrypted_zip, gzip, zip};
 use super::{look, look_at, look_at_beginning, pieces, reason, subject};
 
@@ -231,6 +231,76 @@ async fn of_two_addresses_the_one_that_works_is_asked() {
     assert!(problem.contains(&dead) && problem.contains("/nonexistent/clamd.ctl"), "{problem}");
     // It is asked again as soon as it is there.
     clamd.restart(ClamdConf::default()).await;
+    assert_eq!(look(&inspector, &eicar()).await, Verdict::matched(FOUND));
+}
+
+/// Begins a look at a small object; it is there as a whole, and `given_up` says whether that look ends for lack of a verdict.
+async fn end_a_look(inspector: &Arc<dyn Inspector>, slow: &SlowClamd, given_up: bool) {
+    let (mut feed, content) = channel();
+    let looking = tokio::spawn(Arc::clone(inspector).look(Arc::new(subject()), content));
+    for piece in [Some("an object"), None] {
+        std::future::poll_fn(|context| feed.poll_ready(context)).await;
+        match piece {
+            Some(piece) => feed.push(Bytes::from(piece)),
+            None => feed.end(),
+        }
+    }
+    let left = slow.left();
+    eventually("all of the object is there", || slow.waiting() == 1).await;
+    if given_up {
+        feed.give_up();
+    }
+    looking.abort();
+    assert!(looking.await.unwrap_err().is_cancelled());
+    eventually("the look ends", || slow.left() == left + 1 && slow.waiting() == 0).await;
+}
+
+#[tokio::test]
+async fn a_clamd_without_verdicts_is_asked_last_until_it_has_some() {
+    let Some(clamd) = Clamd::start(ClamdConf::default()).await else { return };
+    let slow = SlowClamd::start().await;
+    let addresses = [format!("tcp://{}", slow.address), clamd.tcp()];
+    let quick =
+        Settings { connect_timeout: Duration::from_millis(300), ..settings(&addresses.each_ref().map(String::as_str)) };
+    let inspector = asking(&quick);
+    // A client that goes away says nothing of the scanner.
+    end_a_look(&inspector, &slow, false).await;
+    assert_eq!(Arc::clone(&inspector).check().await.unwrap().warnings, [""; 0]);
+    end_a_look(&inspector, &slow, true).await;
+    assert_eq!(look(&inspector, &eicar()).await, Verdict::matched(FOUND), "the other is asked");
+    // It says its version as before, and that is no verdict.
+    let health = Arc::clone(&inspector).check().await.unwrap();
+    assert!(matches!(&health.warnings[..], [warning] if warning.contains(&addresses[0])), "{health:?}");
+    assert_eq!(look(&inspector, &eicar()).await, Verdict::matched(FOUND), "the other is still asked");
+    slow.speak();
+    assert_eq!(Arc::clone(&inspector).check().await.unwrap().warnings, [""; 0]);
+    // It calls everything clean.
+    assert_eq!(look(&inspector, &eicar()).await, Verdict::Clean, "the first is asked again");
+}
+
+#[tokio::test]
+async fn of_two_clamds_the_one_with_the_right_limits_is_asked() {
+    let silent = ClamdConf { file_max: "1M", alerts: false, ..ClamdConf::default() };
+    let Some(lax) = Clamd::start(silent).await else { return };
+    let Some(fit) = Clamd::start(ClamdConf::default()).await else { return };
+    let infected = [eicar(), pattern(3 << 20)].concat();
+    let inspector = asking(&Settings { probe: Probe::Basic, ..settings(&[&lax.tcp(), &fit.tcp()]) });
+    let health = Arc::clone(&inspector).check().await.expect("one of them can work");
+    let told = |warning: &String| warning.contains(&lax.tcp()) && warning.contains("MaxFileSize");
+    assert!(health.warnings.iter().any(told), "{health:?}");
+    assert_eq!(look(&inspector, &infected).await, Verdict::matched(FOUND));
+}
+
+#[tokio::test]
+async fn of_two_clamds_one_that_was_stuck_from_the_start_keeps_nobody_waiting() {
+    let Some(clamd) = Clamd::start(ClamdConf::default()).await else { return };
+    let stuck = SlowClamd::start().await;
+    let addresses = [format!("tcp://{}", stuck.address), clamd.tcp()];
+    let addresses = addresses.each_ref().map(String::as_str);
+    let inspector = asking(&Settings { probe: Probe::Basic, ..settings(&addresses) });
+    let checked = tokio::time::timeout(std::time::Duration::from_secs(30), Arc::clone(&inspector).check());
+    let health = checked.await.expect("not as long as a trial").expect("one of them can work");
+    assert!(health.warnings.iter().any(|warning| warning.contains("is still being tried")), "{health:?}");
     assert_eq!(look(&inspector, &eicar()).await, Verdict::matched(FOUND));
 }
 

@@ -347,6 +347,28 @@ async fn a_server_that_allows_one_connection_gets_one_at_a_time() {
 }
 
 #[tokio::test]
+async fn a_server_whose_tag_changes_is_asked_for_its_options_again_and_then_not_any_more() {
+    const NEW: &str = "Methods: REQMOD\r\nISTag: \"two\"\r\nPreview: 4";
+    let clean = async |inspector: &Arc<dyn Inspector>| assert_eq!(look(inspector, b"hello").await, Verdict::Clean);
+    let server = FakeIcap::start(OPTIONS, Reply::AtEnd("ICAP/1.0 204 Unmodified\r\nISTag: \"one\"\r\n\r\n")).await;
+    let inspector = asking(&server.url());
+    for _ in 0..3 {
+        clean(&inspector).await;
+        assert_eq!(server.options_asked(), 1);
+    }
+    server.say(NEW, Reply::AtEnd("ICAP/1.0 204 Unmodified\r\nISTag: two\r\n\r\n"));
+    clean(&inspector).await;
+    assert!(!server.last_head().contains("Preview"), "the new tag is seen in this answer");
+    for _ in 0..3 {
+        clean(&inspector).await;
+        assert_eq!(server.options_asked(), 2);
+        assert!(server.last_head().contains("\r\nPreview: 4\r\n"), "{}", server.last_head());
+    }
+    // Verdicts are as old as the version that the check-up tells.
+    assert_eq!(inspector.check().await.unwrap().version, "two");
+}
+
+#[tokio::test]
 async fn h15_an_encoding_that_is_declared_hides_nothing_from_c_icap() {
     let Some(clamd) = Clamd::start(ClamdConf::default()).await else { return };
     let Some(server) = CIcap::start(&clamd, "25M").await else { return };

@@ -3,7 +3,7 @@
 mod clamd;
 mod example;
 mod icap;
-mod objects;
+pub(super) mod objects;
 mod over_tls;
 mod through;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::support::clamd::{Clamd, ClamdConf, eicar};
 use super::super::support::icap::CIcap;
-use super::super::support::{Client, Gateway, Store, StoreKind, pattern};
+use super::super::support::{Answer, Client, Gateway, Recorder, Setup, SlowClamd, Store, StoreKind, pattern};
 use super::objects::{encrypted_zip, gzip, zip};
 
 const RULES: &str = "
@@ -94,6 +94,24 @@ async fn h12_what_clamd_or_an_icap_server_does_not_call_clean_is_nowhere() {
             let stored = gateway.a.put("/bkt/a/old", &[], b"again".to_vec()).await;
             assert!(stored.status.is_success(), "{scanner}: {}", stored.text());
         }
+    }
+}
+
+#[tokio::test]
+async fn one_upload_is_lost_to_a_clamd_that_stands_still_if_there_is_another() {
+    let Some(clamd) = Clamd::start(ClamdConf::default()).await else { return };
+    let (recorder, slow) = (Recorder::start(Answer::ok()).await, SlowClamd::start().await);
+    let inspectors = format!(
+        "inspectors: {{ antivirus: {{ clamd: {{ addresses: [\"tcp://{}\", \"{}\"], probe: none }}, timeout: 500ms }} }}",
+        slow.address,
+        clamd.tcp()
+    );
+    let gateway = Setup::before(&recorder).rules(RULES).top(&inspectors).start().await;
+    let lost = gateway.a.put("/bkt/a/x", &[], b"hello".to_vec()).await;
+    assert_eq!(lost.outcome(), (403, "InspectionFailed".to_owned()));
+    for _ in 0..3 {
+        assert_eq!(gateway.a.put("/bkt/a/x", &[], b"hello".to_vec()).await.status, 200);
+        assert_eq!(gateway.a.put("/bkt/a/x", &[], eicar()).await.outcome(), (403, "ContentRejected".to_owned()));
     }
 }
 

@@ -7,6 +7,8 @@
 //! at: multipart uploads. So towards RGW, which verifies what is signed, bits are changed in both directions, and there are no parts; towards
 //! SeaweedFS, which stores a body that does not fit its signed hash, there are parts, and all other faults.
 //!
+//! Some uploads have several parts, and what is found in them lies across the end of one.
+//!
 //! A short form runs with all tests, `make soak` runs it ten thousand times. The clients' own connections are sound, so that every answer is
 //! known: the other soak is about them.
 
@@ -21,6 +23,7 @@ use tokio::time::Instant;
 
 use super::super::support::clamd::{Clamd, ClamdConf};
 use super::super::support::hook::Hook;
+use super::super::support::icap::CIcap;
 use super::super::support::infected::{eicar, infected, is_infected};
 use super::super::support::process::Served;
 use super::super::support::{Setup, Store, StoreKind};
@@ -34,9 +37,18 @@ use super::{Findings, number};
 use countersign::base::encoding::encode_path;
 
 const KIB: usize = 1024;
+/// The smallest part that is not the last.
+const PART: usize = 5 * KIB * KIB;
+/// Of what is larger than this c-icap sends back what it has seen, while it reads.
+const SENT_BACK: u64 = 2 * (KIB * KIB) as u64;
 /// Folders, and who looks at what is written there.
-const FOLDERS: [(&str, &[&str]); 4] =
-    [("patterns", &["eicar"]), ("clamd", &["clam"]), ("hook", &["hook"]), ("all", &["clam", "eicar", "hook"])];
+const FOLDERS: [(&str, &[&str]); 5] = [
+    ("patterns", &["eicar"]),
+    ("clamd", &["clam"]),
+    ("hook", &["hook"]),
+    ("icap", &["icap"]),
+    ("all", &["clam", "eicar", "hook", "icap"]),
+];
 const UPLOADERS: u64 = 16;
 /// Keys that an uploader uses at a time.
 const LIVE: usize = 12;
@@ -83,19 +95,27 @@ struct Sent {
     request_id: String,
 }
 
+/// How an upload comes.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    /// 0: as a whole.
+    parts: usize,
+    length: usize,
+}
+
 struct World {
     store: Store,
     served: Served,
-    /// To the store, and to the two scanners.
-    proxies: [FaultProxy; 3],
-    _scanners: (Clamd, Hook),
+    /// To the store, and to the three scanners.
+    proxies: [FaultProxy; 4],
+    _scanners: (Clamd, Hook, CIcap),
     left: AtomicU64,
     over: AtomicBool,
     /// Every key that was ever used.
     names: Mutex<Vec<String>>,
 }
 
-fn inspectors(clamd: &str, hook: &str) -> String {
+fn inspectors([clamd, hook, icap]: [&str; 3]) -> String {
     let load = format!(
         "max_scans: {SCANS}, principal_share: 100, timeout: 1s, queue_timeout: 2s, breaker: {{ failures: 12, pause: 300ms }}"
     );
@@ -103,7 +123,8 @@ fn inspectors(clamd: &str, hook: &str) -> String {
         "inspectors:
   eicar: {{ patterns: {{ sets: [eicar] }}, {load} }}
   clam: {{ clamd: {{ addresses: \"tcp://{clamd}\", probe: none }}, {load} }}
-  hook: {{ http: {{ url: \"http://{hook}/\" }}, {load} }}"
+  hook: {{ http: {{ url: \"http://{hook}/\" }}, {load} }}
+  icap: {{ icap: {{ url: \"icap://{icap}/avscan\", probe: none }}, {load} }}"
     )
 }
 
@@ -121,22 +142,24 @@ impl World {
     async fn start(plan: &Plan) -> Option<Self> {
         let (store, hook) = (Store::get(plan.kind).await?, Hook::start().await);
         let clamd = Clamd::start(ClamdConf::default()).await?;
+        let icap = CIcap::start(&clamd, "25M").await?;
         let proxy = |target, weather, purpose| FaultProxy::start(target, weather, Random::new(plan.seed, purpose));
         let proxies = [
             proxy(store.address(), plan.weather(), 1000),
             proxy(clamd.socket_address(), SCANNER, 1001),
             proxy(hook.address, SCANNER, 1002),
+            proxy(icap.address(), SCANNER, 1003),
         ];
-        let [before_store, before_clamd, before_hook] = proxies.each_ref().map(|proxy| proxy.address.to_string());
+        let [before_store, scanners @ ..] = proxies.each_ref().map(|proxy| proxy.address.to_string());
         let setup = Setup::new(&format!("http://{before_store}"), &store.access_key, &store.secret_key, &store.bucket)
             .rules(&rules())
-            .top(&inspectors(&before_clamd, &before_hook))
+            .top(&inspectors(scanners.each_ref().map(String::as_str)))
             .upstream(&format!("unknown_length_uploads: {UPLOADERS}"))
             .upstream("timeouts: { connect: 500ms, first_byte: 1500ms, idle: 1s, pool_idle: 2s }")
             .limits("{ timeouts: { head: 6s, body_idle: 6s, linger: 2s } }");
         let served = Served::start(&setup, "", &[]).await;
         let (left, names) = (AtomicU64::new(plan.uploads), Mutex::default());
-        Some(Self { store, served, proxies, _scanners: (clamd, hook), left, over: AtomicBool::new(false), names })
+        Some(Self { store, served, proxies, _scanners: (clamd, hook, icap), left, over: AtomicBool::new(false), names })
     }
 
     fn take_one(&self) -> bool {
@@ -291,19 +314,29 @@ impl Uploader {
         self
     }
 
-    fn length(&mut self) -> usize {
+    fn shape(&mut self) -> Shape {
         let most = if self.random.percent(3) { 1024 * KIB } else { 64 * KIB };
-        eicar().len() + self.random.magnitude(most)
+        let last = eicar().len() + self.random.magnitude(most);
+        let parts = match self.in_parts > 0 && self.random.percent(self.in_parts) {
+            true if self.random.percent(20) => self.random.between(2, 3),
+            true => 1,
+            false => 0,
+        };
+        Shape { parts, length: parts.saturating_sub(1) * PART + last }
     }
 
     /// Returns whether it is known what the key holds now.
     async fn upload_clean(&mut self, place: usize) -> bool {
-        let content = Content::of(self.upload_number(), self.length());
-        let key = self.live[place].1.clone();
-        match self.send(place, content.bytes(), false).await {
+        let shape = self.shape();
+        let content = Content::of(self.upload_number(), shape.length);
+        let (folder, key) = self.live[place].clone();
+        let is_sent_back = content.len() as u64 > SENT_BACK && FOLDERS[folder].1.contains(&"icap");
+        match self.send(place, shape, content.bytes(), false).await {
             Told::Done => self.keys.is(&key, Some(content)),
             // A scanner failed: it was broken off, and what was there before is still there.
             Told::Failed | Told::NotSent => {}
+            // A bit that changes in what a scanner sends back is an object that the scanner has changed.
+            Told::Rejected if is_sent_back => {}
             Told::Unclear => {
                 self.keys.may_be(&key, Some(content));
                 return false;
@@ -314,10 +347,15 @@ impl Uploader {
     }
 
     async fn upload_infected(&mut self, world: &World, place: usize) -> bool {
-        let length = self.length();
-        let at = if self.random.percent(50) { length } else { self.random.below(length) };
+        let shape = self.shape();
+        let Shape { parts, length } = shape;
+        let at = match parts {
+            2.. => self.random.between(1, parts - 1) * PART - self.random.between(1, eicar().len() - 1),
+            _ if self.random.percent(50) => length,
+            _ => self.random.below(length),
+        };
         let key = self.live[place].1.clone();
-        let told = self.send(place, infected(length, at), true).await;
+        let told = self.send(place, shape, infected(length, at), true).await;
         if matches!(told, Told::Done | Told::Wrong) {
             self.complain(&format!("an infected upload to {key}"));
         }
@@ -332,15 +370,16 @@ impl Uploader {
         self.number << 32 | self.uploads
     }
 
-    async fn send(&mut self, place: usize, body: Vec<u8>, is_infected: bool) -> Told {
+    async fn send(&mut self, place: usize, shape: Shape, body: Vec<u8>, is_infected: bool) -> Told {
         let (folder, key) = self.live[place].clone();
         let length = body.len() as u64;
-        let (kind, seen) = match self.in_parts > 0 && self.random.percent(self.in_parts) {
-            true => ("in parts", self.send_in_parts(&key, body).await),
-            false => {
+        let (kind, seen) = match shape.parts {
+            0 => {
                 let (headers, payload) = Form::any(&mut self.random).send(body, &mut self.random);
                 ("whole", Some(self.ask("PutObject", "PUT", &key, "", headers, payload).await))
             }
+            1 => ("in one part", self.send_in_parts(&key, &body).await),
+            _ => ("in parts", self.send_in_parts(&key, &body).await),
         };
         let Some(seen) = seen else {
             *self.outcomes.entry(format!("{kind} not sent")).or_default() += 1;
@@ -355,19 +394,34 @@ impl Uploader {
         Told::by(&seen)
     }
 
-    /// One part, and its completion; `None` if it did not come to that.
-    async fn send_in_parts(&mut self, key: &str, body: Vec<u8>) -> Option<Seen> {
+    /// The parts, and their completion; `None` if it did not come to that.
+    async fn send_in_parts(&mut self, key: &str, body: &[u8]) -> Option<Seen> {
         let begun = self.ask("CreateMultipartUpload", "POST", key, "?uploads", Vec::new(), Vec::new()).await;
         let Seen::Whole(begun) = begun else { return None };
         let id = Some(begun.element("UploadId")).filter(|id| !id.is_empty())?;
-        let (headers, payload) = Form::declared(&mut self.random).send(body, &mut self.random);
-        let query = format!("?partNumber=1&uploadId={id}");
-        let Seen::Whole(part) = self.ask("UploadPart", "PUT", key, &query, headers, payload).await else { return None };
-        let etag = Some(part.header("etag").replace('"', "&quot;")).filter(|etag| !etag.is_empty())?;
-        let list = format!("<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>");
+        let mut list = String::new();
+        for (number, part) in (1..).zip(body.chunks(PART)) {
+            let etag = self.send_part(key, &format!("?partNumber={number}&uploadId={id}"), part).await?;
+            list += &format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>");
+        }
         let document = format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>").into_bytes();
         let query = format!("?uploadId={id}");
         Some(self.ask("CompleteMultipartUpload", "POST", key, &query, Vec::new(), document).await)
+    }
+
+    /// Its ETag, as it is written into the list. Tried again as clients do, or of several parts one would nearly always fail.
+    async fn send_part(&mut self, key: &str, query: &str, part: &[u8]) -> Option<String> {
+        for _ in 0..3 {
+            let (headers, payload) = Form::declared(&mut self.random).send(part.to_vec(), &mut self.random);
+            let Seen::Whole(answer) = self.ask("UploadPart", "PUT", key, query, headers, payload).await else {
+                continue;
+            };
+            let etag = answer.header("etag").replace('"', "&quot;");
+            if !etag.is_empty() {
+                return Some(etag);
+            }
+        }
+        None
     }
 
     async fn ask(
@@ -479,7 +533,7 @@ async fn run(plan: Plan) {
         "  {total} uploads in {seconds:.1} s ({:.0} a second), {reads} reads beside them: {outcomes:?}",
         total as f64 / seconds
     );
-    for (what, struck) in ["store", "clamd", "hook"].iter().zip(&struck) {
+    for (what, struck) in ["store", "clamd", "hook", "icap"].iter().zip(&struck) {
         println!("  faults towards {what}: {struck:?}");
         findings.add("faults", struck.is_empty().then(|| format!("none towards {what}")));
     }

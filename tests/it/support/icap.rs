@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -114,14 +115,19 @@ pub enum Reply {
     Forge(&'static str),
 }
 
-/// Heads and bodies of the objects that it was asked about.
-type SeenObjects = Mutex<Vec<(String, Vec<u8>)>>;
-
 /// A server that answers as told; it ends when this is dropped.
 pub struct FakeIcap {
     pub address: SocketAddr,
-    seen: Arc<SeenObjects>,
+    shared: Arc<Shared>,
     serving: tokio::task::JoinHandle<()>,
+}
+
+struct Shared {
+    /// The fields that it says to OPTIONS, and its answer to an object.
+    says: Mutex<(&'static str, Reply)>,
+    options_asked: AtomicUsize,
+    /// Heads and bodies of the objects that it was asked about.
+    seen: Mutex<Vec<(String, Vec<u8>)>>,
 }
 
 impl FakeIcap {
@@ -129,19 +135,30 @@ impl FakeIcap {
     pub async fn start(options: &'static str, reply: Reply) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Arc::new(SeenObjects::default());
-        let into = Arc::clone(&seen);
+        let says = Mutex::new((options, reply));
+        let shared = Arc::new(Shared { says, options_asked: AtomicUsize::new(0), seen: Mutex::default() });
+        let into = Arc::clone(&shared);
         let serving = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let into = Arc::clone(&into);
                 connections.spawn(async move {
                     // Whoever asks may be gone before the end.
-                    drop(serve(stream, options, reply, &into).await);
+                    drop(serve(stream, &into).await);
                 });
             }
         });
-        Self { address, seen, serving }
+        Self { address, shared, serving }
+    }
+
+    /// From the next connection on it says something else.
+    pub fn say(&self, options: &'static str, reply: Reply) {
+        *self.shared.says.lock().unwrap() = (options, reply);
+    }
+
+    /// How often it was asked for its options.
+    pub fn options_asked(&self) -> usize {
+        self.shared.options_asked.load(Ordering::Relaxed)
     }
 
     /// The service.
@@ -151,9 +168,14 @@ impl FakeIcap {
 
     /// The heads and the body of the only object that was asked about.
     pub fn only(&self) -> (String, Vec<u8>) {
-        let seen = self.seen.lock().unwrap();
+        let seen = self.shared.seen.lock().unwrap();
         assert_eq!(seen.len(), 1, "{seen:?}");
         seen[0].clone()
+    }
+
+    /// The heads of the object that it was asked about last.
+    pub fn last_head(&self) -> String {
+        self.shared.seen.lock().unwrap().last().expect("it was asked").0.clone()
     }
 }
 
@@ -163,10 +185,12 @@ impl Drop for FakeIcap {
     }
 }
 
-async fn serve(mut stream: TcpStream, options: &str, reply: Reply, seen: &SeenObjects) -> std::io::Result<()> {
+async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
+    let ((options, reply), seen) = (*shared.says.lock().unwrap(), &shared.seen);
     let mut buffer = Vec::new();
     let head = until(&mut stream, &mut buffer, b"\r\n\r\n").await?;
     if head.starts_with("OPTIONS ") {
+        shared.options_asked.fetch_add(1, Ordering::Relaxed);
         let answer = format!("ICAP/1.0 200 OK\r\n{options}\r\nEncapsulated: null-body=0\r\n\r\n");
         return stream.write_all(answer.as_bytes()).await;
     }

@@ -12,6 +12,7 @@ pub mod icap;
 pub mod infected;
 pub mod key_client;
 pub mod oidc;
+pub mod parts;
 pub mod platform;
 pub mod post;
 pub mod process;

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -12,12 +12,27 @@ use serde_json::Value;
 
 use super::certs::write;
 use super::gateway::{KEY_A, KEY_SECRETS};
+use super::store::missing;
 use super::{Client, Setup, SignedClient, eventually};
 
 /// Runs the program to its end, without our environment.
 pub async fn run(arguments: &[&str], env: &[(&str, &str)]) -> Output {
     let mut command = command(arguments, env);
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+/// Runs it on a terminal of its own, whose text is the standard output then; `None` if the program for that is missing, which is an error in CI.
+pub async fn run_on_a_terminal(arguments: &[&str], env: &[(&str, &str)]) -> Option<Output> {
+    const SCRIPT: &str = "/usr/bin/script";
+    if !Path::new(SCRIPT).exists() {
+        missing("script");
+        return None;
+    }
+    let words = std::iter::once(&env!("CARGO_BIN_EXE_countersign")).chain(arguments);
+    let line = words.map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
+    let mut command = Command::new(SCRIPT);
+    command.args(["-q", "-e", "-c", &line, "/dev/null"]).env_clear().env("TERM", "xterm").envs(env.iter().copied());
+    Some(tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap())
 }
 
 fn command(arguments: &[&str], env: &[(&str, &str)]) -> Command {

@@ -21,6 +21,7 @@ pub struct SlowClamd {
 struct Counts {
     waiting: AtomicUsize,
     left: AtomicUsize,
+    chunks: AtomicUsize,
 }
 
 impl SlowClamd {
@@ -62,6 +63,11 @@ impl SlowClamd {
         self.counts.waiting.load(Ordering::SeqCst)
     }
 
+    /// Pieces in which all objects came.
+    pub fn chunks(&self) -> usize {
+        self.counts.chunks.load(Ordering::SeqCst)
+    }
+
     /// Objects in whose course, or before whose verdict, the other side left.
     pub fn left(&self) -> usize {
         self.counts.left.load(Ordering::SeqCst)
@@ -95,6 +101,7 @@ async fn serve(mut stream: TcpStream, mut wanted: watch::Receiver<bool>, counts:
         if length == 0 {
             break;
         }
+        counts.chunks.fetch_add(1, Ordering::SeqCst);
         let mut chunk = vec![0; length as usize];
         if stream.read_exact(&mut chunk).await.is_err() {
             counts.left.fetch_add(1, Ordering::SeqCst);

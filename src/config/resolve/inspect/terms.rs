@@ -123,7 +123,7 @@ fn quarantine(
     Some(QuarantinePlace { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
 }
 
-/// Objects get into the quarantine by a copy inside one store.
+/// Objects get into the quarantine by a copy inside one store, and those whom the rule allows do not get at them there.
 pub fn check_quarantine(
     desk: &mut Desk<'_>,
     path: &Path,
@@ -132,6 +132,15 @@ pub fn check_quarantine(
     world: &World<'_>,
 ) {
     let Some(quarantine) = &terms.quarantine else { return };
+    let holds = |place: &&Place| place.bucket == quarantine.bucket && place.prefix.could_cover(&quarantine.of_a_day());
+    if let Some(place) = places.iter().find(holds) {
+        let problem = format!(
+            "the quarantine lies in a place of the rule, `{}/{}`: who uploads could read there what was refused, or replace it",
+            place.bucket,
+            place.prefix.text()
+        );
+        desk.report(&path.key("quarantine"), problem, "name another bucket, or a prefix outside of the rule's `where`");
+    }
     let configured = |name: &str| world.buckets.iter().find(|bucket| bucket.name == name).map(|bucket| bucket.route);
     let Some(store) = configured(&quarantine.bucket) else { return };
     let store_of = |place: &Place| configured(&place.bucket).or(world.pass_through.map(|mapping| mapping.route));
