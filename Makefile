@@ -17,10 +17,13 @@ FEATURES := demo,aws-chain,otel
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# One more than cores: many tests wait for clocks, not for the processor.
+TEST_THREADS ?= $(shell expr $$(nproc) + 1)
+
 .PHONY: test
 test: tools fmt lint deny operations-check sbom yara ## everything CI checks; installs what is missing, ends with cargo test
 	cargo build --locked --release
-	COUNTERSIGN_GATE_BINARY=$(CURDIR)/target/release/countersign cargo test --locked --no-fail-fast --features $(FEATURES)
+	RUST_TEST_THREADS=$(TEST_THREADS) COUNTERSIGN_GATE_BINARY=$(CURDIR)/target/release/countersign cargo test --locked --no-fail-fast --features $(FEATURES)
 
 # Also: SOAK_OPERATIONS (stops earlier), SOAK_SEED (repeats), SOAK_STORE=rgw (the other store).
 SOAK_SECONDS ?= 150

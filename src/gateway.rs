@@ -1,7 +1,7 @@
 //! The story of one request. Everything else in the crate is a stage of it.
 //!
-//! Each stage takes what the stage before produced, so that none can be left out: `Arrival → Claim → Caller → S3Call → Permit → Admission
-//! → Outbound → UpstreamReply → Reply`. Whatever stops it is a [`Refusal`].
+//! Each stage takes what the stage before produced, so that none can be left out: `Arrival → Claim → Caller → S3Call → Permit → Admission →
+//! Outbound → UpstreamReply → Reply`. Whatever stops it is a [`Refusal`].
 
 mod browsers;
 mod carry_out;

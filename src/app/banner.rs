@@ -10,9 +10,9 @@ use std::path::Path;
 use crate::audit::settings::OutletSettings;
 use crate::auth::settings::UnsignedPayload;
 use crate::config::Config;
-use crate::edge::{ListenAddress, ListenerSettings};
-use crate::inspect::{Action, InspectionTerms};
-use crate::rules::settings::{Effect, RuleSettings, Who};
+use crate::edge::{ListenAddress, ListenerSettings, Settings};
+use crate::inspect::{Action, InspectionTerms, QuarantinePlace};
+use crate::rules::settings::{Effect, Place, RuleSettings, Who};
 use crate::upstream::{PayloadMode, UpstreamSettings};
 
 /// Something that is less safe than it could be, and the key of the file to change.
@@ -72,7 +72,7 @@ fn lines(config: &Config, file: &Path) -> Vec<String> {
             .iter()
             .map(|listener| format!("serves clients on {}: {}", listener.address, protection(listener))),
     );
-    lines.push(format!("serves operators on {}", config.edge.admin));
+    lines.push(format!("serves operators on {}: {}", config.edge.admin, admin_protection(&config.edge)));
     lines.extend(config.upstreams.iter().map(|upstream| {
         let UpstreamSettings { name, tls, host, port, region, max_connections, .. } = upstream;
         let scheme = if *tls { "https" } else { "http" };
@@ -119,6 +119,11 @@ pub fn risks(config: &Config) -> Vec<Risk> {
             risks.push(Risk::new(format!("listen[{position}].identity"), what));
         }
     }
+    let (admin, admin_tls) = (config.edge.admin, &config.edge.admin_tls);
+    if admin_tls.is_none() && !admin.ip().is_loopback() {
+        let what = format!("{admin} is clear text and not loopback: tokens of operators can be read on the way");
+        risks.push(Risk::new("admin.tls", what));
+    }
     let knows_callers = config.edge.listeners.iter().any(|listener| listener.identity.is_some());
     if knows_callers && !config.edge.admin_access.wants_credentials() {
         let what = "the application beside the gateway can read rules and records on the admin listener, and reload: set `admin.tokens`";
@@ -136,6 +141,7 @@ pub fn risks(config: &Config) -> Vec<Risk> {
     }
     for rule in config.rules.iter().filter(|rule| rule.effect == Effect::Allow) {
         rule_risks(rule, !config.inspectors.is_empty(), &mut risks);
+        risks.extend(open_quarantine(rule, &config.rules));
     }
     risks
 }
@@ -161,6 +167,17 @@ fn protection(listener: &ListenerSettings) -> String {
         None => tls.to_owned(),
         Some(name) => format!("{tls}, whoever connects is `{name}`"),
     }
+}
+
+fn admin_protection(edge: &Settings) -> String {
+    let tls = if edge.admin_tls.is_some() { "TLS" } else { "clear text" };
+    let who = match (edge.admin_access.tokens.is_empty(), edge.admin_access.client_certificates) {
+        (true, false) => "for this machine only",
+        (false, false) => "with a token",
+        (true, true) => "with a certificate",
+        (false, true) => "with a token or a certificate",
+    };
+    format!("{tls}, {who}")
 }
 
 fn store_risk(upstream: &UpstreamSettings) -> Option<Risk> {
@@ -200,6 +217,21 @@ fn rule_risks(rule: &RuleSettings, inspectors: bool, risks: &mut Vec<Risk>) {
     if inspectors && rule.actions.contains("s3:PutObject") && !inspects_uploads {
         risks.push(Risk::new(key("inspect"), "allows uploads that no inspector looks at, though there are inspectors"));
     }
+}
+
+/// A quarantine in the place of a rule that is about more than that.
+fn open_quarantine(rule: &RuleSettings, all: &[RuleSettings]) -> Option<Risk> {
+    let holds = |place: &Place, kept: &QuarantinePlace| {
+        place.bucket == kept.bucket && place.prefix.text() != kept.prefix && place.prefix.could_cover(&kept.of_a_day())
+    };
+    let mut kept = all.iter().filter_map(|rule| rule.terms.inspection.as_ref()?.quarantine.as_ref());
+    let QuarantinePlace { bucket, prefix } = kept.find(|kept| rule.places.iter().any(|place| holds(place, kept)))?;
+    let touching = ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject"];
+    touching.iter().any(|action| rule.actions.contains(action)).then(|| {
+        let what =
+            format!("holds the quarantine {bucket}/{prefix}: what was refused is open to those whom this rule allows");
+        Risk::new(format!("rules[{}].where", rule.name), what)
+    })
 }
 
 /// Audit records on a standard output that goes nowhere.
@@ -279,12 +311,42 @@ rules:
     }
 
     #[test]
+    fn a_quarantine_in_the_place_of_another_rule_is_a_risk() {
+        let kept =
+            "where: data/in/, what: write, inspect: { with: words, matched: quarantine, quarantine: data/kept/ } }";
+        let from = "where: data, what: write, inspect: { with: words } }";
+        for (other, keys) in [
+            ("where: data, what: read", &["rules[other].where"][..]),
+            ("where: [data/x/, data], what: delete", &["rules[other].where"]),
+            ("where: data/kept/, what: [read, delete]", &[]),
+            ("where: data/other/, what: read", &[]),
+            ("where: data, what: list", &[]),
+            ("where: data, what: read, effect: deny", &[]),
+        ] {
+            let to = format!("{kept}\n  - {{ name: other, who: {{ tokens: ci }}, {other} }}");
+            assert_eq!(risky_keys(from, &to), keys, "{other}");
+        }
+    }
+
+    #[test]
     fn l14_an_application_beside_the_gateway_is_no_operator() {
         let named = "{ address: 127.0.0.1:8080, identity: { name: app } }";
         assert_eq!(risky_keys("{ address: 127.0.0.1:8080 }", named), ["listen[0].identity", "admin.tokens"]);
         let guarded =
             format!("admin: {{ tokens: [{{ name: ops, hash: \"sha256:{}\" }}] }}\nlisten: [{named}", "5a".repeat(32));
         assert_eq!(risky_keys("listen: [{ address: 127.0.0.1:8080 }", &guarded), ["listen[0].identity"]);
+    }
+
+    #[test]
+    fn l14_tokens_of_operators_in_clear_text_are_a_risk() {
+        let with_address = |address: &str| {
+            let hash = "5a".repeat(32);
+            let admin =
+                format!("admin: {{ address: \"{address}\", tokens: [{{ name: ops, hash: \"sha256:{hash}\" }}] }}");
+            risky_keys("listen: [", &format!("{admin}\nlisten: ["))
+        };
+        assert_eq!(with_address("0.0.0.0:9090"), ["admin.tls"]);
+        assert_eq!(with_address("[::1]:9090"), [""; 0]);
     }
 
     #[test]
@@ -306,6 +368,7 @@ rules:
             env!("CARGO_PKG_VERSION"),
             "configuration /etc/gw.yaml",
             "serves clients on 127.0.0.1:8080: clear text",
+            "serves operators on 127.0.0.1:9090: clear text, for this machine only",
             "store `main`: https://s3.example.com:443, region eu-1",
             "1 bucket, 2 rules; 1 app token, 0 access keys, 0 issuers; STS off",
             "inspectors: words",

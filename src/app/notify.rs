@@ -32,8 +32,9 @@ pub(super) fn reload(moment: Moment) {
 
 /// The end begins and takes at most so long, whatever `TimeoutStopSec` says.
 pub(super) fn stopping(at_most: Duration) {
-    let micros = u32::try_from(at_most.as_micros()).unwrap_or(u32::MAX);
-    tell(&[NotifyState::Stopping, NotifyState::Status("shutting down"), NotifyState::ExtendTimeoutUsec(micros)]);
+    // Written out: `NotifyState::ExtendTimeoutUsec` has 32 bits, which are 71 minutes, and systemd takes 64.
+    let extended = format!("EXTEND_TIMEOUT_USEC={}", at_most.as_micros());
+    tell(&[NotifyState::Stopping, NotifyState::Status("shutting down"), NotifyState::Custom(&extended)]);
 }
 
 /// Keeps the status true, and the watchdog fed if there is one. Never ends.

@@ -36,7 +36,8 @@ mod tests {
 
     const CHILD: &str = "COUNTERSIGN_TEST_PANICS_HERE";
 
-    /// What [`l07_a_panic_is_logged_with_its_place_and_without_what_it_was_about`] runs as a process of its own: hook and log are for a whole process.
+    /// What [`l07_a_panic_is_logged_with_its_place_and_without_what_it_was_about`] runs as a process of its own: hook and log are for a
+    /// whole process.
     #[test]
     fn a_process_that_panics() {
         if std::env::var_os(CHILD).is_none() {

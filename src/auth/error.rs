@@ -321,11 +321,11 @@ pub enum SignatureError {
 /// Why authentication cannot be set up from the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// No token, no access key and no issuer: nobody could ever be authenticated.
-    #[error("neither an app token nor an access key nor an issuer is configured")]
+    /// Nothing that could ever authenticate anybody.
+    #[error("no app token, access key, issuer, identity of a listener or client certificate is configured")]
     Nothing,
-    /// A name that cannot stand in a principal's name, or `token` or `key` as an issuer's.
-    #[error("`{name}` cannot be the name of a token, access key or issuer")]
+    /// A name that cannot stand in a principal's name, or an issuer's that begins those of callers of another kind.
+    #[error("`{name}` cannot be the name of a client or an issuer")]
     BadName {
         /// The name.
         name: String,

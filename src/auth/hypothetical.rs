@@ -1,13 +1,14 @@
 //! Callers that nobody authenticated, for `countersign explain`: what would the rules say to such a one?
 //!
 //! Not part of serving. A caller from here must never meet a request of the network: `tests/tidy.rs` finds these functions named anywhere
-//! but in `cli/`.
+//! but where questions are explained.
 
 use std::net::IpAddr;
 
+use crate::arrival::ClientCertificate;
 use crate::auth::access_keys::NAME_ATTRIBUTE as KEY_ATTRIBUTE;
 use crate::auth::app_token::NAME_ATTRIBUTE;
-use crate::auth::certificates::{NAME_ATTRIBUTE as CERTIFICATE_ATTRIBUTE, TRUST_DOMAIN};
+use crate::auth::certificates::{Certificates, NAME_ATTRIBUTE as CERTIFICATE_ATTRIBUTE, TRUST_DOMAIN};
 use crate::auth::jwt::claims::MAX_PRINCIPAL_BYTES;
 use crate::auth::jwt::{ISSUER, SUBJECT};
 use crate::auth::listeners::NAME_ATTRIBUTE as LISTENER_ATTRIBUTE;
@@ -15,7 +16,7 @@ use crate::auth::{
     AccessKeySettings, Attributes, Caller, CertificateMatch, CertificateSettings, IssuerSettings, ListenerIdentity,
     Scheme, TokenSettings,
 };
-use crate::base::PrincipalId;
+use crate::base::{PrincipalId, UtcInstant};
 
 /// Why there can be no such caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +37,9 @@ pub enum HypotheticalError {
         /// The attributes that there are.
         known: String,
     },
+    /// A SPIFFE id that is nobody here, with what would be said to its certificate.
+    #[error("{0}")]
+    SpiffeId(String),
 }
 
 /// The caller that would show the secret of this token; nobody has shown it.
@@ -88,6 +92,32 @@ pub fn hypothetical_certificate(
     }
     let principal = PrincipalId::new(format!("certificate:{name}"));
     Ok(Caller::new(principal, Scheme::Certificate, name.clone(), attributes, address, None))
+}
+
+/// The caller that would show a certificate with this SPIFFE id and no other name; nobody has.
+///
+/// # Errors
+/// [`HypotheticalError::SpiffeId`] if such a certificate is nobody's.
+pub fn hypothetical_spiffe(
+    certificates: &[CertificateSettings],
+    id: &str,
+    address: IpAddr,
+) -> Result<Caller, HypotheticalError> {
+    let end_of_time = UtcInstant::MAX;
+    let shown = ClientCertificate {
+        subject: String::new(),
+        dns_names: Vec::new(),
+        uris: vec![id.to_owned()],
+        not_after: end_of_time,
+        may_sign: false,
+        signs: true,
+    };
+    let certificates = Certificates::new(certificates.to_vec());
+    let certificates = certificates.map_err(|error| HypotheticalError::SpiffeId(error.to_string()))?;
+    let caller = certificates.authenticate(&shown, address, end_of_time);
+    let caller = caller.map_err(|error| HypotheticalError::SpiffeId(error.to_string()))?;
+    let (principal, source) = (caller.principal().clone(), caller.source_name().to_owned());
+    Ok(Caller::new(principal, Scheme::Certificate, source, caller.attributes().clone(), address, None))
 }
 
 /// The caller that would show a token of this issuer with this subject and these attributes; nobody has shown one.

@@ -38,7 +38,7 @@ pub(in crate::auth) const SUBJECT: &str = "sub";
 /// Attribute that names the configured issuer; config lets no claim be mapped to it.
 pub(in crate::auth) const ISSUER: &str = "issuer";
 
-/// Names that belong to callers of another kind: as an issuer's name they would start principals with `token:` or `key:`, as
+/// Names that belong to callers of another kind: as an issuer's name they would begin principals as theirs begin (`token:NAME`), as
 /// attributes they would let claims pass for a name of these.
 const RESERVED: [&str; 4] = ["token", "key", "listener", "certificate"];
 

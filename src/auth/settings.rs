@@ -1,4 +1,4 @@
-//! What authentication is configured with: app tokens by digest, access keys, and token issuers.
+//! What authentication is configured with: app tokens by digest, access keys, token issuers, listeners and client certificates.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::auth::certificates::PathPattern;
 use crate::auth::session_token::RingKey;
 use crate::base::{Secret, UtcInstant};
 
-/// Everything that can authenticate. At least one token, access key or issuer, checked by `config`.
+/// Everything that can authenticate; at least one of them, checked by `config`.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// App tokens.

@@ -226,7 +226,7 @@ impl SignatureCheck {
         let candidate = self.candidate(&signed.credential, service, date, session_token, keys, now);
         let host = match &self.settings.host {
             Some(host) => host.as_str(),
-            None => host_of(head)?,
+            None => signed_host(head)?,
         };
         let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
         let received = Received { method: head.method.as_str(), path, query, host, headers: &head.headers };
@@ -412,8 +412,8 @@ fn request_date(headers: &HeaderMap) -> Result<AmzDate, SignatureError> {
     AmzDate::parse(text).or_else(internet_date).ok_or(SignatureError::Date)
 }
 
-/// The host as the client sent it. Several, or two that differ, have no single reading.
-fn host_of(head: &Parts) -> Result<&str, SignatureError> {
+/// The host as the client signed it, with its port and in its spelling. Several, or two that differ, have no single reading.
+fn signed_host(head: &Parts) -> Result<&str, SignatureError> {
     let named = only_text(&head.headers, &HOST, SignatureError::Host)?;
     let target = head.uri.authority().map(http::uri::Authority::as_str);
     match (named, target) {

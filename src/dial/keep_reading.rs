@@ -1,8 +1,8 @@
 //! Lets an early answer of a server be read although the server no longer takes our body.
 //!
-//! A store that refuses an upload, or a scanner that has seen enough, answers and closes while we still write. The write then fails first, and hyper gives up the
-//! connection with the unread answer in it (seen in 2 of 3 tries with hyper 1.12). Here a failed write only ends writing: the reader gets the
-//! answer, or the end of the stream.
+//! A store that refuses an upload, or a scanner that has seen enough, answers and closes while we still write. The write then fails first,
+//! and hyper gives up the connection with the unread answer in it (seen in 2 of 3 tries with hyper 1.12). Here a failed write only ends
+//! writing: the reader gets the answer, or the end of the stream.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

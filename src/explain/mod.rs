@@ -31,8 +31,8 @@ pub use report::Report;
 #[group(skip)]
 #[serde(deny_unknown_fields)]
 pub struct Arguments {
-    /// Who asks: `token:NAME`, `key:NAME`, `listener:NAME` or `certificate:NAME`, with the attributes of the configuration, or
-    /// `issuer:NAME:SUBJECT`.
+    /// Who asks: `token:NAME`, `key:NAME`, `listener:NAME` or `certificate:NAME`, with the attributes of the configuration, a SPIFFE id
+    /// (`spiffe://DOMAIN/PATH`), or `issuer:NAME:SUBJECT`.
     #[arg(long = "as", value_name = "PRINCIPAL")]
     #[serde(rename = "as")]
     pub principal: String,

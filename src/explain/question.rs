@@ -6,7 +6,8 @@ use http::{HeaderName, HeaderValue, Request, Version};
 
 use super::Arguments;
 use crate::auth::hypothetical::{
-    hypothetical_certificate, hypothetical_key, hypothetical_listener, hypothetical_subject, hypothetical_token,
+    hypothetical_certificate, hypothetical_key, hypothetical_listener, hypothetical_spiffe, hypothetical_subject,
+    hypothetical_token,
 };
 use crate::auth::{Attributes, Caller, Settings};
 use crate::base::encoding::{encode_path, encode_query};
@@ -139,9 +140,16 @@ fn caller(arguments: &Arguments, clients: &Settings) -> anyhow::Result<Caller> {
             })?;
         return Ok(hypothetical_certificate(certificate, &attributes(arguments)?, arguments.address)?);
     }
+    if principal.starts_with("spiffe:") {
+        ensure!(
+            arguments.attributes.is_empty(),
+            "--attribute: the attributes of a SPIFFE id stand in it and in the configuration"
+        );
+        return hypothetical_spiffe(&clients.certificates, principal, arguments.address).context("--as");
+    }
     let Some((name, subject)) = principal.strip_prefix("issuer:").and_then(|rest| rest.split_once(':')) else {
         bail!(
-            "--as: `{principal}` is not a principal; write `token:NAME`, `key:NAME`, `listener:NAME`, `certificate:NAME` or `issuer:NAME:SUBJECT`"
+            "--as: `{principal}` is not a principal; write `token:NAME`, `key:NAME`, `listener:NAME`, `certificate:NAME`, `spiffe://DOMAIN/PATH` or `issuer:NAME:SUBJECT`"
         );
     };
     let issuer = clients.issuers.iter().find(|issuer| issuer.name == name).ok_or_else(|| {

@@ -59,11 +59,13 @@ impl Gateway {
         ticket: &mut Ticket,
     ) -> Result<Reply, Refusal> {
         let (signer, upstreams) = (&self.signer, &self.upstreams);
-        let hidden = match scope.request.kind {
-            ListKind::Uploads => staged::open_uploads(&self.staging, signer, upstreams, bucket).await?,
-            ListKind::Objects | ListKind::ObjectsV2 | ListKind::Versions => Vec::new(),
+        let hidden = async {
+            let uploads = match scope.request.kind {
+                ListKind::Uploads => staged::open_uploads(&self.staging, signer, upstreams, bucket).await?,
+                ListKind::Objects | ListKind::ObjectsV2 | ListKind::Versions => Vec::new(),
+            };
+            Ok::<_, Refusal>(uploads.into_iter().map(|(entry, hidden)| HiddenUpload { entry, hidden }).collect())
         };
-        let hidden = hidden.into_iter().map(|(entry, hidden)| HiddenUpload { entry, hidden }).collect();
         let page = listing::collect(scope, permit, bucket, hidden, signer, upstreams, ticket).await?;
         Ok(local::document(page))
     }
@@ -136,9 +138,14 @@ impl Gateway {
             Operation::PutObjectTagging => {
                 let limit = s3::tagging::MAX_DOCUMENT_BYTES;
                 let body = self.read_document(call.document.as_ref(), limit, remains, ticket).await?;
-                tagging::put(&self.errand(&admission, &carrier.bucket), &body, ticket).await
+                let tags = s3::tagging::parse(&body)?;
+                forward::ensure_known(&admission, &carrier.bucket, &carrier.signer, &carrier.upstreams).await?;
+                tagging::put(&self.errand(&admission, &carrier.bucket), &tags, ticket).await
             }
-            Operation::DeleteObjectTagging => tagging::delete(&self.errand(&admission, &carrier.bucket), ticket).await,
+            Operation::DeleteObjectTagging => {
+                forward::ensure_known(&admission, &carrier.bucket, &carrier.signer, &carrier.upstreams).await?;
+                tagging::delete(&self.errand(&admission, &carrier.bucket), ticket).await
+            }
             _ => {
                 let document = match &call.document {
                     Some(_) => {

@@ -9,7 +9,7 @@ use http::request::Parts;
 
 use crate::arrival::Vouched;
 use crate::respond::{Refusal, RefusalKind};
-use crate::s3::addressing::{Domains, named_host};
+use crate::s3::addressing::{Domains, host_of};
 use crate::s3::{IdentifyError, S3ErrorCode};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -33,7 +33,7 @@ pub(super) fn refuse_pages(head: &Parts, vouched: &Vouched, domains: &Domains) -
     if let Vouched::Certificate(_) = vouched {
         return Ok(());
     }
-    match named_host(head).map_err(IdentifyError::from)? {
+    match host_of(head).map_err(IdentifyError::from)? {
         Some(host) if is_own(host, domains) => Ok(()),
         _ => {
             let message = "Use an IP address, localhost or a configured domain as host name here.";

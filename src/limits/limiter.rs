@@ -1,16 +1,16 @@
 //! Holds callers to how much they may do at a time: requests in a second and in flight, bytes in a second, places at a store.
 //!
-//! Asked after the rules have permitted a call (of STS: once the caller is known), so a refused credential or a denied request costs no account. What was granted is a
-//! [`Passage`], which is kept until the last byte of the answer is gone. Bytes are not refused but waited for (`body::Throttle`); only
-//! who asks for more with a large debt is refused. Without limits nothing is looked up.
+//! Asked after the rules have permitted a call (of STS: once the caller is known), so a refused credential or a denied request costs no
+//! account. What was granted is a [`Passage`], which is kept until the last byte of the answer is gone. Bytes are not refused but waited
+//! for (`body::Throttle`); only who asks for more with a large debt is refused. Without limits nothing is looked up.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::base::{PrincipalId, RouteId, RuleId};
+use crate::base::{PrincipalId, RouteId, RuleId, network_of};
 use crate::limits::accounts::{Account, Accounts, InFlight};
 use crate::limits::meter::{Direction, Meter, nanos};
 use crate::limits::rate::Nanos;
@@ -139,13 +139,18 @@ impl Each {
     fn new(scope: usize, rates: Rates) -> Option<Self> {
         (!rates.is_open()).then(|| Self { scope, rates, overflow: Arc::default() })
     }
-}
 
-impl Each {
     fn take_over(&mut self, old: &Self) {
         self.scope = old.scope;
         self.overflow = Arc::clone(&old.overflow);
     }
+}
+
+/// The limits of one rule.
+#[derive(Debug)]
+struct RuleLimits {
+    each: Option<Each>,
+    together: Option<(Rates, Arc<Account>)>,
 }
 
 impl RuleLimits {
@@ -166,6 +171,13 @@ impl RuleLimits {
     }
 }
 
+/// The shares in one store.
+#[derive(Debug)]
+struct StoreLimits {
+    connections: Option<Arc<Shares>>,
+    unknown_length: Option<Arc<Shares>>,
+}
+
 impl StoreLimits {
     /// A share of another size is counted anew: the places it is a part of are new too.
     fn take_over(&mut self, old: Option<&Self>) {
@@ -179,20 +191,6 @@ impl StoreLimits {
         same(&mut self.connections, old.and_then(|old| old.connections.as_ref()));
         same(&mut self.unknown_length, old.and_then(|old| old.unknown_length.as_ref()));
     }
-}
-
-/// The limits of one rule.
-#[derive(Debug)]
-struct RuleLimits {
-    each: Option<Each>,
-    together: Option<(Rates, Arc<Account>)>,
-}
-
-/// The shares in one store.
-#[derive(Debug)]
-struct StoreLimits {
-    connections: Option<Arc<Shares>>,
-    unknown_length: Option<Arc<Shares>>,
 }
 
 /// Holds callers to their limits.
@@ -334,7 +332,7 @@ impl Limiter {
     pub fn note_failed_authentication(&self, address: IpAddr, now: Instant) -> Result<(), Limited> {
         let Some((rate, overflow)) = &self.failures else { return Ok(()) };
         let now = nanos(self.since, now);
-        let account = self.addresses.of(&network(address), now).unwrap_or_else(|| Arc::clone(overflow));
+        let account = self.addresses.of(&network_of(address), now).unwrap_or_else(|| Arc::clone(overflow));
         account.requests.take(*rate, now).map_err(|wait| {
             self.count_refused();
             Limited::FailedAuthentications { wait }
@@ -363,14 +361,6 @@ fn rule_limits(scope: usize, rule: &RuleSettings) -> Option<(RuleId, RuleLimits)
         let together = (!together.is_open()).then(|| (together, Arc::default()));
         (RuleId::new(&rule.name), RuleLimits { each: Each::new(scope, each), together })
     })
-}
-
-/// One host has 2^64 addresses of version 6.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        address => address,
-    }
 }
 
 /// A request of one account that finds no budget gives back what it took from the others.

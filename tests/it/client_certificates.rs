@@ -7,11 +7,12 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::SanType;
 use rustls_pki_types::ServerName;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::support::certs::{Authority, Identity};
-use super::support::{Answer, Gateway, Recorder, Response, Setup, SignedClient};
+use super::support::{Answer, Client, Gateway, Recorder, Response, Setup, SignedClient};
 
 const CERTIFICATES: &str = "
     - { name: etl, match: { dns: etl.example.com }, attributes: { area: etl } }
@@ -219,9 +220,40 @@ async fn k23_a_reload_that_removes_the_authority_ends_open_connections_with_an_a
 #[tokio::test]
 async fn the_operators_page_offers_certificates_as_callers() {
     let world = World::new(", identity: true").await;
-    let config: serde_json::Value = serde_json::from_str(&world.gateway.ask_admin("/api/config").await.text()).unwrap();
+    let config: Value = serde_json::from_str(&world.gateway.ask_admin("/api/config").await.text()).unwrap();
     let principals = config["principals"].as_array().unwrap();
     for name in ["certificate:etl", "certificate:pods", "certificate:old", "token:a"] {
         assert!(principals.iter().any(|principal| principal == name), "{name}: {principals:?}");
+    }
+}
+
+#[tokio::test]
+async fn explain_takes_a_spiffe_id_as_records_have_it() {
+    let world = World::new(", identity: true").await;
+    let explain = async |who: &str, key: &str| {
+        let admin = Client { address: world.gateway.admin, token: String::new() };
+        let headers = [("content-type", "application/json"), ("x-countersign-console", "1")];
+        let question = json!({ "as": who, "do": "GetObject", "on": format!("bkt/{key}") });
+        let answer = admin.send_plain("POST", "/api/explain", &headers, question.to_string()).await;
+        serde_json::from_slice::<Value>(&answer.body).unwrap()
+    };
+    let id = "spiffe://example.org/ns/shop/sa/orders";
+    let orders = world.uris("orders", &[id]);
+    for (number, (key, status, decision)) in
+        [("pods/orders/x", 200, "allowed"), ("pods/other/x", 403, "denied")].into_iter().enumerate()
+    {
+        assert_eq!(world.ask(Some(&orders), &format!("/bkt/{key}"), &[]).await.status, status, "{key}");
+        assert_eq!(world.gateway.record(number + 1).await.principal.as_deref(), Some(id));
+        let report = &explain(id, key).await["report"];
+        let parts = json!({ "certificate": ["pods"], "namespace": ["shop"], "service_account": ["orders"], "trust_domain": ["example.org"] });
+        assert_eq!((&report["decision"], &report["caller"]["attributes"]), (&decision.into(), &parts), "{report:#}");
+    }
+    for (id, problem) in [
+        ("spiffe://attacker.example/ns/shop/sa/orders", "no entry of `clients.certificates` fits it"),
+        ("spiffe://example.org/ns/shop/sa/..", "its SPIFFE id is malformed"),
+        ("spiffe:", "its SPIFFE id is malformed"),
+    ] {
+        let answer = explain(id, "pods/orders/x").await;
+        assert!(answer["error"].as_str().is_some_and(|error| error.contains(problem)), "{id}: {answer}");
     }
 }

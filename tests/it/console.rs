@@ -25,6 +25,10 @@ const RULES: &str = "
   - { name: tenant-a, who: { tokens: [a] }, where: bkt/a/open/, what: [read, write, delete] }
   - { name: never-there, effect: deny, who: anyone, where: bkt/a/locked/, what: \"s3:*\" }";
 
+/// Applications without a credential of their own.
+const BESIDE: &str = "
+  - { name: beside, who: { listeners: [orders, job] }, where: bkt/orders/, what: [read] }";
+
 const INSPECTORS: &str = "inspectors: { words: { patterns: { sets: [eicar] } } }";
 
 fn setup(recorder: &Recorder) -> Setup {
@@ -356,14 +360,20 @@ async fn the_page_works_in_a_browser() {
         return missing(&path.display().to_string());
     }
     let recorder = Recorder::start(Answer::ok()).await;
-    let gateway = setup(&recorder).start().await;
+    let home = tempfile::tempdir().unwrap();
+    let socket = home.path().join("s3.sock");
+    let gateway = setup(&recorder)
+        .rules(&format!("{RULES}{BESIDE}"))
+        .listen("{ address: 127.0.0.1:0, identity: { name: orders } }")
+        .listen(&format!("{{ address: \"unix:{}\", mode: \"0600\", identity: {{ name: job }} }}", socket.display()))
+        .start()
+        .await;
     let (protected, token) = protected(&recorder, "");
     let protected = protected.start().await;
     traffic(&gateway).await;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients/operators_page.mjs");
     let artefacts = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/artefacts");
     std::fs::create_dir_all(&artefacts).unwrap();
-    let home = tempfile::tempdir().unwrap();
     let mut program = Command::new("timeout");
     program
         .args(["240".as_ref(), "node".as_ref(), script.as_os_str()])
@@ -374,6 +384,8 @@ async fn the_page_works_in_a_browser() {
         .env("PAGE", format!("http://{}", gateway.admin))
         .env("GATEWAY", format!("http://{}", gateway.address))
         .env("CLIENT_TOKEN", &gateway.a.token)
+        .env("BESIDE", format!("http://{}", gateway.addresses[1]))
+        .env("SOCKET", &socket)
         .env("PROTECTED", format!("http://{}", protected.admin))
         .env("OPERATOR_TOKEN", &token)
         .env("ARTEFACTS", &artefacts)

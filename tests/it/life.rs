@@ -254,7 +254,7 @@ async fn the_service_manager_is_told_when_it_serves_how_it_is_that_it_lives_and_
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    let setup = Setup::before(&recorder).limits("{ timeouts: { drain_delay: 2s, drain: 3s } }");
+    let setup = Setup::before(&recorder).limits("{ timeouts: { drain_delay: 2s, drain: 2h } }");
     let env = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "400000")];
     let mut served = Served::start(&setup, "", &env).await;
     let mut said = Vec::new();
@@ -281,8 +281,8 @@ async fn the_service_manager_is_told_when_it_serves_how_it_is_that_it_lives_and_
     tokio::task::block_in_place(|| {
         hear("STOPPING=1", 1);
         hear("STATUS=shutting down", 1);
-        // Delay, drain, objects that wait to be copied, records of the audit, and some more.
-        hear("EXTEND_TIMEOUT_USEC=35000000", 1);
+        // Delay, drain, objects that wait to be copied, records of the audit, and some more: more microseconds than 32 bits can say.
+        hear("EXTEND_TIMEOUT_USEC=7232000000", 1);
     });
     let reloading = said.iter().position(|said| said == "RELOADING=1").unwrap();
     assert!(said[reloading + 1].starts_with("MONOTONIC_USEC="), "{said:?}");

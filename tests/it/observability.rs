@@ -175,15 +175,22 @@ fn holds(all: &[u8], part: &[u8]) -> bool {
     all.windows(part.len()).any(|window| window == part)
 }
 
+/// A collector that writes what it is sent into the file; with its port.
+#[cfg(feature = "otel")]
+async fn collector(folder: &Path) -> (Server, u16, PathBuf) {
+    let (port, file) = (free_port(), folder.join("spans"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/log_receiver.py");
+    let arguments = [script.to_str().unwrap(), &port.to_string(), file.to_str().unwrap()];
+    let server = Server::start(folder, "/usr/bin/python3", &arguments);
+    eventually("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+    (server, port, file)
+}
+
 #[cfg(feature = "otel")]
 #[tokio::test]
 async fn spans_of_a_request_reach_the_collector_with_names_parents_and_attributes() {
-    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
-    let file = folder.path().join("spans");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/log_receiver.py");
-    let arguments = [script.to_str().unwrap(), &port.to_string(), file.to_str().unwrap()];
-    let _collector = Server::start(folder.path(), "/usr/bin/python3", &arguments);
-    eventually("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (_collector, port, file) = collector(folder.path()).await;
     let recorder = Recorder::start(Answer::ok()).await;
     let tracing =
         format!("tracing: {{ otlp: {{ endpoint: \"http://127.0.0.1:{port}/v1/traces\", one_in: 1000000 }} }}\n");
@@ -191,9 +198,11 @@ async fn spans_of_a_request_reach_the_collector_with_names_parents_and_attribute
     assert_eq!(served.a.get("/bkt/a/unsampled").await.status, 200);
     let parent = format!("00-{TRACE}-{PARENT}-01");
     assert_eq!(served.a.send("PUT", "/bkt/a/x", &[("traceparent", &parent)], "body").await.status, 200);
-    let taken = || std::fs::read(&file).unwrap_or_default();
-    eventually("the spans arrive", || holds(&taken(), b"S3/PutObject")).await;
-    let bytes = taken();
+    // The collector writes them down before the gateway has its answer, and they may come in several requests.
+    let metrics = metrics_with(&served, "countersign_trace_spans_sent_total 3\n").await;
+    assert!(metrics.contains("countersign_trace_spans_dropped_total 0\n"), "{metrics}");
+    let bytes = std::fs::read(&file).unwrap();
+    assert!(holds(&bytes, b"S3/PutObject"));
     let ids = [TRACE, PARENT, &recorder.requests()[1].header("traceparent")[36..52]].map(|id| hex::decode(id).unwrap());
     for id in &ids {
         assert!(holds(&bytes, id), "{id:02x?} is not in {bytes:02x?}");
@@ -214,9 +223,20 @@ async fn spans_of_a_request_reach_the_collector_with_names_parents_and_attribute
     assert!(!holds(&bytes, b"unsampled"), "one in a million new traces is sent");
     let heads = std::fs::read_to_string(file.with_extension("heads")).unwrap();
     assert!(heads.starts_with("/v1/traces application/x-protobuf None\n"), "{heads}");
-    let metrics = served.ask_admin("/metrics").await.text();
-    assert!(metrics.contains("countersign_trace_spans_dropped_total 0\n"), "{metrics}");
-    assert!(metrics.contains("countersign_trace_spans_sent_total 3\n"), "{metrics}");
+}
+
+/// The metrics, as soon as they have this line.
+#[cfg(feature = "otel")]
+async fn metrics_with(served: &Served, line: &str) -> String {
+    let mut metrics = String::new();
+    for _ in 0..1000 {
+        metrics = served.ask_admin("/metrics").await.text();
+        if metrics.contains(line) {
+            return metrics;
+        }
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    panic!("30 s without the line {line} in {metrics}");
 }
 
 /// The threads of a process that send spans.
@@ -230,12 +250,8 @@ fn exporters(process: u32) -> Vec<PathBuf> {
 #[cfg(all(feature = "otel", target_os = "linux"))]
 #[tokio::test]
 async fn an_exporter_goes_on_behind_a_reload_is_exchanged_with_its_settings_and_sends_the_last_spans_at_the_end() {
-    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
-    let file = folder.path().join("spans");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/log_receiver.py");
-    let arguments = [script.to_str().unwrap(), &port.to_string(), file.to_str().unwrap()];
-    let _collector = Server::start(folder.path(), "/usr/bin/python3", &arguments);
-    eventually("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (_collector, port, file) = collector(folder.path()).await;
     let recorder = Recorder::start(Answer::ok()).await;
     let tracing = format!(
         "log: {{ level: info }}\ntracing: {{ otlp: {{ endpoint: \"http://127.0.0.1:{port}/v1/traces\", one_in: 1, timeout: 5s }} }}\n"

@@ -1,17 +1,20 @@
 //! Credentials of the platform: what is asked, what is signed with the answer, and what happens when there is none.
 #![cfg(feature = "aws-chain")]
 
+use std::process::Command;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::sts::ENABLED;
 use super::support::oidc::{OwnIssuer, until_ready};
 use super::support::platform::{GARBLED, Keys, Mood, Platform, TokenFile, is_signed_with};
 use super::support::process::{Served, run};
 use super::support::raw::{read_answer, status};
+use super::support::store::missing;
 use super::support::{Answer, Gateway, Oidc, Recorder, Setup, Store, StoreKind, eventually, pattern};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/s3-gateway";
@@ -37,8 +40,11 @@ fn assert_signed_with(store: &Recorder, number: u64) {
 }
 
 async fn metric(gateway: &Gateway, name: &str) -> Option<f64> {
-    let text = gateway.ask_admin("/metrics").await.text();
-    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    value(&gateway.ask_admin("/metrics").await.text(), name)
+}
+
+fn value(metrics: &str, name: &str) -> Option<f64> {
+    metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 
 #[tokio::test]
@@ -81,37 +87,60 @@ async fn l12_keys_are_renewed_ahead_of_their_end_and_nobody_notices() {
 
 #[tokio::test]
 async fn l12_old_keys_are_kept_to_their_end_then_nothing_is_signed_and_it_recovers_by_itself() {
-    for mood in [Mood::Failing, Mood::Garbled, Mood::Empty, Mood::Stale] {
-        let (platform, store) = (Platform::imds().await, Recorder::start(Answer::ok()).await);
-        platform.life(Duration::from_secs(9));
-        let gateway = setup(&store, &imds(&platform)).start().await;
-        until_ready(&gateway).await;
-        platform.mood(mood);
-        let failed = "countersign_upstream_credentials_refreshes_total{result=\"error\",upstream=\"store\"}";
-        while metric(&gateway, failed).await == Some(0.0) {
-            let answer = gateway.a.get("/bkt/a/x").await;
-            assert_eq!(answer.status, 200, "{mood:?}: before their end: {}", answer.text());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        let ready = loop {
-            let ready = gateway.ask_admin("/readyz").await;
-            if ready.status != 200 {
-                break ready.text();
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
-        assert!(ready.contains("credentials of upstream `store` have expired"), "{mood:?}: {ready}");
-        let before = store.requests().len();
+    let moods = [Mood::Failing, Mood::Garbled, Mood::Empty, Mood::Stale];
+    let outages =
+        ["imds", "pod-identity", "web-identity"].into_iter().flat_map(|source| moods.map(|mood| outage(source, mood)));
+    join_all(outages).await;
+}
+
+/// A platform that gave keys, and then answers in this mood until after their end.
+async fn outage(source: &str, mood: Mood) {
+    let (store, token) = (Recorder::start(Answer::ok()).await, TokenFile::new("eyJ.a.jwt"));
+    let platform = match source {
+        "imds" => Platform::imds().await,
+        "pod-identity" => Platform::container(&token.path).await,
+        _ => Platform::sts("AssumeRoleWithWebIdentity").await,
+    };
+    platform.life(Duration::from_secs(9));
+    let endpoint = platform.endpoint();
+    let url = format!("{endpoint}/v1/credentials");
+    let env = [
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str()),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", url.as_str()),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token.text()),
+        ("AWS_ROLE_ARN", ROLE),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token.text()),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ENDPOINT_URL_STS", endpoint.as_str()),
+    ];
+    let gateway = served(&store, &format!("{{ platform: {{ source: {source} }} }}"), &env).await;
+    platform.mood(mood);
+    let failed = "countersign_upstream_credentials_refreshes_total{result=\"error\",upstream=\"store\"}";
+    while value(&gateway.ask_admin("/metrics").await.text(), failed) == Some(0.0) {
         let answer = gateway.a.get("/bkt/a/x").await;
-        assert_eq!(answer.outcome(), (503, "ServiceUnavailable".to_owned()), "{mood:?}");
-        assert_eq!(gateway.a.put("/bkt/a/x", &[], "body").await.status, 503);
-        assert_eq!(store.requests().len(), before, "{mood:?}: nothing is signed with dead keys");
-        platform.mood(Mood::Good);
-        platform.life(Duration::from_secs(3600));
-        until_ready(&gateway).await;
-        assert_eq!(gateway.a.get("/bkt/a/x").await.status, 200);
-        assert_signed_with(&store, platform.given());
+        assert_eq!(answer.status, 200, "{source}, {mood:?}: before their end: {}", answer.text());
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let ready = loop {
+        let ready = gateway.ask_admin("/readyz").await;
+        if ready.status != 200 {
+            break ready.text();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(ready.contains("credentials of upstream `store` have expired"), "{source}, {mood:?}: {ready}");
+    let before = store.requests().len();
+    let answer = gateway.a.get("/bkt/a/x").await;
+    assert_eq!(answer.outcome(), (503, "ServiceUnavailable".to_owned()), "{source}, {mood:?}");
+    assert_eq!(gateway.a.put("/bkt/a/x", &[], "body").await.status, 503);
+    assert_eq!(store.requests().len(), before, "{source}, {mood:?}: nothing is signed with dead keys");
+    let log = gateway.process.stderr.text();
+    assert!(!log.contains(GARBLED) && !log.contains("s3cr3t") && !log.contains("eyJ"), "{log}");
+    platform.mood(Mood::Good);
+    platform.life(Duration::from_secs(3600));
+    until_served(&gateway).await;
+    assert_eq!(gateway.a.get("/bkt/a/x").await.status, 200);
+    assert_signed_with(&store, platform.given());
 }
 
 #[tokio::test]
@@ -150,9 +179,14 @@ async fn l12_a_store_that_says_they_have_expired_is_listened_to_once() {
 /// The real program, since the environment is one of a whole process.
 async fn served(store: &Recorder, credentials: &str, env: &[(&str, &str)]) -> Served {
     let served = Served::start(&setup(store, credentials), "", env).await;
+    until_served(&served).await;
+    served
+}
+
+async fn until_served(served: &Served) {
     for _ in 0..1500 {
         if served.ask_admin("/readyz").await.status == 200 {
-            return served;
+            return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -183,6 +217,54 @@ async fn a_container_is_given_keys_for_the_token_that_stands_in_its_file_then() 
         let log = served.process.stderr.text();
         assert!(!log.contains("s3cr3t") && !log.contains("t0ken") && !log.contains("token-after"), "{log}");
     }
+}
+
+/// Set where the test runs that is alone in a network of its own.
+const OWN_NETWORK: &str = "COUNTERSIGN_TEST_OWN_NETWORK";
+
+/// Runs a test of this program once more, in a network of its own, where it can have the address of the agents of ECS.
+async fn in_own_network(test: &str) {
+    let own = [
+        "--map-root-user",
+        "--net",
+        "sh",
+        "-c",
+        "ip link set lo up && ip address add 169.254.170.2/32 dev lo && exec \"$@\"",
+        "sh",
+    ];
+    if !Command::new("unshare").args(own).arg("true").status().is_ok_and(|status| status.success()) {
+        return missing("unshare, ip or the right to a network of one's own");
+    }
+    let mut again = Command::new("unshare");
+    again.args(own).arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]).env(OWN_NETWORK, "1");
+    let done = tokio::task::spawn_blocking(move || again.output().unwrap()).await.unwrap();
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success() && out.contains("1 passed"), "{out}{err}");
+}
+
+#[tokio::test]
+async fn a_task_of_ecs_asks_the_agent_at_its_own_address_for_the_path_it_was_given() {
+    if std::env::var_os(OWN_NETWORK).is_none() {
+        let own = "platform_credentials::a_task_of_ecs_asks_the_agent_at_its_own_address_for_the_path_it_was_given";
+        return in_own_network(own).await;
+    }
+    // On EC2 and Fargate nothing is shown: the path is the secret.
+    let (store, no_token) = (Recorder::start(Answer::ok()).await, TokenFile::new(""));
+    let platform = Platform::container(&no_token.path).await;
+    let (agent, stand_in) = (TcpListener::bind("169.254.170.2:80").await.unwrap(), platform.recorder.address);
+    let _agent = tokio::spawn(async move {
+        while let Ok((mut task, _)) = agent.accept().await {
+            let mut stand_in = TcpStream::connect(stand_in).await.unwrap();
+            tokio::spawn(async move { copy_bidirectional(&mut task, &mut stand_in).await });
+        }
+    });
+    let env = [("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v1/credentials")];
+    for source in ["ecs", "default-chain"] {
+        let served = served(&store, &format!("{{ platform: {{ source: {source} }} }}"), &env).await;
+        assert_eq!(served.a.get("/bkt/a/x").await.status, 200, "{source}");
+        assert_signed_with(&store, platform.given());
+    }
+    assert_eq!(platform.recorder.requests()[0].header("host"), "169.254.170.2");
 }
 
 #[tokio::test]

@@ -1,10 +1,17 @@
 //! Proxies that say for whom they speak: the PROXY protocol, and headers. Only configured ones are believed.
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use std::net::SocketAddr;
+use std::path::Path;
 
-use super::support::raw::{read_all, status};
-use super::support::{Answer, Gateway, Recorder, Setup};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::support::certs::Authority;
+use super::support::clamd::Server;
+use super::support::raw::{read_all, read_answer, status};
+use super::support::restart::free_address;
+use super::support::store::missing;
+use super::support::{Answer, Gateway, Recorder, Setup, eventually};
 
 /// Only the office may read.
 const RULES: &str = "
@@ -173,4 +180,78 @@ async fn k26_a_reload_ends_connections_of_a_removed_proxy_with_an_answer() {
     let record = gateway.record(2).await;
     assert_eq!(record.client, "127.0.0.1", "whom it spoke for is not known any more");
     assert_eq!(recorder.requests().len(), 1);
+}
+
+/// haproxy before listeners: how it speaks to each of them, and where that is. The other addresses are where clients connect, in this order.
+fn haproxy(folder: &Path, token: &str, servers: &[(&str, SocketAddr)]) -> Option<(Server, Vec<SocketAddr>)> {
+    let program = "/usr/sbin/haproxy";
+    if !Path::new(program).exists() {
+        missing("haproxy");
+        return None;
+    }
+    // What its checks ask for is the office's, so that an answer to them tells who they are.
+    let mut configuration = format!(
+        "defaults\n mode http\n timeout connect 5s\n timeout client 20s\n timeout server 20s\n option forwardfor\n option httpchk\n \
+         http-check send meth GET uri /bkt/a/x ver HTTP/1.1 hdr Host gateway hdr Authorization \"Bearer {token}\"\n \
+         http-check expect status 403\n"
+    );
+    let fronts: Vec<SocketAddr> = servers.iter().map(|_| free_address()).collect();
+    for (front, (how, gateway)) in fronts.iter().zip(servers) {
+        configuration += &format!(
+            "listen {front}\n bind {front}\n server gateway {gateway} {how} check inter 200ms fall 1 rise 1\n"
+        );
+    }
+    let file = folder.join("haproxy.cfg");
+    std::fs::write(&file, configuration).unwrap();
+    Some((Server::start(folder, program, &["-db", "-f", file.to_str().unwrap()]), fronts))
+}
+
+#[tokio::test]
+async fn k26_a16_haproxy_says_for_whom_it_speaks_and_its_checks_are_its_own() {
+    let (recorder, authority) = (Recorder::start(Answer::ok()).await, Authority::new());
+    let rules = RULES.replace("192.0.2.0/24", "127.0.0.2/32");
+    let proxied = "proxy_protocol: { from: 127.0.0.1 }";
+    let setup = Setup::before(&recorder).rules(&rules).tls(&authority.vouch_for(&["127.0.0.1"])).listener(proxied);
+    let gateway = setup
+        .listen(&format!("{{ address: 127.0.0.1:0, {proxied} }}"))
+        .listen("{ address: 127.0.0.1:0, forwarded: { from: 127.0.0.1 } }")
+        .start()
+        .await;
+    let [over_tls, plain, forwarded] = gateway.addresses[..] else { panic!("three listeners") };
+    let tls = format!("send-proxy-v2 ssl verify required ca-file {}", authority.file().display());
+    let folder = tempfile::tempdir().unwrap();
+    let servers = [
+        ("send-proxy", plain),
+        ("send-proxy-v2", plain),
+        ("send-proxy-v2 proxy-v2-options crc32c", plain),
+        (tls.as_str(), over_tls),
+        ("", forwarded),
+    ];
+    let Some((_proxy, fronts)) = haproxy(folder.path(), &gateway.a.token, &servers) else { return };
+    eventually("checks over all listeners", || {
+        let checks = gateway.records();
+        assert!(
+            checks.iter().all(|check| (check.client.as_str(), check.status) == ("127.0.0.1", Some(403))),
+            "{checks:?}"
+        );
+        let over_tls = checks.iter().filter(|check| check.tls).count();
+        over_tls >= 2 && checks.len() >= over_tls + 2 * servers.len()
+    })
+    .await;
+    for (number, ((how, listener), front)) in servers.into_iter().zip(fronts).enumerate() {
+        for (client, made_up, code) in [("127.0.0.2", "", 200), ("127.0.0.3", "X-Forwarded-For: 127.0.0.2\r\n", 403)] {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind((client.parse::<std::net::IpAddr>().unwrap(), 0).into()).unwrap();
+            let mut stream = socket.connect(front).await.unwrap();
+            let token = &gateway.a.token;
+            let request = format!("GET /bkt/a/x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{made_up}\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            assert_eq!(status(&read_answer(&mut stream).await), code, "{how}: {client}");
+            let its = || gateway.records().into_iter().filter(|record| record.client == client).collect::<Vec<_>>();
+            eventually("the record of the client", || its().len() == number + 1).await;
+            let record = its().remove(number);
+            assert_eq!((record.status, record.tls), (Some(code), listener == over_tls), "{how}: {client}");
+        }
+    }
+    assert_eq!(recorder.requests().len(), servers.len(), "each once, and no check");
 }

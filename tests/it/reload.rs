@@ -10,8 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::staged::{complete, create, upload};
 use super::support::certs::{Authority, Identity, write};
+use super::support::parts::{complete, create, upload};
 use super::support::process::Served;
 use super::support::{Answer, Recorder, Reloadable, Setup, Store, StoreKind, eventually};
 

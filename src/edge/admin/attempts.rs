@@ -4,9 +4,11 @@
 //! tries. A right token is never limited, or whoever shares an operator's address could keep the operator out; nor are other addresses.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::base::network_of;
 
 /// Wrong tokens in a row.
 const BURST: u32 = 10;
@@ -29,7 +31,7 @@ impl Attempts {
     /// How long the address has to wait before a wrong token is looked into again; `None` if it is now.
     pub(super) fn must_wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let failures = all.get_mut(&network(address))?;
+        let failures = all.get_mut(&network_of(address))?;
         failures.forgive(now);
         (failures.count >= BURST).then(|| REFILL.saturating_sub(now.saturating_duration_since(failures.since)))
     }
@@ -37,7 +39,7 @@ impl Attempts {
     /// Notes a wrong token.
     pub(super) fn failed(&self, address: IpAddr, now: Instant) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let address = network(address);
+        let address = network_of(address);
         if all.len() >= MAX_ADDRESSES && !all.contains_key(&address) {
             let oldest = all.iter().min_by_key(|(_, failures)| failures.since).map(|(address, _)| *address);
             oldest.and_then(|address| all.remove(&address));
@@ -56,14 +58,6 @@ impl Failures {
             Some(left) if left > 0 => (self.count, self.since) = (left, self.since + REFILL * forgiven),
             _ => (self.count, self.since) = (0, now),
         }
-    }
-}
-
-/// Who has one address of IPv6 has 2⁶⁴ of them.
-pub(super) fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 
@@ -93,7 +87,7 @@ mod tests {
     fn the_addresses_of_one_network_count_together_and_not_more_are_kept_than_there_is_room() {
         let (attempts, start) = (Attempts::default(), Instant::now());
         for host in 1..=10_u128 {
-            attempts.failed(Ipv6Addr::from_bits((0x2001_0db8 << 96) | host).into(), start);
+            attempts.failed(std::net::Ipv6Addr::from_bits((0x2001_0db8 << 96) | host).into(), start);
         }
         assert!(attempts.must_wait("2001:db8::ffff".parse().unwrap(), start).is_some());
         for network in 0..5000_u32 {

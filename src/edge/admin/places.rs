@@ -20,7 +20,7 @@ use http_body_util::BodyExt;
 use tokio::sync::Notify;
 
 use super::AdminBody;
-use super::attempts::network;
+use crate::base::network_of;
 
 /// How long a connection is left in its place at least until it has asked, when somebody of another network comes: enough to send a head that
 /// is ready.
@@ -82,7 +82,7 @@ impl Places {
     /// # Errors
     /// How long to wait before asking again, if nobody can be displaced yet.
     pub(super) fn take(&self, address: IpAddr, now: Instant) -> Result<Place, Duration> {
-        let (network, mut taken) = (network(address), self.taken());
+        let (network, mut taken) = (network_of(address), self.taken());
         let is_full = taken.by.len() >= self.0.limit;
         if is_full && let Some((number, wait)) = taken.next_to_go(network, now) {
             if !wait.is_zero() {

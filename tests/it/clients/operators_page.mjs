@@ -7,7 +7,7 @@ import path from "node:path";
 
 const tool = createRequire(path.join(process.env.TOOLS, "package.json"));
 const { chromium } = tool("playwright-core");
-const { PAGE: home, GATEWAY: gateway, CLIENT_TOKEN: clientToken, PROTECTED: guarded, OPERATOR_TOKEN: operatorToken, ARTEFACTS: artefacts } = process.env;
+const { PAGE: home, GATEWAY: gateway, CLIENT_TOKEN: clientToken, BESIDE: beside, SOCKET: socketPath, PROTECTED: guarded, OPERATOR_TOKEN: operatorToken, ARTEFACTS: artefacts } = process.env;
 
 const steps = {};
 async function step(name, work) {
@@ -29,7 +29,7 @@ const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", arg
 // Whatever a page complains of, and whom it talks to.
 const complaints = [];
 const asked = new Set();
-async function open(url, options = {}, allowed = []) {
+async function open(url, options = {}, allowed = [], prepare = async () => {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, reducedMotion: "reduce", ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(20_000);
@@ -43,11 +43,13 @@ async function open(url, options = {}, allowed = []) {
     window.touched = [];
     document.addEventListener("securitypolicyviolation", (event) => window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
   });
+  await prepare(page);
   await page.goto(url);
   return page;
 }
 const picture = (page, name, fullPage = true) => page.screenshot({ path: path.join(artefacts, `operators-page-${name}.png`), fullPage });
 const put = (key, body) => fetch(`${gateway}/bkt/${key}`, { method: "PUT", body, headers: { authorization: `Bearer ${clientToken}` } });
+const overSocket = (target) => new Promise((ended, failed) => http.get({ socketPath, path: target }, (answer) => answer.resume().on("end", () => ended(answer.statusCode))).on("error", failed));
 const focused = (page) => page.evaluate(() => document.activeElement.id || document.activeElement.className || document.activeElement.textContent.trim().slice(0, 40));
 const rows = (page) => page.locator("#records tbody tr");
 const fits = async (page) => {
@@ -84,7 +86,7 @@ await step("a key that is markup stays text", async () => {
   await row.locator("button.open").click();
   await page.locator("#detail").getByText("onerror").first().waitFor();
   await page.locator("#detail-explain").click();
-  await page.locator("#answer").getByText("DENIED").or(page.locator("#answer").getByText("ALLOWED")).first().waitFor();
+  await page.locator("#answer").getByText("ALLOWED by the rule `small-ones`").waitFor();
   await page.locator("#filter").fill("<img");
   await row.waitFor();
   await page.locator("#filter").fill("");
@@ -100,7 +102,64 @@ await step("details say why, and lead to the explanation", async () => {
   await page.locator("#detail-explain").click();
   await page.locator("#answer .notice").waitFor();
   must((await page.locator("#q-on").inputValue()) === "bkt/a/small/live", "the question is filled in");
-  await page.locator("#answer pre").getByText("token:a").first().waitFor();
+  await page.locator("#answer pre", { hasText: "request: PutObject on bkt/a/small/live" }).waitFor();
+  await page.locator("#answer").getByText("ALLOWED by the rule `small-ones`").waitFor();
+  await page.locator("#answer").getByText("Asked without what a record does not hold: size").waitFor();
+  await page.locator("#q-size").fill("3KiB");
+  await page.locator("#question button[type=submit]").click();
+  await page.locator("#answer strong", { hasText: /^DENIED: .*EntityTooLarge/ }).waitFor();
+  must((await page.locator("#answer").getByText("Asked without").count()) === 0, "a question of the operator's own");
+});
+
+await step("requests of an application beside the gateway are explained as they ended", async () => {
+  must((await fetch(`${beside}/bkt/orders/x`)).status === 200, "read over an address");
+  must((await overSocket("/bkt/others/x")) === 403, "refused over a socket");
+  for (const [key, who, answer] of [["bkt/orders/x", "listener:orders", "ALLOWED by the rule `beside`"], ["bkt/others/x", "listener:job", "DENIED: no rule allows s3:GetObject"]]) {
+    await rows(page).filter({ hasText: key }).locator("button.open").click();
+    await page.locator("#detail-explain").click();
+    await page.locator("#answer").getByText(answer).waitFor();
+    must((await page.locator("#q-as").inputValue()) === who, who);
+  }
+});
+
+await step("every record leads to its question, or to none", async () => {
+  const principals = [
+    ["app_token", "token:a", "token:a"], ["access_key", "key:a", "key:a"], ["listener", "listener:orders", "listener:orders"],
+    ["certificate", "certificate:etl", "certificate:etl"], ["certificate", "spiffe://example.org/ns/shop/sa/orders", "spiffe://example.org/ns/shop/sa/orders"],
+    ["jwt", "corp:alice", "issuer:corp:alice"], ["session", "corp:alice", "issuer:corp:alice"],
+  ];
+  const from = "192.0.2.7";
+  const cases = [
+    ...principals.map(([scheme, principal, as]) => [{ scheme, principal }, { as, do: "GetObject", from }]),
+    [{ client: "unix" }, { as: "token:a", do: "GetObject" }],
+    [{ operation: "PostObject" }, { as: "token:a", do: "PutObject", from }],
+    [{ operation: "CopyObject", source: "bkt/y?versionId=3" }, { as: "token:a", do: "CopyObject", from, source: "bkt/y" }],
+    ...["Preflight", "AssumeRoleWithWebIdentity", "GetCallerIdentity", null].map((operation) => [{ operation }, null]),
+  ];
+  const usual = { time: "2026-11-22T06:45:56.883Z", client: from, method: "GET", scheme: "app_token", principal: "token:a", operation: "GetObject", bucket: "bkt", outcome: "ok", status: 200, duration_ms: 1 };
+  const stream = cases.map(([more], number) => `data: ${JSON.stringify({ ...usual, key: `case-${number}-`, ...more })}\n\n`).join("");
+  let told = false, question;
+  const where = await open(home, {}, [], async (page) => {
+    await page.route("**/api/events", (route) => (told ? undefined : ((told = true), route.fulfill({ contentType: "text/event-stream", body: stream }))));
+    await page.route("**/api/explain", (route) => ((question = route.request().postDataJSON()), route.fulfill({ json: { text: `ALLOWED ${question.on}`, report: { decision: "allowed" } } })));
+  });
+  for (const [number, [more, wanted]] of cases.entries()) {
+    await rows(where).filter({ hasText: `case-${number}-` }).locator("button.open").click();
+    const what = JSON.stringify(more);
+    if (wanted === null) {
+      must(!(await where.locator("#detail-explain").isVisible()), `${what} is offered`);
+      await where.locator("#detail-close").click();
+      continue;
+    }
+    await where.locator("#detail-explain").click();
+    await where.locator("#answer strong", { hasText: `case-${number}-` }).waitFor();
+    const { on, ...rest } = question;
+    must(on === `bkt/case-${number}-`, `${what}: ${on}`);
+    must(JSON.stringify(rest) === JSON.stringify(wanted), `${what}: ${JSON.stringify(rest)}`);
+    const note = await where.locator("#answer").getByText("Asked without").innerText();
+    must(note.includes("attributes") === ["jwt", "session"].includes(more.scheme), `${what}: ${note}`);
+  }
+  await where.context().close();
 });
 
 await step("the explain form answers", async () => {
