@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use http::Response;
 
-use super::live::Live;
+use super::live::{Live, Serve};
 use super::reload::{Cause, Reloader};
 use super::shown;
 use crate::base::clock::rfc3339_millis;
@@ -23,7 +23,7 @@ pub(super) struct State {
     pub(super) reloader: Reloader,
     pub(super) console: Console,
     pub(super) addresses: Addresses,
-    pub(super) control: Control,
+    pub(super) control: Control<Serve>,
 }
 
 impl State {

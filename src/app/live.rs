@@ -1,4 +1,4 @@
-//! The generation that new requests are served by.
+//! The generation in use, for the edge and for everybody else.
 
 use std::sync::Arc;
 
@@ -9,17 +9,17 @@ use crate::arrival::{Arrival, UnreadableHead};
 use crate::edge::Handler;
 use crate::respond::{AnswerBody, Reply};
 
-/// The generation in use. Requests keep the one they began with.
+/// The generation in use, for whoever asks about it. Requests have theirs from the edge.
 pub(super) struct Live {
     current: ArcSwap<Generation>,
 }
 
 impl Live {
-    pub(super) fn new(first: Generation) -> Self {
-        Self { current: ArcSwap::from_pointee(first) }
+    pub(super) fn new(first: Arc<Generation>) -> Self {
+        Self { current: ArcSwap::new(first) }
     }
 
-    /// Serves later requests with another one. Gives the one before.
+    /// Tells of another one. Gives the one before.
     pub(super) fn replace(&self, next: Arc<Generation>) -> Arc<Generation> {
         self.current.swap(next)
     }
@@ -29,9 +29,9 @@ impl Live {
     }
 }
 
-/// The gateway as the edge sees it.
+/// A generation as the edge sees it. Requests keep the one they began with.
 #[derive(Clone)]
-pub(super) struct Serve(pub(super) Arc<Live>);
+pub(super) struct Serve(pub(super) Arc<Generation>);
 
 impl Handler for Serve {
     type Body = AnswerBody;
@@ -39,11 +39,10 @@ impl Handler for Serve {
     // Inlined, so that the future is written where it stays instead of being copied there.
     #[inline]
     fn handle(&self, arrival: Arrival) -> impl Future<Output = Reply> + Send {
-        let generation = self.0.current();
-        async move { generation.gateway.serve(arrival).await }
+        self.0.gateway.serve(arrival)
     }
 
     fn unreadable(&self, head: UnreadableHead) {
-        self.0.current().gateway.auditor.record_unreadable(&head);
+        self.0.gateway.auditor.record_unreadable(&head);
     }
 }

@@ -42,7 +42,7 @@ pub use signals::{Ending, termination};
 
 /// A gateway whose addresses are bound and whose parts are ready, not serving yet.
 pub struct App {
-    edge: Edge,
+    edge: Edge<Serve>,
     live: Arc<Live>,
     lasting: Lasting,
     reloader: Reloader,
@@ -98,8 +98,8 @@ impl App {
         let sink = Arc::new(Fanout::new(vec![sink, Arc::clone(&recent) as _]));
         let lasting = Lasting { metrics, sink, budget: Budget::new(config.edge.limits.buffer_bytes) };
         let edge_settings = config.edge.clone();
-        let first = Generation::build(config, &lasting, None)?;
-        let edge = Edge::bind(edge_settings, Arc::clone(&lasting.budget), inherited)?;
+        let first = Arc::new(Generation::build(config, &lasting, None)?);
+        let edge = Edge::bind(edge_settings, Serve(Arc::clone(&first)), Arc::clone(&lasting.budget), inherited)?;
         let live = Arc::new(Live::new(first));
         let reloader = Reloader::new(Arc::clone(&live), lasting.clone(), edge.control(), origin);
         Ok(Self { edge, live, lasting, reloader, recent })
@@ -145,7 +145,7 @@ impl App {
             shutdown.inspect(|()| notify::stopping(control.longest_end() + STAGING_DRAIN + AUDIT_DRAIN + SLACK));
         let at_once = at_once.shared();
         notify::ready();
-        let report = edge.run(Serve(Arc::clone(&live)), state, shutdown, at_once.clone()).await;
+        let report = edge.run(state, shutdown, at_once.clone()).await;
         // That of the last configuration has what all before it had on its way.
         let staging = Arc::clone(&live.current().gateway.staging);
         // Objects without a client any more. One that is left is found at its hidden key when its client completes it again.

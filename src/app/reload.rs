@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::generation::{Generation, Lasting, Previous, Upkeep};
-use super::live::Live;
+use super::live::{Live, Serve};
 use super::log;
 use crate::base::{Clock as _, SystemClock, UtcInstant};
 use crate::config::{Config, Loaded, Outline, Problems, Reads, References, Thing, load_recorded};
@@ -120,7 +120,7 @@ struct Inner {
     place: Option<(PathBuf, AnyReferences)>,
     live: Arc<Live>,
     lasting: Lasting,
-    control: Control,
+    control: Control<Serve>,
     /// Held by the reload that is under way.
     turn: tokio::sync::Mutex<()>,
     /// The tasks of the generation that serves; `None` before the start and after the end.
@@ -146,8 +146,8 @@ struct State {
 
 /// What was built, and what is to be noted when it serves.
 struct Next {
-    generation: Generation,
-    prepared: Prepared,
+    generation: Arc<Generation>,
+    prepared: Prepared<Serve>,
     outline: Outline,
     digest: String,
     reads: Reads,
@@ -164,7 +164,7 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Reloader {
-    pub(super) fn new(live: Arc<Live>, lasting: Lasting, control: Control, origin: Option<Origin>) -> Self {
+    pub(super) fn new(live: Arc<Live>, lasting: Lasting, control: Control<Serve>, origin: Option<Origin>) -> Self {
         let loaded = live.current().gateway.since;
         lasting.metrics.reloads().serves(1, loaded.as_second());
         let (place, outline, digest, reads) = match origin {
@@ -310,11 +310,13 @@ impl Inner {
         let changed_files: BTreeSet<PathBuf> = things.iter().filter_map(file).collect();
         let concerns_tls = !changed_files.is_empty() || keys.contains("listen") || keys.contains("admin.tls");
         let failed = |error: &dyn std::fmt::Display| ReloadError::Build(error.to_string());
-        let prepared = self.control.prepare(&config.edge, concerns_tls).map_err(|error| failed(&error))?;
         let current = self.live.current();
         let previous = Previous { generation: &current, changed: &changed_files };
         let generation = Generation::build(config, &self.lasting, Some(previous));
-        let generation = generation.map_err(|error| failed(&format_args!("{error:#}")))?;
+        let generation = Arc::new(generation.map_err(|error| failed(&format_args!("{error:#}")))?);
+        let handler = Serve(Arc::clone(&generation));
+        let prepared = self.control.prepare(&generation.config.edge, concerns_tls, &handler);
+        let prepared = prepared.map_err(|error| failed(&error))?;
         let changed = keys.into_iter().chain(things.iter().map(ToString::to_string)).collect();
         Ok(Some(Next { generation, prepared, outline, digest, reads, changed }))
     }
@@ -333,7 +335,7 @@ impl Inner {
         let Next { generation, prepared, outline, digest, reads, changed } = next;
         let metrics = &self.lasting.metrics;
         let loaded = SystemClock.now();
-        let before = self.live.replace(Arc::new(generation));
+        let before = self.live.replace(generation);
         let waiting: Vec<_> = prepared.waiting().iter().map(|key| (*key).to_owned()).collect();
         self.control.apply(prepared);
         // Behind the end nothing goes on.

@@ -51,7 +51,7 @@ const H2_MAX_PENDING_RESETS: usize = 20;
 const H2_MAX_LOCAL_RESETS: usize = 128;
 
 /// Serves the connection until it ends. Dropping the future cuts it.
-pub(super) async fn serve<H: Handler>(accepted: Accepted, service: Arc<Service<H>>, mut stop: Stop, monitor: Monitor) {
+pub(super) async fn serve<H: Handler>(accepted: Accepted<H>, service: Arc<Service>, mut stop: Stop, monitor: Monitor) {
     let Accepted { mut stream, mut facts, manner: current } = accepted;
     // For its beginning; each request asks again.
     let manner = current.load_full();
@@ -71,18 +71,21 @@ pub(super) async fn serve<H: Handler>(accepted: Accepted, service: Arc<Service<H
             }
         }
     }
+    let tls = manner.tls.clone();
+    // It has a whole configuration, which would be kept for as long as the connection lives.
+    drop(manner);
     let line = Line::new(facts, current, proxy);
     let stream = RateGuard::new(stream, Pace::of(&service.limits));
-    match &manner.tls {
+    match &tls {
         None => serve_http1(stream, service, line, stop, &monitor).await,
         Some(tls) => Box::pin(serve_tls(stream, tls, service, line, stop, &monitor)).await,
     }
 }
 
 /// Whom a proxy has opened the connection for; itself, if it says so.
-async fn proxied(
+async fn proxied<H>(
     stream: &mut Stream,
-    manner: &Manner,
+    manner: &Manner<H>,
     facts: &ConnectionFacts,
     limits: &ConnectionLimits,
 ) -> Result<SocketAddr, NotProxied> {
@@ -107,8 +110,8 @@ enum NotProxied {
 async fn serve_tls<H: Handler>(
     stream: RateGuard<Stream>,
     tls: &Arc<Tls>,
-    service: Arc<Service<H>>,
-    mut line: Line,
+    service: Arc<Service>,
+    mut line: Line<H>,
     mut stop: Stop,
     monitor: &Monitor,
 ) {
@@ -143,18 +146,17 @@ async fn serve_tls<H: Handler>(
     }
 }
 
-async fn serve_http1<H, IO>(stream: IO, service: Arc<Service<H>>, line: Line, mut stop: Stop, monitor: &Monitor)
+async fn serve_http1<H, IO>(stream: IO, service: Arc<Service>, line: Line<H>, mut stop: Stop, monitor: &Monitor)
 where
     H: Handler,
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let verdicts = Arc::new(Verdicts::default());
-    let handler = service.handler.clone();
     let stream = MeteredReads::new(stream, Arc::clone(&service.budget));
     let io = TokioIo::new(WireGuard::new(stream, verdicts.clone(), &service.limits));
     let builder = http1_builder(&service.limits);
     // Not `with_upgrades`: no bytes are ever passed through.
-    let facts = line.facts.clone();
+    let (facts, manner) = (line.facts.clone(), Arc::clone(&line.manner));
     let mut connection = pin!(builder.serve_connection(
         io,
         service_fn(move |request| service.clone().answer(request, &line, verdicts.next(), None)),
@@ -167,7 +169,7 @@ where
         }
     };
     if let Some(head) = outcome.as_ref().err().and_then(|error| unreadable(error, &facts)) {
-        handler.unreadable(head);
+        manner.load().handler.unreadable(head);
     }
     note_end(outcome, &facts, monitor);
 }
@@ -205,7 +207,7 @@ fn http1_builder(limits: &ConnectionLimits) -> http1::Builder {
     builder
 }
 
-async fn serve_http2<H, IO>(stream: IO, service: Arc<Service<H>>, line: Line, mut stop: Stop, monitor: &Monitor)
+async fn serve_http2<H, IO>(stream: IO, service: Arc<Service>, line: Line<H>, mut stop: Stop, monitor: &Monitor)
 where
     H: Handler,
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -7,13 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::BindError;
-use super::listener::Manner;
+use super::listener::{Exchanged, Manner};
 use super::settings::{ConnectionLimits, ListenAddress, Settings, TlsSettings};
 use super::tls::{Loaded, Tls};
+use super::{BindError, Handler};
 use crate::base::UtcInstant;
 
 /// What later connections are served by.
@@ -36,30 +35,30 @@ impl Tuning {
 
 /// Changes an edge while it runs; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Control {
-    pub(super) listeners: Arc<[(ListenAddress, Arc<ArcSwap<Manner>>)]>,
+pub struct Control<H> {
+    pub(super) listeners: Arc<[(ListenAddress, Exchanged<H>)]>,
     pub(super) admin: Option<Arc<Tls>>,
     pub(super) tuning: Arc<watch::Sender<Tuning>>,
 }
 
 /// Changes that can no longer fail.
-pub struct Prepared {
+pub struct Prepared<H> {
     tls: Vec<(Arc<Tls>, TlsSettings, Loaded)>,
     /// Of listeners whose own settings wait for a restart: their files have changed all the same.
     renewed: Vec<(Arc<Tls>, Loaded)>,
-    manners: Vec<(Arc<ArcSwap<Manner>>, Manner)>,
+    manners: Vec<(Exchanged<H>, Manner<H>)>,
     waiting: Vec<&'static str>,
     tuning: Tuning,
 }
 
-impl Prepared {
+impl<H> Prepared<H> {
     /// The keys of listeners that are to change between TLS and clear text, which waits for a restart.
     pub fn waiting(&self) -> &[&'static str] {
         &self.waiting
     }
 }
 
-impl Control {
+impl<H: Handler> Control<H> {
     /// How long the end may take at most.
     pub fn longest_end(&self) -> Duration {
         let tuning = self.tuning.borrow();
@@ -84,11 +83,12 @@ impl Control {
 
     /// Takes these settings, and reads the files of TLS if `read_files`: without need it would only end the resumption of sessions.
     /// Listeners that are not there yet wait for a restart. One that is no longer there, has another address or changes between TLS and clear
-    /// text goes on with what it has, its certificates and lists of revoked ones renewed. Blocks for as long as reading takes.
+    /// text goes on with what it has, its certificates and lists of revoked ones renewed. All hand requests to `handler` from then on. Blocks
+    /// for as long as reading takes.
     ///
     /// # Errors
     /// [`BindError::Tls`] for the first listener whose files cannot be used.
-    pub fn prepare(&self, settings: &Settings, read_files: bool) -> Result<Prepared, BindError> {
+    pub fn prepare(&self, settings: &Settings, read_files: bool, handler: &H) -> Result<Prepared<H>, BindError> {
         let (mut tls, mut manners) = (Vec::new(), Vec::new());
         let (mut renewed, mut waiting) = (Vec::new(), Vec::new());
         let mut bound: Vec<_> = self.listeners.iter().collect();
@@ -107,11 +107,13 @@ impl Control {
                     ready.map_err(|source| BindError::Tls { address: address.clone(), source: Box::new(source) })?;
                 tls.push((Arc::clone(serving), settings.clone(), ready));
             }
-            manners.push((Arc::clone(manner), Manner::of(listener, serving)));
+            manners.push((Arc::clone(manner), Manner::of(listener, serving, handler.clone())));
         }
         for (_, manner) in bound {
-            let serving = manner.load().tls.clone();
+            let kept = Manner { handler: handler.clone(), ..Manner::clone(&manner.load()) };
+            let serving = kept.tls.clone();
             renewed.extend(serving.as_deref().filter(|_| read_files).and_then(renew).zip(serving.clone()));
+            manners.push((Arc::clone(manner), kept));
         }
         if settings.admin_tls.is_some() != self.admin.is_some() {
             waiting.push("admin.tls");
@@ -131,8 +133,8 @@ impl Control {
         Ok(Prepared { tls, renewed, manners, waiting, tuning: Tuning::of(settings) })
     }
 
-    /// Serves later connections with what was prepared.
-    pub fn apply(&self, prepared: Prepared) {
+    /// Serves later connections, and later requests of those that are open, with what was prepared.
+    pub fn apply(&self, prepared: Prepared<H>) {
         for (tls, settings, ready) in prepared.tls {
             tls.change(settings, ready);
         }

@@ -20,10 +20,10 @@ use crate::flow::Budget;
 
 /// The listeners, and the connections that came in by them.
 pub(super) struct Door<H> {
-    listeners: Listeners,
+    listeners: Listeners<H>,
     tuning: watch::Receiver<Tuning>,
     slots: Slots,
-    service: Arc<Service<H>>,
+    service: Arc<Service>,
     stop: Stop,
     monitor: Monitor,
     connections: JoinSet<()>,
@@ -31,8 +31,7 @@ pub(super) struct Door<H> {
 
 impl<H: Handler> Door<H> {
     pub(super) fn new(
-        handler: H,
-        listeners: Vec<Listener>,
+        listeners: Vec<Listener<H>>,
         budget: Arc<Budget>,
         mut tuning: watch::Receiver<Tuning>,
         stop: Stop,
@@ -40,8 +39,7 @@ impl<H: Handler> Door<H> {
     ) -> Self {
         let limits = Arc::clone(&tuning.borrow_and_update().limits);
         let slots = Slots::new(limits.max_connections);
-        let service =
-            Arc::new(Service { handler, limits: ConnectionLimits::clone(&limits), budget, stop: stop.clone() });
+        let service = Arc::new(Service { limits: ConnectionLimits::clone(&limits), budget, stop: stop.clone() });
         let listeners = Listeners::new(listeners);
         Self { listeners, tuning, slots, service, stop, monitor, connections: JoinSet::new() }
     }
@@ -73,9 +71,8 @@ impl<H: Handler> Door<H> {
         let limits = Arc::clone(&self.tuning.borrow_and_update().limits);
         self.slots.resize(limits.max_connections);
         self.listeners.set_options(&limits);
-        let Service { handler, budget, stop, .. } = &*self.service;
+        let Service { budget, stop, .. } = &*self.service;
         self.service = Arc::new(Service {
-            handler: handler.clone(),
             limits: ConnectionLimits::clone(&limits),
             budget: Arc::clone(budget),
             stop: stop.clone(),
@@ -90,7 +87,7 @@ impl<H: Handler> Door<H> {
         self.connections
     }
 
-    fn serve(&mut self, accepted: Accepted, slot: OwnedSemaphorePermit) {
+    fn serve(&mut self, accepted: Accepted<H>, slot: OwnedSemaphorePermit) {
         drain::reap(&mut self.connections);
         let (service, stop, monitor) = (Arc::clone(&self.service), self.stop.clone(), self.monitor.clone());
         self.connections.spawn(async move {
@@ -101,7 +98,10 @@ impl<H: Handler> Door<H> {
 }
 
 /// Takes a slot, then a connection for it. `None` if there are no slots any more, which never happens.
-async fn next_with_slot(listeners: &mut Listeners, slots: &mut Slots) -> Option<(Accepted, OwnedSemaphorePermit)> {
+async fn next_with_slot<H>(
+    listeners: &mut Listeners<H>,
+    slots: &mut Slots,
+) -> Option<(Accepted<H>, OwnedSemaphorePermit)> {
     let slot = slots.take().await?;
     Some((listener::next_connection(listeners).await, slot))
 }

@@ -41,16 +41,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A connection just accepted.
 #[derive(Debug)]
-pub(super) struct Accepted {
+pub(super) struct Accepted<H> {
     pub(super) stream: Stream,
     pub(super) facts: ConnectionFacts,
     /// What the listener wants of it, which can change.
-    pub(super) manner: Arc<ArcSwap<Manner>>,
+    pub(super) manner: Exchanged<H>,
 }
 
-/// What a listener wants of its connections.
-#[derive(Debug, Default)]
-pub(super) struct Manner {
+/// What a listener wants of its connections, and who answers them.
+#[derive(Debug, Clone)]
+pub(super) struct Manner<H> {
+    /// Whom it hands requests to. In here, so that nobody is judged by one configuration and answered by another.
+    pub(super) handler: H,
     /// What it speaks.
     pub(super) tls: Option<Arc<Tls>>,
     /// Who everybody is that reaches it.
@@ -61,9 +63,13 @@ pub(super) struct Manner {
     pub(super) forwarded: Option<ForwardedSettings>,
 }
 
-impl Manner {
-    pub(super) fn of(settings: &ListenerSettings, tls: Option<Arc<Tls>>) -> Self {
+/// The manner of a listener that stays; a reload exchanges it for all of its connections.
+pub(super) type Exchanged<H> = Arc<ArcSwap<Manner<H>>>;
+
+impl<H> Manner<H> {
+    pub(super) fn of(settings: &ListenerSettings, tls: Option<Arc<Tls>>, handler: H) -> Self {
         Self {
+            handler,
             tls,
             identity: settings.identity.clone().map(|name| Arc::new(Vouched::Listener(name))),
             proxies: settings.proxies.clone(),
@@ -114,10 +120,9 @@ impl Socket {
 
 /// A socket and what it wants of its connections.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(super) struct Listener<H> {
     pub(super) socket: Socket,
-    /// Swapped by a reload.
-    pub(super) manner: Arc<ArcSwap<Manner>>,
+    pub(super) manner: Exchanged<H>,
 }
 
 /// Something that connections come from; a seam, because a test cannot make the kernel run out of descriptors.
@@ -128,25 +133,23 @@ pub(super) trait Accept {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Connection>>;
 }
 
-impl Listener {
-    /// A listener that believes nobody and knows nobody.
-    pub(super) fn tcp(listener: TcpListener, tls: Option<Arc<Tls>>) -> Self {
-        Self {
-            socket: Socket::Tcp(listener),
-            manner: Arc::new(ArcSwap::from_pointee(Manner { tls, ..Manner::default() })),
-        }
+impl Listener<()> {
+    /// A listener that believes nobody and knows nobody, whose requests are answered elsewhere.
+    pub(super) fn tcp(listener: TcpListener) -> Self {
+        let manner = Manner { handler: (), tls: None, identity: None, proxies: Vec::new(), forwarded: None };
+        Self { socket: Socket::Tcp(listener), manner: Arc::new(ArcSwap::from_pointee(manner)) }
     }
 }
 
 /// Several listening sockets, asked in turn.
 #[derive(Debug)]
-pub(super) struct Listeners {
-    all: Vec<Listener>,
+pub(super) struct Listeners<H> {
+    all: Vec<Listener<H>>,
     next: usize,
 }
 
-impl Listeners {
-    pub(super) fn new(all: Vec<Listener>) -> Self {
+impl<H> Listeners<H> {
+    pub(super) fn new(all: Vec<Listener<H>>) -> Self {
         Self { all, next: 0 }
     }
 
@@ -161,10 +164,10 @@ impl Listeners {
     }
 }
 
-impl Accept for Listeners {
-    type Connection = Accepted;
+impl<H> Accept for Listeners<H> {
+    type Connection = Accepted<H>;
 
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted<H>>> {
         // Starts behind the last one that gave something, so that a busy listener does not hide the others.
         for offset in 0..self.all.len() {
             let index = (self.next + offset) % self.all.len();
@@ -303,7 +306,7 @@ mod tests {
         for at in [busy_at, busy_at, busy_at, quiet_at] {
             clients.push(TcpStream::connect(at).await.unwrap());
         }
-        let mut listeners = Listeners::new(vec![Listener::tcp(busy, None), Listener::tcp(quiet, None)]);
+        let mut listeners = Listeners::new(vec![Listener::tcp(busy), Listener::tcp(quiet)]);
         let mut reached = Vec::new();
         for _ in 0..2 {
             let Stream::Tcp(stream) = next_connection(&mut listeners).await.stream else { panic!("not TCP") };

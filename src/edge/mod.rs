@@ -62,7 +62,7 @@ use door::Door;
 use listener::{Listener, Manner, Socket};
 use tls::{Purpose, Tls};
 
-/// What answers requests.
+/// What answers requests: all that one configuration says, because a reload exchanges it.
 pub trait Handler: Clone + Send + Sync + 'static {
     /// Body of the answers.
     type Body: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
@@ -105,11 +105,11 @@ pub enum BindError {
 
 /// All listening sockets, bound; nothing is accepted before [`Edge::run`].
 #[derive(Debug)]
-pub struct Edge {
-    control: Control,
+pub struct Edge<H> {
+    control: Control<H>,
     tuning: watch::Receiver<Tuning>,
     budget: Arc<Budget>,
-    listeners: Vec<Listener>,
+    listeners: Vec<Listener<H>>,
     admin: TcpListener,
     admin_tls: Option<Arc<Tls>>,
     addresses: Addresses,
@@ -127,19 +127,24 @@ pub struct Addresses {
     pub admin: SocketAddr,
 }
 
-impl Edge {
-    /// Reads certificates and binds all addresses that were not handed over bound; `budget` is what the bodies of all connections share.
-    /// Must be called inside a tokio runtime.
+impl<H: Handler> Edge<H> {
+    /// Reads certificates and binds all addresses that were not handed over bound; `handler` gets the requests, `budget` is what the bodies of
+    /// all connections share. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// [`BindError`] for the first listener that cannot be set up; nothing stays bound then.
-    pub fn bind(settings: Settings, budget: Arc<Budget>, mut inherited: Inherited) -> Result<Self, BindError> {
+    pub fn bind(
+        settings: Settings,
+        handler: H,
+        budget: Arc<Budget>,
+        mut inherited: Inherited,
+    ) -> Result<Self, BindError> {
         if settings.listeners.is_empty() {
             return Err(BindError::NoListener);
         }
         let mut listeners = Vec::new();
         for listener in &settings.listeners {
-            listeners.push(bind_listener(listener, &settings.limits, &mut inherited)?);
+            listeners.push(bind_listener(listener, &settings.limits, &handler, &mut inherited)?);
         }
         let admin_tls = load_tls(settings.admin_tls.as_ref(), Purpose::Admin, &ListenAddress::Tcp(settings.admin))?;
         let admin = inherited.tcp(settings.admin, &settings.limits).transpose();
@@ -176,15 +181,14 @@ impl Edge {
     }
 
     /// Changes it while it runs.
-    pub fn control(&self) -> Control {
+    pub fn control(&self) -> Control<H> {
         self.control.clone()
     }
 
     /// Serves until `shutdown` completes, then ends as `drain` describes. `at_once` cuts what is left then; nobody asks it earlier.
     /// Dropping the future cuts everything.
-    pub async fn run<H: Handler>(
+    pub async fn run(
         self,
-        handler: H,
         admin_state: Arc<dyn AdminState>,
         shutdown: impl Future<Output = ()>,
         at_once: impl Future<Output = ()>,
@@ -196,7 +200,7 @@ impl Edge {
         let mut admin_task = JoinSet::new();
         admin_task.spawn(admin::serve(admin, admin_tls, admin_state, stop.clone()));
 
-        let mut door = Door::new(handler, listeners, budget, tuning, stop, monitor);
+        let mut door = Door::new(listeners, budget, tuning, stop, monitor);
         door.let_in_until(shutdown).await;
         signal.leave();
         // Asked by three, of whom any may see it complete.
@@ -215,17 +219,18 @@ impl Edge {
 }
 
 /// Reads what a listener needs, and binds it.
-fn bind_listener(
+fn bind_listener<H: Handler>(
     settings: &ListenerSettings,
     limits: &ConnectionLimits,
+    handler: &H,
     inherited: &mut Inherited,
-) -> Result<Listener, BindError> {
+) -> Result<Listener<H>, BindError> {
     let address = || settings.address.clone();
     let tls = load_tls(settings.tls.as_ref(), Purpose::Data, &settings.address)?;
     let socket = inherited.socket(&settings.address, limits).transpose();
     let socket = socket.unwrap_or_else(|| Socket::bind(&settings.address, limits));
     let socket = socket.map_err(|source| BindError::Address { address: address(), source })?;
-    let manner = Manner::of(settings, tls);
+    let manner = Manner::of(settings, tls, handler.clone());
     Ok(Listener { socket, manner: Arc::new(ArcSwap::from_pointee(manner)) })
 }
 

@@ -10,7 +10,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName};
 use http::request::Parts;
@@ -24,7 +23,7 @@ use super::body::EdgeBody;
 use super::detach::detach;
 use super::drain::Stop;
 use super::forwarded;
-use super::listener::Manner;
+use super::listener::{Exchanged, Manner};
 use super::peer::Peer;
 use super::settings::ConnectionLimits;
 use super::streams::OpenStream;
@@ -34,8 +33,7 @@ use crate::flow::Budget;
 
 /// What all requests of all connections share.
 #[derive(Debug)]
-pub(super) struct Service<H> {
-    pub(super) handler: H,
+pub(super) struct Service {
     pub(super) limits: ConnectionLimits,
     pub(super) budget: Arc<Budget>,
     pub(super) stop: Stop,
@@ -43,11 +41,11 @@ pub(super) struct Service<H> {
 
 /// A connection, as far as its requests have to do with it.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct Line<H> {
     /// What has been so since its beginning.
     pub(super) facts: ConnectionFacts,
-    /// What its listener wants. Asked for each request: a connection can be older than the last reload by days.
-    pub(super) manner: Arc<ArcSwap<Manner>>,
+    /// What its listener wants, and who answers. Asked for each request: a connection can be older than the last reload by days.
+    pub(super) manner: Exchanged<H>,
     /// The proxy that has begun it with a PROXY header.
     pub(super) proxy: Option<SocketAddr>,
     /// The client of a TLS connection, who may be let in no more after a while.
@@ -55,9 +53,9 @@ pub(super) struct Line {
     ended: Notify,
 }
 
-impl Line {
+impl<H> Line<H> {
     /// A connection about which TLS has said nothing yet.
-    pub(super) fn new(facts: ConnectionFacts, manner: Arc<ArcSwap<Manner>>, proxy: Option<SocketAddr>) -> Self {
+    pub(super) fn new(facts: ConnectionFacts, manner: Exchanged<H>, proxy: Option<SocketAddr>) -> Self {
         Self { facts, manner, proxy, peer: None, ended: Notify::new() }
     }
 
@@ -67,8 +65,7 @@ impl Line {
     }
 
     /// The facts about one request, by what the listener wants now: who reaches it, and for whom a proxy speaks.
-    fn judge(&self, head: &Parts, framing: Framing) -> (ConnectionFacts, Framing) {
-        let manner = self.manner.load();
+    fn judge(&self, manner: &Manner<H>, head: &Parts, framing: Framing) -> (ConnectionFacts, Framing) {
         let mut facts = self.facts.clone();
         facts.vouched = facts.vouched.or_else(|| manner.identity.clone());
         let is_welcome = manner.lets_in(self.proxy.map(|proxy| proxy.ip()));
@@ -97,19 +94,22 @@ impl Line {
     }
 }
 
-impl<H: Handler> Service<H> {
+impl Service {
     /// Answers one request. `stream` is the HTTP/2 stream it came on.
-    pub(super) fn answer(
+    pub(super) fn answer<H: Handler>(
         self: Arc<Self>,
         request: Request<Incoming>,
-        line: &Line,
+        line: &Line<H>,
         framing: Framing,
         stream: Option<OpenStream>,
     ) -> impl Future<Output = Result<Response<EdgeBody<H::Body>>, Infallible>> + Send + use<H> {
         let received = Instant::now();
         let (mut head, body) = request.into_parts();
         head.extensions.remove::<OnUpgrade>();
-        let (connection, framing) = line.judge(&head, framing);
+        let (handler, (connection, framing)) = {
+            let manner = line.manner.load();
+            (manner.handler.clone(), line.judge(&manner, &head, framing))
+        };
         let mut facts = AnswerFacts::of(&head, framing);
         let framing = match oversize(&head, &self.limits) {
             Some(oversize) if framing == Framing::Clear => Framing::Oversized(oversize),
@@ -121,7 +121,7 @@ impl<H: Handler> Service<H> {
             Arrival { request_id: request_id.clone(), received, connection, framing, head: Box::new(head), body };
         // Takes along as little as possible: hyper copies the future of each request, and each open request keeps it.
         async move {
-            let response = match AssertUnwindSafe(self.call(arrival)).catch_unwind().await {
+            let response = match AssertUnwindSafe(call(&handler, arrival)).catch_unwind().await {
                 Ok(response) => response.map(|body| EdgeBody::handler(body, Arc::clone(&self.budget))),
                 Err(_panic) => {
                     // The panic hook has told what happened; this tells to whom.
@@ -139,12 +139,12 @@ impl<H: Handler> Service<H> {
             })
         }
     }
+}
 
-    // A function of its own, so that a panic before the first await is caught as well. Boxed where it is made: the future of a handler has
-    // several KiB, and hyper copies what it is given, and keeps room for it for as long as the connection lives.
-    async fn call(&self, arrival: Arrival) -> Response<H::Body> {
-        Box::pin(self.handler.handle(arrival)).await
-    }
+// A function of its own, so that a panic before the first await is caught as well. Boxed where it is made: the future of a handler has
+// several KiB, and hyper copies what it is given, and keeps room for it for as long as the connection lives.
+async fn call<H: Handler>(handler: &H, arrival: Arrival) -> Response<H::Body> {
+    Box::pin(handler.handle(arrival)).await
 }
 
 /// What of the request decides how its answer may look.

@@ -93,7 +93,7 @@ pub trait AdminState: Send + Sync + 'static {
 
 /// Serves until the future is dropped.
 pub(super) async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, state: Arc<dyn AdminState>, stop: Stop) {
-    let mut listeners = Listeners::new(vec![Listener::tcp(listener, None)]);
+    let mut listeners = Listeners::new(vec![Listener::tcp(listener)]);
     let places = Places::new(MAX_CONNECTIONS);
     let admin = Arc::new(Admin { state, stop, attempts: Attempts::default() });
     let mut connections = JoinSet::new();

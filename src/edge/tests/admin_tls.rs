@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::world::{Admin, World, limits, settings, soon};
+use super::world::{Admin, Probe, World, limits, settings, soon};
 use crate::edge::{Access, ClientTlsSettings, Edge, Inherited, ListenerSettings, TlsSettings};
 use crate::flow::Budget;
 
@@ -185,7 +185,7 @@ async fn of_every_listener_with_tls_it_is_known_when_its_certificate_ends() {
     for tls in [Some(tls(&soon)), None] {
         settings.listeners.push(ListenerSettings { tls, ..settings.listeners[0].clone() });
     }
-    let edge = Edge::bind(settings, Budget::new(0), Inherited::none()).unwrap();
+    let edge = Edge::bind(settings, Probe::unheard(), Budget::new(0), Inherited::none()).unwrap();
     let expiries = edge.control().certificate_expiries();
     let known: Vec<_> = expiries.iter().map(|(name, expiry)| (name.as_str(), expiry.unwrap().to_string())).collect();
     let expected = [("127.0.0.1:0", "2040-01-01T00:00:00Z"), ("admin", "4096-01-01T00:00:00Z")];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::world::{Admin, Event, RawClient, World, limits, settings, soon};
+use super::world::{Admin, Event, Probe, RawClient, World, limits, settings, soon};
 use crate::edge::{BindError, DrainReport, Edge, Inherited, ListenAddress};
 use crate::flow::Budget;
 
@@ -142,11 +142,10 @@ async fn binding_says_which_address_it_cannot_have() {
     let taken = World::start(limits()).await;
     let mut second = settings(limits(), None);
     second.listeners[0].address = ListenAddress::Tcp(taken.address());
-    let Err(BindError::Address { address, .. }) = Edge::bind(second, Budget::new(0), Inherited::none()) else {
-        panic!("the address is taken")
-    };
+    let bind = |settings| Edge::bind(settings, Probe::unheard(), Budget::new(0), Inherited::none());
+    let Err(BindError::Address { address, .. }) = bind(second) else { panic!("the address is taken") };
     assert_eq!(address, ListenAddress::Tcp(taken.address()));
     let mut none = settings(limits(), None);
     none.listeners.clear();
-    assert!(matches!(Edge::bind(none, Budget::new(0), Inherited::none()), Err(BindError::NoListener)));
+    assert!(matches!(bind(none), Err(BindError::NoListener)));
 }

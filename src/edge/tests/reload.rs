@@ -1,5 +1,9 @@
 //! What a reload changes for connections that are open: whom a listener believes, and whom it lets in.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use http::Method;
 use ipnet::IpNet;
 
@@ -54,6 +58,64 @@ async fn a15_an_open_connection_is_of_whom_its_listener_says_now() {
     assert_eq!(who(&mut kept).await, "127.0.0.1 billing");
     reload(&world, |listener| listener.identity = None);
     assert_eq!(who(&mut kept).await, "127.0.0.1 nobody");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a15_a_request_is_of_whom_the_configuration_says_that_answers_it() {
+    let world = Arc::new(world(|_| {}).await);
+    let mut kept = world.connect().await;
+    let (changed, is_over) = (Arc::clone(&world), Arc::new(AtomicBool::new(false)));
+    let over = Arc::clone(&is_over);
+    let names: [Arc<str>; 2] = ["orders".into(), "billing".into()];
+    changed.certificates.identify(&names[1], &changed.certificates.probe.of(&names[1]));
+    let reloads = std::thread::spawn(move || {
+        let mut count = 0;
+        for name in names.iter().cycle() {
+            changed.certificates.identify(name, &changed.certificates.probe.of(name));
+            count += 1;
+            if over.load(Ordering::Relaxed) {
+                return count;
+            }
+        }
+        unreachable!("names come again")
+    });
+    let mut told = BTreeSet::new();
+    for _ in 0..2000 {
+        kept.send("GET /whose HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        told.insert(kept.response().await.1);
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let count = reloads.join().unwrap();
+    assert!(count > 2000, "{count} reloads");
+    assert_eq!(Vec::from_iter(told), ["billing billing", "orders orders"]);
+}
+
+#[tokio::test]
+async fn l09_open_connections_do_not_keep_the_configuration_that_they_began_under() {
+    let mut settings = settings(limits(), None);
+    // A second one, which the next configuration does not have any more.
+    settings.listeners.push(settings.listeners[0].clone());
+    let world = World::start_with(settings, Admin::default()).await;
+    let name: Arc<str> = "before".into();
+    world.certificates.identify("orders", &world.certificates.probe.of(&name));
+    let mut kept = Vec::new();
+    for address in &world.addresses.data {
+        let mut client = RawClient::to(*address).await;
+        assert!(who(&mut client).await.starts_with("127.0.0.1"));
+        kept.push(client);
+    }
+    assert!(Arc::strong_count(&name) > 1);
+    world.certificates.reload_with(|settings| drop(settings.listeners.pop())).unwrap();
+    // The tasks of the two answers may not have ended yet.
+    let forgotten = async {
+        while Arc::strong_count(&name) > 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("that nobody keeps the old configuration", forgotten).await;
+    for mut client in kept {
+        assert!(who(&mut client).await.starts_with("127.0.0.1"), "a connection had to end for it");
+    }
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::world::{Admin, Event, World, limits, settings, soon};
+use super::world::{Admin, Event, Probe, World, limits, settings, soon};
 use crate::arrival::{Framing, Oversize};
 use crate::edge::{BindError, ConnectionLimits, Edge, Inherited, TlsError, TlsSettings};
 use crate::flow::Budget;
@@ -206,7 +206,8 @@ async fn certificates_are_replaced_without_a_restart_and_kept_if_the_new_ones_ar
 #[tokio::test]
 async fn a_tls_error_names_the_file() {
     let (identity, other) = (Identity::new(), Identity::new());
-    let error = |tls| match Edge::bind(settings(limits(), Some(tls)), Budget::new(0), Inherited::none()) {
+    let bind = |tls| Edge::bind(settings(limits(), Some(tls)), Probe::unheard(), Budget::new(0), Inherited::none());
+    let error = |tls| match bind(tls) {
         Err(BindError::Tls { source, .. }) => source.to_string(),
         other => panic!("{other:?}"),
     };

@@ -67,11 +67,14 @@ pub(super) enum Event {
     Unreadable(bool),
 }
 
-/// Answers by path: `/who` (address and name of the client, as the edge has them), `/panic`, `/panic-late` (in the body of the answer), `/refuse` (does not read), `/endless`, `/wait` (until told), `/switch`; else reads and echoes.
+/// Answers by path: `/who` (address and name of the client, as the edge has them), `/whose` (that name and the one of the configuration),
+/// `/panic`, `/panic-late` (in the body of the answer), `/refuse` (does not read), `/endless`, `/wait` (until told), `/switch`; else reads and echoes.
 #[derive(Debug, Clone)]
 pub(super) struct Probe {
     events: mpsc::UnboundedSender<Event>,
     go_on: Arc<Notify>,
+    /// What it was made of.
+    configuration: Arc<str>,
 }
 
 impl Handler for Probe {
@@ -91,13 +94,16 @@ impl Handler for Probe {
             "/panic" => panic!("as the test asked"),
             "/panic-late" => Response::new(ProbeBody::Panics(Some(Bytes::from_static(b"so far")))),
             "/refuse" => answer(StatusCode::FORBIDDEN, "refused"),
-            "/who" => {
+            "/who" | "/whose" => {
                 let name = match connection.vouched.as_deref() {
                     None => "nobody",
                     Some(Vouched::Listener(name)) => name,
                     Some(Vouched::Certificate(certificate)) => &certificate.subject,
                 };
-                let told = format!("{} {name}", connection.peer.ip());
+                let told = match path.as_str() {
+                    "/who" => format!("{} {name}", connection.peer.ip()),
+                    _ => format!("{name} {}", self.configuration),
+                };
                 Response::new(ProbeBody::Text(Some(told.into())))
             }
             "/switch" => answer(StatusCode::SWITCHING_PROTOCOLS, ""),
@@ -124,6 +130,16 @@ impl Handler for Probe {
 }
 
 impl Probe {
+    /// One whose events nobody hears.
+    pub(super) fn unheard() -> Self {
+        Self { events: mpsc::unbounded_channel().0, go_on: Arc::default(), configuration: Arc::default() }
+    }
+
+    /// The same of another configuration.
+    pub(super) fn of(&self, configuration: &Arc<str>) -> Self {
+        Self { configuration: Arc::clone(configuration), ..self.clone() }
+    }
+
     fn tell(&self, event: Event) {
         // The test may have ended before its last connection.
         self.events.send(event).ok();
@@ -250,8 +266,10 @@ pub(super) struct World {
 
 /// The files of TLS, read again as by a reload that changes nothing else.
 pub(super) struct Certificates {
-    control: Control,
+    control: Control<Probe>,
     settings: Settings,
+    /// Whom the edge was started with.
+    pub(super) probe: Probe,
 }
 
 impl Certificates {
@@ -263,7 +281,18 @@ impl Certificates {
     pub(super) fn reload_with(&self, change: impl FnOnce(&mut Settings)) -> Result<(), BindError> {
         let mut settings = self.settings.clone();
         change(&mut settings);
-        self.control.prepare(&settings, true).map(|prepared| self.control.apply(prepared))
+        self.exchange(&settings, true, &self.probe)
+    }
+
+    /// The same for the identity of the first listener and another handler, without reading files.
+    pub(super) fn identify(&self, identity: &str, probe: &Probe) {
+        let mut settings = self.settings.clone();
+        settings.listeners[0].identity = Some(identity.to_owned());
+        self.exchange(&settings, false, probe).unwrap();
+    }
+
+    fn exchange(&self, settings: &Settings, read_files: bool, probe: &Probe) -> Result<(), BindError> {
+        self.control.prepare(settings, read_files, probe).map(|prepared| self.control.apply(prepared))
     }
 }
 
@@ -279,8 +308,9 @@ impl World {
     }
 
     pub(super) async fn start_with(settings: Settings, admin: Admin) -> Self {
-        let edge = Edge::bind(settings.clone(), Budget::new(16 << 20), Inherited::none()).unwrap();
         let (events, received) = mpsc::unbounded_channel();
+        let probe = Probe { events, go_on: Arc::default(), configuration: Arc::default() };
+        let edge = Edge::bind(settings.clone(), probe.clone(), Budget::new(16 << 20), Inherited::none()).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let (at_once, hurried) = oneshot::channel::<()>();
         let told = |told: oneshot::Receiver<()>| async {
@@ -288,16 +318,16 @@ impl World {
                 std::future::pending().await
             }
         };
-        let probe = Probe { events, go_on: Arc::default() };
+        let go_on = probe.go_on.clone();
         Self {
             addresses: edge.addresses().clone(),
             monitor: edge.monitor(),
-            certificates: Certificates { control: edge.control(), settings },
+            certificates: Certificates { control: edge.control(), settings, probe },
             events: received,
-            go_on: probe.go_on.clone(),
+            go_on,
             stop: Some(stop),
             at_once: Some(at_once),
-            running: tokio::spawn(edge.run(probe, Arc::new(admin), told(stopped), told(hurried))),
+            running: tokio::spawn(edge.run(Arc::new(admin), told(stopped), told(hurried))),
         }
     }
 
