@@ -192,6 +192,10 @@ impl Shared {
         self.abandoned.store(true, Ordering::Relaxed);
         let records = u64::try_from(self.metrics.queued.get()).unwrap_or_default();
         self.metrics.dropped.inc_by(records);
+        if records == 0 {
+            // All are written, and files are compressed still: the next process goes on with that.
+            return tracing::warn!(sink = %self.name, "the audit sink is not waited for any longer; no record is lost");
+        }
         tracing::error!(sink = %self.name, records, "audit records lost: the process ends in the middle of a delivery");
     }
 
@@ -494,6 +498,34 @@ mod tests {
         all.close();
         assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
         assert!(metrics.audits().of("test").dropped.get() >= 3);
+    }
+
+    /// An outlet that takes everything, and long to end.
+    struct Lingering;
+
+    impl Outlet for Lingering {
+        fn deliver(&mut self, _: &[Bytes]) -> Result<u64, OutletError> {
+            Ok(0)
+        }
+    }
+
+    impl Drop for Lingering {
+        fn drop(&mut self) {
+            std::thread::sleep(GRACE * 4);
+        }
+    }
+
+    #[test]
+    fn l10_what_is_written_is_not_lost_though_the_sink_takes_long_to_end() {
+        for (outlet, lost) in [(Box::new(Lingering) as Box<dyn Outlet>, 0), (Box::new(Dead(GRACE * 4)), 1)] {
+            let metrics = Metrics::new().unwrap();
+            let sink = QueuedSink::with_outlet(&settings(4, WhenFull::Drop), outlet, ONE_BY_ONE, &metrics).unwrap();
+            sink.accept(&Entry::new(&record(0)));
+            sink.end_by(Instant::now());
+            sink.close();
+            assert!(sink.shared.abandoned.load(Ordering::Relaxed));
+            assert_eq!(metrics.audits().of("test").dropped.get(), lost);
+        }
     }
 
     /// A file that takes `room` more bytes, then fails.
