@@ -30,7 +30,7 @@ pub const PART_BYTES: usize = 8 * 1024 * 1024;
 /// How long to wait before the removal of an upload is tried again.
 const REMOVAL_PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(25)];
 
-/// Size of the blocks that a part is gathered in: 128 of them.
+/// Size of the blocks that a part is gathered in, but the last of a body: at most 128 of them.
 const BLOCK: usize = 64 * 1024;
 
 /// Bytes of the body up to the size of a part.
@@ -92,7 +92,7 @@ fn no_slot(limit: usize) -> Refusal {
     )
 }
 
-/// Gathers one part. What a frame holds beyond it stays in `rest` for the next.
+/// Gathers one part. What a frame holds beyond it stays in `rest` for the next, in the read buffer of the connection.
 async fn gather(body: &mut UploadBody, rest: &mut Option<Bytes>) -> Result<Gathered, Refusal> {
     let mut blocks = Blocks::default();
     loop {
@@ -112,7 +112,7 @@ async fn gather(body: &mut UploadBody, rest: &mut Option<Bytes>) -> Result<Gathe
     }
 }
 
-/// Bytes of a part in full blocks. All are copied, because a frame keeps alive the whole buffer it was read into, which can be much larger:
+/// Bytes of a part in full blocks, but the last of a body. All are copied, because a frame keeps alive the whole buffer it was read into, which can be much larger:
 /// a part of such frames held up to three times its size.
 #[derive(Default)]
 struct Blocks {
@@ -292,7 +292,8 @@ mod tests {
             blocks.push(frame);
         }
         let pieces = blocks.finish();
-        assert!(pieces.iter().all(|piece| piece.len() == BLOCK), "{:?}", pieces.iter().map(Bytes::len));
+        let lengths: Vec<_> = pieces.iter().map(Bytes::len).collect();
+        assert_eq!(lengths, [BLOCK; PART_BYTES / BLOCK]);
         assert!(pieces.iter().flatten().eq(&content));
         let room: usize = pieces.into_iter().map(|piece| BytesMut::from(piece).capacity()).sum();
         assert_eq!(room, PART_BYTES);

@@ -22,7 +22,7 @@ impl AdminMetrics {
             &["reason"],
         )?;
         // Alerts want the series before somebody tries.
-        for reason in ["wrong_token", "crowded"] {
+        for reason in ["wrong_token", "too_many", "crowded"] {
             refused.with_label_values(&[reason]);
         }
         registry.register(Box::new(refused.clone()))?;
