@@ -147,7 +147,7 @@ struct State {
 /// What was built, and what is to be noted when it serves.
 struct Next {
     generation: Arc<Generation>,
-    prepared: Prepared<Serve>,
+    prepared: Prepared,
     outline: Outline,
     digest: String,
     reads: Reads,
@@ -310,13 +310,11 @@ impl Inner {
         let changed_files: BTreeSet<PathBuf> = things.iter().filter_map(file).collect();
         let concerns_tls = !changed_files.is_empty() || keys.contains("listen") || keys.contains("admin.tls");
         let failed = |error: &dyn std::fmt::Display| ReloadError::Build(error.to_string());
+        let prepared = self.control.prepare(&config.edge, concerns_tls).map_err(|error| failed(&error))?;
         let current = self.live.current();
         let previous = Previous { generation: &current, changed: &changed_files };
         let generation = Generation::build(config, &self.lasting, Some(previous));
         let generation = Arc::new(generation.map_err(|error| failed(&format_args!("{error:#}")))?);
-        let handler = Serve(Arc::clone(&generation));
-        let prepared = self.control.prepare(&generation.config.edge, concerns_tls, &handler);
-        let prepared = prepared.map_err(|error| failed(&error))?;
         let changed = keys.into_iter().chain(things.iter().map(ToString::to_string)).collect();
         Ok(Some(Next { generation, prepared, outline, digest, reads, changed }))
     }
@@ -335,9 +333,10 @@ impl Inner {
         let Next { generation, prepared, outline, digest, reads, changed } = next;
         let metrics = &self.lasting.metrics;
         let loaded = SystemClock.now();
+        let handler = Serve(Arc::clone(&generation));
         let before = self.live.replace(generation);
         let waiting: Vec<_> = prepared.waiting().iter().map(|key| (*key).to_owned()).collect();
-        self.control.apply(prepared);
+        self.control.apply(prepared, &handler);
         // Behind the end nothing goes on.
         if let Some(upkeep) = lock(&self.upkeep).as_mut() {
             *upkeep = its_upkeep;

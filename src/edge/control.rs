@@ -1,4 +1,4 @@
-//! What of a running edge can be changed: certificates, and what connections may cost from now on.
+//! What of a running edge can be changed: who answers, whom listeners believe, certificates, and what connections may cost from now on.
 //!
 //! In two steps, so that a caller who has more to change does it all or nothing: what can fail is prepared, then everything is put to use.
 //! Sockets stay bound where they are.
@@ -10,9 +10,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::listener::{Exchanged, Manner};
-use super::settings::{ConnectionLimits, ListenAddress, Settings, TlsSettings};
-use super::tls::{Loaded, Tls};
+use super::settings::{ConnectionLimits, ListenAddress, ListenerSettings, Settings, TlsSettings};
+use super::tls::{Tls, TlsError};
 use super::{BindError, Handler};
+use crate::arrival::Vouched;
 use crate::base::UtcInstant;
 
 /// What later connections are served by.
@@ -37,21 +38,20 @@ impl Tuning {
 #[derive(Debug, Clone)]
 pub struct Control<H> {
     pub(super) listeners: Arc<[(ListenAddress, Exchanged<H>)]>,
-    pub(super) admin: Option<Arc<Tls>>,
+    pub(super) admin: Exchanged<()>,
     pub(super) tuning: Arc<watch::Sender<Tuning>>,
 }
 
 /// Changes that can no longer fail.
-pub struct Prepared<H> {
-    tls: Vec<(Arc<Tls>, TlsSettings, Loaded)>,
-    /// Of listeners whose own settings wait for a restart: their files have changed all the same.
-    renewed: Vec<(Arc<Tls>, Loaded)>,
-    manners: Vec<(Exchanged<H>, Manner<H>)>,
+pub struct Prepared {
+    /// Of all listeners, in their order.
+    manners: Vec<Manner<()>>,
+    admin_tls: Option<Arc<Tls>>,
     waiting: Vec<&'static str>,
     tuning: Tuning,
 }
 
-impl<H> Prepared<H> {
+impl Prepared {
     /// The keys of listeners that are to change between TLS and clear text, which waits for a restart.
     pub fn waiting(&self) -> &[&'static str] {
         &self.waiting
@@ -68,13 +68,13 @@ impl<H: Handler> Control<H> {
     /// When the certificates end that TLS listeners show now, by the address in the configuration; that of the admin listener as `admin`.
     /// Of several listeners at one address the first that ends counts. `None` for what cannot be read.
     pub fn certificate_expiries(&self) -> BTreeMap<String, Option<UtcInstant>> {
-        let admin = self.admin.iter().map(|tls| ("admin".to_owned(), tls.expiry()));
+        let admin = self.admin.load().tls.as_ref().map(|tls| ("admin".to_owned(), tls.expiry()));
         let data = self.listeners.iter().filter_map(|(address, manner)| {
             let expiry = manner.load().tls.as_ref()?.expiry();
             Some((address.to_string(), expiry))
         });
         let mut first: BTreeMap<_, Option<UtcInstant>> = BTreeMap::new();
-        for (listener, expiry) in admin.chain(data) {
+        for (listener, expiry) in admin.into_iter().chain(data) {
             let known = first.entry(listener).or_default();
             *known = known.iter().copied().chain(expiry).min();
         }
@@ -83,78 +83,100 @@ impl<H: Handler> Control<H> {
 
     /// Takes these settings, and reads the files of TLS if `read_files`: without need it would only end the resumption of sessions.
     /// Listeners that are not there yet wait for a restart. One that is no longer there, has another address or changes between TLS and clear
-    /// text goes on with what it has, its certificates and lists of revoked ones renewed. All hand requests to `handler` from then on. Blocks
-    /// for as long as reading takes.
+    /// text goes on with what it has, its certificates and lists of revoked ones renewed; but without its identity, where the name belongs to
+    /// a listener now that not everybody reaches who reaches this one. Blocks for as long as reading takes.
     ///
     /// # Errors
     /// [`BindError::Tls`] for the first listener whose files cannot be used.
-    pub fn prepare(&self, settings: &Settings, read_files: bool, handler: &H) -> Result<Prepared<H>, BindError> {
-        let (mut tls, mut manners) = (Vec::new(), Vec::new());
-        let (mut renewed, mut waiting) = (Vec::new(), Vec::new());
-        let mut bound: Vec<_> = self.listeners.iter().collect();
-        for listener in &settings.listeners {
-            // Others may have been written before it. Two can have the same address only if both take free ports.
-            let Some(position) = bound.iter().position(|(address, _)| listener.address == *address) else { continue };
-            let (address, manner) = bound.remove(position);
-            let serving = manner.load().tls.clone();
-            if listener.tls.is_some() != serving.is_some() {
-                waiting.push("listen.tls");
-                renewed.extend(serving.as_deref().filter(|_| read_files).and_then(renew).zip(serving.clone()));
-            }
-            if let (Some(settings), Some(serving), true) = (&listener.tls, &serving, read_files) {
-                let ready = serving.prepare(settings);
-                let ready =
-                    ready.map_err(|source| BindError::Tls { address: address.clone(), source: Box::new(source) })?;
-                tls.push((Arc::clone(serving), settings.clone(), ready));
-            }
-            manners.push((Arc::clone(manner), Manner::of(listener, serving, handler.clone())));
-        }
-        for (_, manner) in bound {
-            let kept = Manner { handler: handler.clone(), ..Manner::clone(&manner.load()) };
-            let serving = kept.tls.clone();
-            renewed.extend(serving.as_deref().filter(|_| read_files).and_then(renew).zip(serving.clone()));
-            manners.push((Arc::clone(manner), kept));
-        }
-        if settings.admin_tls.is_some() != self.admin.is_some() {
-            waiting.push("admin.tls");
-        }
-        if let Some(serving) = self.admin.as_ref().filter(|_| read_files) {
-            match &settings.admin_tls {
-                Some(wanted) => {
-                    let address = ListenAddress::Tcp(settings.admin);
-                    let ready = serving.prepare(wanted);
-                    let ready = ready.map_err(|source| BindError::Tls { address, source: Box::new(source) })?;
-                    tls.push((Arc::clone(serving), wanted.clone(), ready));
+    pub fn prepare(&self, settings: &Settings, read_files: bool) -> Result<Prepared, BindError> {
+        let (mut manners, mut waiting) = (Vec::new(), Vec::new());
+        let unusable = |address: ListenAddress| move |source| BindError::Tls { address, source: Box::new(source) };
+        for ((address, manner), wanted) in self.listeners.iter().zip(self.counterparts(&settings.listeners)) {
+            let serving = manner.load();
+            manners.push(match wanted {
+                Some(wanted) if wanted.tls.is_some() == serving.tls.is_some() => {
+                    let tls = next(&serving.tls, &wanted.tls, read_files).map_err(unusable(address.clone()))?;
+                    Manner::of(wanted, tls, ())
                 }
-                None => renewed.extend(renew(serving).zip(Some(Arc::clone(serving)))),
-            }
+                _ => {
+                    waiting.extend(wanted.map(|_| "listen.tls"));
+                    kept(address, &serving, &settings.listeners, read_files)
+                }
+            });
         }
-        let renewed = renewed.into_iter().map(|(config, tls)| (tls, config)).collect();
-        Ok(Prepared { tls, renewed, manners, waiting, tuning: Tuning::of(settings) })
+        let serving = self.admin.load();
+        let admin_tls = if serving.tls.is_some() == settings.admin_tls.is_some() {
+            next(&serving.tls, &settings.admin_tls, read_files).map_err(unusable(ListenAddress::Tcp(settings.admin)))?
+        } else {
+            waiting.push("admin.tls");
+            renewed(&serving.tls, read_files)
+        };
+        Ok(Prepared { manners, admin_tls, waiting, tuning: Tuning::of(settings) })
     }
 
-    /// Serves later connections, and later requests of those that are open, with what was prepared.
-    pub fn apply(&self, prepared: Prepared<H>) {
-        for (tls, settings, ready) in prepared.tls {
-            tls.change(settings, ready);
+    /// What is wanted of each listener. Two can have the same address only if both take free ports.
+    fn counterparts<'a>(&self, settings: &'a [ListenerSettings]) -> Vec<Option<&'a ListenerSettings>> {
+        let mut found = vec![None; self.listeners.len()];
+        for wanted in settings {
+            let mut places = self.listeners.iter().zip(&mut found);
+            if let Some((_, place)) = places.find(|((address, _), place)| place.is_none() && *address == wanted.address)
+            {
+                *place = Some(wanted);
+            }
         }
-        for (tls, config) in prepared.renewed {
-            tls.replace(config);
+        found
+    }
+
+    /// Serves later connections, and later requests of those that are open, with what was prepared and by `handler`.
+    pub fn apply(&self, prepared: Prepared, handler: &H) {
+        for ((_, serving), manner) in self.listeners.iter().zip(prepared.manners) {
+            serving.store(Arc::new(manner.answered_by(handler.clone())));
         }
-        for (serving, manner) in prepared.manners {
-            serving.store(Arc::new(manner));
-        }
+        self.admin.store(Arc::new(Manner { tls: prepared.admin_tls, ..Manner::clone(&self.admin.load()) }));
         self.tuning.send_replace(prepared.tuning);
     }
 }
 
-/// What a listener serves by the files as they are now. The configuration no longer names them, so they may be gone: then it keeps what it has.
-fn renew(tls: &Tls) -> Option<Loaded> {
-    match tls.read_again() {
-        Ok(config) => Some(config),
-        Err(error) => {
-            tracing::warn!(%error, "a listener that waits for a restart keeps its certificate");
-            None
+/// The TLS of a listener that has and wants it, or neither.
+fn next(
+    serving: &Option<Arc<Tls>>,
+    wanted: &Option<TlsSettings>,
+    read_files: bool,
+) -> Result<Option<Arc<Tls>>, TlsError> {
+    match (serving, wanted) {
+        (Some(serving), Some(wanted)) if read_files => Ok(Some(Arc::new(serving.next(wanted)?))),
+        _ => Ok(serving.clone()),
+    }
+}
+
+/// What a listener goes on with that is not in the configuration as it is.
+fn kept<H: Clone>(
+    address: &ListenAddress,
+    serving: &Manner<H>,
+    settings: &[ListenerSettings],
+    read_files: bool,
+) -> Manner<()> {
+    let mut kept = serving.clone().answered_by(());
+    kept.tls = renewed(&kept.tls, read_files);
+    if let Some(Vouched::Listener(name)) = kept.identity.as_deref() {
+        let mut namesakes = settings.iter().filter(|listener| listener.identity.as_ref() == Some(name));
+        if !namesakes.all(|namesake| namesake.is_open_to_all_of(address)) {
+            tracing::warn!(listener = %address, identity = name, "a listener that waits for a restart loses its identity: the name is that of another one");
+            kept.identity = None;
         }
     }
+    kept
+}
+
+/// TLS by the files as they are now. The configuration no longer names them, so they may be gone: then it stays what it is.
+fn renewed(serving: &Option<Arc<Tls>>, read_files: bool) -> Option<Arc<Tls>> {
+    let serving = serving.as_ref()?;
+    if !read_files {
+        return Some(Arc::clone(serving));
+    }
+    let renewed = serving.renewed().map(Arc::new).unwrap_or_else(|error| {
+        tracing::warn!(%error, "a listener that waits for a restart keeps its certificate");
+        Arc::clone(serving)
+    });
+    Some(renewed)
 }

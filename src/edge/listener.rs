@@ -17,11 +17,12 @@ use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
+use super::peer::Peer;
 use super::settings::{ConnectionLimits, ForwardedSettings, ListenAddress, ListenerSettings};
 use super::stream::Stream;
 use super::tls::Tls;
 use super::unix::UnixSocket;
-use crate::arrival::{ConnectionFacts, Vouched};
+use crate::arrival::{ConnectionFacts, Lapse, Vouched};
 
 /// Connections that wait in the kernel; it cuts this to `net.core.somaxconn`.
 pub(super) const BACKLOG: i32 = 4096;
@@ -48,10 +49,11 @@ pub(super) struct Accepted<H> {
     pub(super) manner: Exchanged<H>,
 }
 
-/// What a listener wants of its connections, and who answers them.
+/// What a listener wants of its connections, and who answers them. Together, so that nobody is judged by one configuration and answered by
+/// another.
 #[derive(Debug, Clone)]
 pub(super) struct Manner<H> {
-    /// Whom it hands requests to. In here, so that nobody is judged by one configuration and answered by another.
+    /// Whom it hands requests to.
     pub(super) handler: H,
     /// What it speaks.
     pub(super) tls: Option<Arc<Tls>>,
@@ -75,6 +77,18 @@ impl<H> Manner<H> {
             proxies: settings.proxies.clone(),
             forwarded: settings.forwarded.clone(),
         }
+    }
+
+    /// The same with whom it hands requests to.
+    pub(super) fn answered_by<A>(self, handler: A) -> Manner<A> {
+        let Self { handler: _, tls, identity, proxies, forwarded } = self;
+        Manner { handler, tls, identity, proxies, forwarded }
+    }
+
+    /// Why a client is served no more that TLS has let in before, if so.
+    pub(super) fn lapse_of(&self, peer: Option<&Peer>) -> Option<Lapse> {
+        // No reload takes TLS away from a listener.
+        peer.zip(self.tls.as_deref()).and_then(|(peer, tls)| peer.check(tls))
     }
 
     /// Whether a connection is wanted that this proxy has begun with a PROXY header, or that has none.
@@ -135,8 +149,8 @@ pub(super) trait Accept {
 
 impl Listener<()> {
     /// A listener that believes nobody and knows nobody, whose requests are answered elsewhere.
-    pub(super) fn tcp(listener: TcpListener) -> Self {
-        let manner = Manner { handler: (), tls: None, identity: None, proxies: Vec::new(), forwarded: None };
+    pub(super) fn tcp(listener: TcpListener, tls: Option<Arc<Tls>>) -> Self {
+        let manner = Manner { handler: (), tls, identity: None, proxies: Vec::new(), forwarded: None };
         Self { socket: Socket::Tcp(listener), manner: Arc::new(ArcSwap::from_pointee(manner)) }
     }
 }
@@ -306,7 +320,7 @@ mod tests {
         for at in [busy_at, busy_at, busy_at, quiet_at] {
             clients.push(TcpStream::connect(at).await.unwrap());
         }
-        let mut listeners = Listeners::new(vec![Listener::tcp(busy), Listener::tcp(quiet)]);
+        let mut listeners = Listeners::new(vec![Listener::tcp(busy, None), Listener::tcp(quiet, None)]);
         let mut reached = Vec::new();
         for _ in 0..2 {
             let Stream::Tcp(stream) = next_connection(&mut listeners).await.stream else { panic!("not TCP") };

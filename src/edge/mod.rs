@@ -14,7 +14,6 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -110,8 +109,7 @@ pub struct Edge<H> {
     tuning: watch::Receiver<Tuning>,
     budget: Arc<Budget>,
     listeners: Vec<Listener<H>>,
-    admin: TcpListener,
-    admin_tls: Option<Arc<Tls>>,
+    admin: Listener<()>,
     addresses: Addresses,
     monitor: Monitor,
 }
@@ -166,8 +164,9 @@ impl<H: Handler> Edge<H> {
         let (tuner, tuning) = watch::channel(Tuning::of(&settings));
         let bound = settings.listeners.iter().zip(&listeners);
         let bound = bound.map(|(settings, listener)| (settings.address.clone(), Arc::clone(&listener.manner)));
-        let control = Control { listeners: bound.collect(), admin: admin_tls.clone(), tuning: Arc::new(tuner) };
-        Ok(Self { control, tuning, budget, listeners, admin, admin_tls, addresses, monitor: Monitor::default() })
+        let admin = Listener::tcp(admin, admin_tls);
+        let control = Control { listeners: bound.collect(), admin: Arc::clone(&admin.manner), tuning: Arc::new(tuner) };
+        Ok(Self { control, tuning, budget, listeners, admin, addresses, monitor: Monitor::default() })
     }
 
     /// Real addresses, which differ from the settings for port 0.
@@ -194,11 +193,11 @@ impl<H: Handler> Edge<H> {
         at_once: impl Future<Output = ()>,
     ) -> DrainReport {
         // The control is kept to the end, so that there is somebody to tell of changes.
-        let Self { tuning, budget, listeners, admin, admin_tls, monitor, control: _control, .. } = self;
+        let Self { tuning, budget, listeners, admin, monitor, control: _control, .. } = self;
         let (signal, stop) = drain::stop_signal();
         // In a set, because a set cuts its tasks when it is dropped.
         let mut admin_task = JoinSet::new();
-        admin_task.spawn(admin::serve(admin, admin_tls, admin_state, stop.clone()));
+        admin_task.spawn(admin::serve(admin, admin_state, stop.clone()));
 
         let mut door = Door::new(listeners, budget, tuning, stop, monitor);
         door.let_in_until(shutdown).await;

@@ -6,7 +6,6 @@
 //! once a second while a list of revoked certificates is over its time.
 //! Requests that are under way are left to end. Source: `docs/THREATS.md` K23.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use rustls_pki_types::CertificateDer;
@@ -18,42 +17,37 @@ use crate::base::{Clock, SystemClock, UtcInstant};
 /// The other end of a TLS connection, as far as the listener has to say something about it.
 #[derive(Debug)]
 pub(super) struct Peer {
-    pub(super) tls: Arc<Tls>,
     /// As the client has sent it, its own certificate first; empty if it has none.
     pub(super) chain: Vec<CertificateDer<'static>>,
     /// When its own certificate ends.
     pub(super) not_after: Option<UtcInstant>,
     /// Whether requests are of whom the certificate names.
     pub(super) identifies: bool,
-    /// The configuration of the listener that let it in last.
+    /// The TLS of the listener that let it in last.
     pub(super) generation: AtomicU64,
     /// The second, since 1970, for which it was checked last behind the end of a list.
     pub(super) checked: AtomicI64,
 }
 
 impl Peer {
-    /// Why nothing more is served on this connection, if so.
-    pub(super) fn check(&self) -> Option<Lapse> {
+    /// Why nothing more is served on this connection, if so, under the TLS that its listener has now.
+    pub(super) fn check(&self, tls: &Tls) -> Option<Lapse> {
         let now = SystemClock.now();
         if self.not_after.is_some_and(|end| now > end) {
             return Some(Lapse::Expired);
         }
         let second = now.as_second();
         // Chains are verified for a whole second: within it the answer is the same.
-        let is_settled = || !self.tls.has_old_lists(second) || self.checked.load(Ordering::Relaxed) == second;
-        if self.generation.load(Ordering::Relaxed) == self.tls.generation() && is_settled() {
+        let is_settled = || !tls.has_old_lists(second) || self.checked.load(Ordering::Relaxed) == second;
+        if self.generation.load(Ordering::Relaxed) == tls.generation() && is_settled() {
             return None;
         }
-        match self.tls.would_let_in(self, second) {
-            Ok(generation) => {
-                self.generation.store(generation, Ordering::Relaxed);
-                self.checked.store(second, Ordering::Relaxed);
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the client of an open connection is let in no more");
-                return Some(Lapse::Refused);
-            }
+        if let Err(error) = tls.would_let_in(self, second) {
+            tracing::debug!(%error, "the client of an open connection is let in no more");
+            return Some(Lapse::Refused);
         }
+        self.generation.store(tls.generation(), Ordering::Relaxed);
+        self.checked.store(second, Ordering::Relaxed);
         None
     }
 }

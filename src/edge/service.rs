@@ -69,7 +69,7 @@ impl<H> Line<H> {
         let mut facts = self.facts.clone();
         facts.vouched = facts.vouched.or_else(|| manner.identity.clone());
         let is_welcome = manner.lets_in(self.proxy.map(|proxy| proxy.ip()));
-        let lapse = match self.peer.as_ref().and_then(Peer::check) {
+        let lapse = match manner.lapse_of(self.peer.as_ref()) {
             None if !is_welcome => Some(Lapse::Proxy),
             lapse => lapse,
         };

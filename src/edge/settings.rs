@@ -49,6 +49,23 @@ impl ListenerSettings {
     pub fn new(address: ListenAddress, tls: Option<TlsSettings>) -> Self {
         Self { address, tls, identity: None, proxies: Vec::new(), forwarded: None }
     }
+
+    /// Whether whoever reaches a listener at `other` reaches this one too. Both have an identity, so they are on loopback addresses, which
+    /// every program of the machine reaches, or on Unix sockets.
+    pub(super) fn is_open_to_all_of(&self, other: &ListenAddress) -> bool {
+        let wants_certificate =
+            self.tls.as_ref().and_then(|tls| tls.client.as_ref()).is_some_and(|client| client.require);
+        if wants_certificate || !self.proxies.is_empty() {
+            return false;
+        }
+        match (&self.address, other) {
+            (ListenAddress::Tcp(_), _) => true,
+            (ListenAddress::Unix(own), ListenAddress::Unix(other)) => {
+                own.path == other.path && other.mode & !own.mode == 0
+            }
+            (ListenAddress::Unix(_), ListenAddress::Tcp(_)) => false,
+        }
+    }
 }
 
 /// Where a listener is.
@@ -154,4 +171,22 @@ pub struct ConnectionLimits {
     pub buffer_bytes: usize,
     /// HTTP/2: streams at a time on one connection.
     pub h2_max_streams: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a15_a_socket_is_open_to_all_of_another_at_its_place_that_is_open_to_no_more() {
+        let socket = |path: &str, mode| {
+            ListenerSettings::new(ListenAddress::Unix(UnixSettings { path: path.into(), mode }), None)
+        };
+        let is_open = |new: &ListenerSettings, old: &ListenerSettings| new.is_open_to_all_of(&old.address);
+        assert!(is_open(&socket("/a", 0o660), &socket("/a", 0o600)));
+        assert!(!is_open(&socket("/a", 0o600), &socket("/a", 0o660)), "a group could");
+        assert!(!is_open(&socket("/b", 0o600), &socket("/a", 0o600)), "another folder");
+        let loopback = ListenerSettings::new(ListenAddress::Tcp("127.0.0.1:80".parse().unwrap()), None);
+        assert!(is_open(&loopback, &socket("/a", 0o600)) && !is_open(&socket("/a", 0o666), &loopback));
+    }
 }

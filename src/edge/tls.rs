@@ -3,17 +3,16 @@
 //! The crypto provider is named explicitly, so that no other crate's default can change it. TLS 1.2 and 1.3,
 //! server-side session tickets, no early data (0-RTT can be replayed, and uploads must not be).
 //! Where clients have certificates, they are checked against the authorities and the lists of revoked ones of the listener. All this is
-//! one configuration of rustls, and a reload replaces it as a whole: sessions of before are not resumed, or a revoked certificate would
+//! one value, and a reload puts another in its place: sessions of before are not resumed, or a revoked certificate would
 //! live on in them, and connections of before are checked again (`peer`). Where there are lists no session is resumed at all: nobody looks
 //! into a list then, and a list ends by time as well. Source: `docs/THREATS.md` K23.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
@@ -102,30 +101,19 @@ pub(super) enum Purpose {
     Admin,
 }
 
-/// The TLS side of one listener; its certificate can be replaced while it serves.
+/// The TLS side of one listener, as its files were when they were read. A reload puts the next one in its place.
 #[derive(Debug)]
 pub(super) struct Tls {
     purpose: Purpose,
-    serving: ArcSwap<Serving>,
-    /// Of the newest configuration. Apart from it, since each request looks at it, and at the next.
-    generation: AtomicU64,
-    /// When the first of its lists of revoked certificates is over its time, in seconds since 1970; the greatest number without lists.
-    lists_end: AtomicI64,
-}
-
-/// What later connections are served with. Together, so that no certificate is taken for an identity under authorities of another time.
-#[derive(Debug)]
-struct Serving {
     settings: TlsSettings,
-    config: Arc<ServerConfig>,
-    expiry: Option<UtcInstant>,
-    clients: Option<Clients>,
+    loaded: Loaded,
+    /// How many were before it at this listener.
     generation: u64,
 }
 
-/// What a configuration is, read from the files.
+/// What is read from the files.
 #[derive(Debug)]
-pub(super) struct Loaded {
+struct Loaded {
     config: Arc<ServerConfig>,
     /// When the listener's own certificate ends.
     expiry: Option<UtcInstant>,
@@ -133,16 +121,11 @@ pub(super) struct Loaded {
 }
 
 /// What checks certificates of clients, if they are asked for.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Clients {
     verifier: Arc<dyn ClientCertVerifier>,
+    /// When the first of its lists of revoked certificates is over its time, in seconds since 1970; the greatest number without lists.
     lists_end: i64,
-}
-
-impl Loaded {
-    fn lists_end(&self) -> i64 {
-        self.clients.as_ref().map_or(i64::MAX, |clients| clients.lists_end)
-    }
 }
 
 /// A connection behind its handshake.
@@ -157,71 +140,43 @@ pub(super) struct Secured<IO> {
 impl Tls {
     /// Reads certificate and key.
     pub(super) fn load(settings: &TlsSettings, purpose: Purpose) -> Result<Self, TlsError> {
-        let loaded = load(settings, purpose)?;
-        let lists_end = AtomicI64::new(loaded.lists_end());
-        let Loaded { config, expiry, clients } = loaded;
-        let serving = Serving { settings: settings.clone(), config, expiry, clients, generation: 0 };
-        let serving = ArcSwap::from_pointee(serving);
-        Ok(Self { purpose, serving, generation: AtomicU64::new(0), lists_end })
+        Ok(Self { purpose, settings: settings.clone(), loaded: Loaded::read(settings, purpose)?, generation: 0 })
     }
 
-    /// When the certificate ends that later connections are shown; `None` if it cannot be read.
+    /// The one that follows it, with the files of these settings as they are now. Its ticket keys are others, so no session is resumed across.
+    pub(super) fn next(&self, settings: &TlsSettings) -> Result<Self, TlsError> {
+        Ok(Self { generation: self.generation + 1, ..Self::load(settings, self.purpose)? })
+    }
+
+    /// The same with its own settings.
+    pub(super) fn renewed(&self) -> Result<Self, TlsError> {
+        self.next(&self.settings)
+    }
+
+    /// When the certificate ends that connections are shown; `None` if it cannot be read.
     pub(super) fn expiry(&self) -> Option<UtcInstant> {
-        self.serving.load().expiry
+        self.loaded.expiry
     }
 
-    /// Reads the files again; the configuration takes effect with [`Tls::replace`].
-    pub(super) fn read_again(&self) -> Result<Loaded, TlsError> {
-        load(&self.serving.load().settings, self.purpose)
-    }
-
-    /// Reads the files of other settings; they take effect with [`Tls::change`].
-    pub(super) fn prepare(&self, settings: &TlsSettings) -> Result<Loaded, TlsError> {
-        load(settings, self.purpose)
-    }
-
-    /// Serves later connections with this configuration. The ticket keys change too, so nothing is resumed across it.
-    pub(super) fn replace(&self, loaded: Loaded) {
-        let settings = self.serving.load().settings.clone();
-        self.change(settings, loaded);
-    }
-
-    /// As [`Tls::replace`], with the settings that the configuration was made of.
-    pub(super) fn change(&self, settings: TlsSettings, loaded: Loaded) {
-        self.lists_end.store(loaded.lists_end(), Ordering::Relaxed);
-        let Loaded { config, expiry, clients } = loaded;
-        self.serving.rcu(|before| Serving {
-            settings: settings.clone(),
-            config: Arc::clone(&config),
-            expiry,
-            clients: clients.clone(),
-            generation: before.generation + 1,
-        });
-        // Behind it: who sees this number sees the configuration.
-        self.generation.fetch_add(1, Ordering::Release);
-    }
-
-    /// The number of the newest configuration.
+    /// Another number than that of any before it at this listener.
     pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+        self.generation
     }
 
     /// Whether one of its lists of revoked certificates is over its time at this second since 1970.
     pub(super) fn has_old_lists(&self, second: i64) -> bool {
-        let end = self.lists_end.load(Ordering::Relaxed);
-        end < i64::MAX && second >= end
+        self.loaded.clients.as_ref().is_some_and(|clients| clients.lists_end < i64::MAX && second >= clients.lists_end)
     }
 
     /// Does the handshake, without a time limit of its own.
     ///
     /// # Errors
     /// Those of the handshake, and a certificate that cannot be read or is over its time: in a resumed session nobody has checked it again.
-    pub(super) async fn accept<IO>(self: &Arc<Self>, stream: IO) -> io::Result<Secured<IO>>
+    pub(super) async fn accept<IO>(&self, stream: IO) -> io::Result<Secured<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let serving = self.serving.load_full();
-        let acceptor = TlsAcceptor::from(Arc::clone(&serving.config));
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.loaded.config));
         let stream = acceptor.accept_with(stream, |tls| tls.set_buffer_limit(Some(SEND_BUFFER_BYTES))).await?;
         let protocol = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,
@@ -233,55 +188,53 @@ impl Tls {
             if SystemClock.now() > read.not_after { Err("the client certificate has expired") } else { Ok(read) }
         });
         let certificate = certificate.transpose().map_err(io::Error::other)?;
-        let identifies = serving.identifies();
+        let identifies = self.identifies();
         let peer = Peer {
-            tls: Arc::clone(self),
             chain: chain.to_vec(),
             not_after: certificate.as_ref().map(|certificate| certificate.not_after),
             identifies,
-            generation: AtomicU64::new(serving.generation),
+            generation: AtomicU64::new(self.generation),
             checked: AtomicI64::new(i64::MIN),
         };
         Ok(Secured { stream, protocol, certificate: certificate.filter(|_| identifies), peer })
     }
 
-    /// Checks again a client that an earlier configuration has let in, as of a second since 1970. Returns the number of the
-    /// configuration that was asked.
+    /// Checks again a client that an earlier one has let in, as of a second since 1970.
     ///
     /// # Errors
-    /// Why this configuration would refuse it, or take it for somebody else.
-    pub(super) fn would_let_in(&self, peer: &Peer, second: i64) -> Result<u64, rustls::Error> {
-        let serving = self.serving.load();
+    /// Why this one would refuse it, or take it for somebody else.
+    pub(super) fn would_let_in(&self, peer: &Peer, second: i64) -> Result<(), rustls::Error> {
+        let clients = self.loaded.clients.as_ref();
         let Some((own, between)) = peer.chain.split_first() else {
-            let needed = serving.clients.as_ref().is_some_and(|clients| clients.verifier.client_auth_mandatory());
-            return if needed { Err(rustls::Error::NoCertificatesPresented) } else { Ok(serving.generation) };
+            let needed = clients.is_some_and(|clients| clients.verifier.client_auth_mandatory());
+            return if needed { Err(rustls::Error::NoCertificatesPresented) } else { Ok(()) };
         };
-        if serving.identifies() != peer.identifies {
+        if self.identifies() != peer.identifies {
             return Err(rustls::Error::General("whether certificates name the caller was changed".to_owned()));
         }
         // Without authorities the door is open, and the certificate is none that anybody asks for.
-        if let Some(clients) = &serving.clients {
+        if let Some(clients) = clients {
             let now = u64::try_from(second).unwrap_or_default();
             let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
             clients.verifier.verify_client_cert(own, between, now)?;
         }
-        Ok(serving.generation)
+        Ok(())
     }
-}
 
-impl Serving {
     fn identifies(&self) -> bool {
         self.settings.client.as_ref().is_some_and(|client| client.identity)
     }
 }
 
-fn load(settings: &TlsSettings, purpose: Purpose) -> Result<Loaded, TlsError> {
-    let clients = settings.client.as_ref().map(client_verifier).transpose()?;
-    let verifier = clients.as_ref().map(|clients| Arc::clone(&clients.verifier));
-    let chain = read_chain(&settings.certificate)?;
-    let expiry = chain.first().and_then(certificate::expiry);
-    let config = Arc::new(server_config(settings, chain, verifier, purpose)?);
-    Ok(Loaded { config, expiry, clients })
+impl Loaded {
+    fn read(settings: &TlsSettings, purpose: Purpose) -> Result<Self, TlsError> {
+        let clients = settings.client.as_ref().map(client_verifier).transpose()?;
+        let verifier = clients.as_ref().map(|clients| Arc::clone(&clients.verifier));
+        let chain = read_chain(&settings.certificate)?;
+        let expiry = chain.first().and_then(certificate::expiry);
+        let config = Arc::new(server_config(settings, chain, verifier, purpose)?);
+        Ok(Self { config, expiry, clients })
+    }
 }
 
 fn server_config(

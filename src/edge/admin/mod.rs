@@ -29,15 +29,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::drain::{Stop, reap};
-use super::listener::{Listener, Listeners, next_connection};
+use super::listener::{Exchanged, Listener, Listeners, next_connection};
 use super::rate_guard::{Pace, RateGuard};
 use super::stream::Stream;
-use super::tls::{Secured, Tls};
+use super::tls::Secured;
 use crate::bounded;
 
 pub use access::{Access, AdminToken, MetricsAccess};
@@ -92,10 +91,11 @@ pub trait AdminState: Send + Sync + 'static {
 }
 
 /// Serves until the future is dropped.
-pub(super) async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, state: Arc<dyn AdminState>, stop: Stop) {
-    let mut listeners = Listeners::new(vec![Listener::tcp(listener)]);
+pub(super) async fn serve(listener: Listener<()>, state: Arc<dyn AdminState>, stop: Stop) {
+    let manner = Arc::clone(&listener.manner);
+    let mut listeners = Listeners::new(vec![listener]);
     let places = Places::new(MAX_CONNECTIONS);
-    let admin = Arc::new(Admin { state, stop, attempts: Attempts::default() });
+    let admin = Arc::new(Admin { state, stop, manner, attempts: Attempts::default() });
     let mut connections = JoinSet::new();
     loop {
         let accepted = next_connection(&mut listeners).await;
@@ -110,25 +110,20 @@ pub(super) async fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, state: A
             admin.state.refused("crowded");
         }
         reap(&mut connections);
-        let (admin, tls, place) = (Arc::clone(&admin), tls.clone(), Arc::new(place));
+        let (admin, place) = (Arc::clone(&admin), Arc::new(place));
         connections.spawn(async move {
             let peer = Peer { address, certificate: None, tls: None };
             tokio::select! {
                 () = place.is_lost() => tracing::debug!(peer = %address, "admin connection cut to make room"),
-                () = serve_connection(accepted.stream, tls, peer, admin, &place) => {}
+                () = serve_connection(accepted.stream, peer, admin, &place) => {}
             }
         });
     }
 }
 
-async fn serve_connection(
-    stream: Stream,
-    tls: Option<Arc<Tls>>,
-    mut peer: Peer,
-    admin: Arc<Admin>,
-    place: &Arc<Place>,
-) {
+async fn serve_connection(stream: Stream, mut peer: Peer, admin: Arc<Admin>, place: &Arc<Place>) {
     let stream = RateGuard::new(stream, PACE);
+    let tls = admin.manner.load().tls.clone();
     let Some(tls) = tls else { return serve_http(stream, peer, admin, place).await };
     match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
         Ok(Ok(Secured { stream, certificate, peer: client, .. })) => {
@@ -162,13 +157,15 @@ async fn serve_http(stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer, adm
 struct Admin {
     state: Arc<dyn AdminState>,
     stop: Stop,
+    /// Its TLS, which can change.
+    manner: Exchanged<()>,
     attempts: Attempts,
 }
 
 impl Admin {
     async fn answer(&self, request: Request<Incoming>, peer: &Peer, place: &Arc<Place>) -> Response<AdminBody> {
         let (head, body) = request.into_parts();
-        let lapse = peer.tls.as_ref().and_then(|client| client.check());
+        let lapse = self.manner.load().lapse_of(peer.tls.as_ref());
         let answer = match lapse {
             None => self.route(&head, body, peer, place).await,
             Some(lapse) => Err(Refused::Lapsed(lapse)),

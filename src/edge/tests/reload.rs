@@ -1,15 +1,17 @@
 //! What a reload changes for connections that are open: whom a listener believes, and whom it lets in.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Method;
 use ipnet::IpNet;
 
 use super::world::{Admin, Event, RawClient, World, limits, settings, soon};
 use crate::arrival::{Framing, Lapse};
-use crate::edge::{ForwardedHeader, ForwardedSettings, ListenerSettings};
+use crate::edge::{
+    ClientTlsSettings, ForwardedHeader, ForwardedSettings, ListenAddress, ListenerSettings, TlsSettings, UnixSettings,
+};
 
 fn networks(list: &[&str]) -> Vec<IpNet> {
     list.iter().map(|network| network.parse().unwrap()).collect()
@@ -64,27 +66,23 @@ async fn a15_an_open_connection_is_of_whom_its_listener_says_now() {
 async fn a15_a_request_is_of_whom_the_configuration_says_that_answers_it() {
     let world = Arc::new(world(|_| {}).await);
     let mut kept = world.connect().await;
-    let (changed, is_over) = (Arc::clone(&world), Arc::new(AtomicBool::new(false)));
-    let over = Arc::clone(&is_over);
+    let changed = Arc::clone(&world);
     let names: [Arc<str>; 2] = ["orders".into(), "billing".into()];
     changed.certificates.identify(&names[1], &changed.certificates.probe.of(&names[1]));
+    // The other half of `wanted` is gone when the test ends, however it does.
+    let wanted = Arc::new(());
+    let is_wanted = Arc::clone(&wanted);
     let reloads = std::thread::spawn(move || {
-        let mut count = 0;
-        for name in names.iter().cycle() {
-            changed.certificates.identify(name, &changed.certificates.probe.of(name));
-            count += 1;
-            if over.load(Ordering::Relaxed) {
-                return count;
-            }
-        }
-        unreachable!("names come again")
+        let wanted = || Arc::strong_count(&is_wanted) > 1;
+        let exchange = |name: &Arc<str>| changed.certificates.identify(name, &changed.certificates.probe.of(name));
+        names.iter().cycle().take_while(|_| wanted()).map(exchange).count()
     });
     let mut told = BTreeSet::new();
     for _ in 0..2000 {
         kept.send("GET /whose HTTP/1.1\r\nHost: h\r\n\r\n").await;
         told.insert(kept.response().await.1);
     }
-    is_over.store(true, Ordering::Relaxed);
+    drop(wanted);
     let count = reloads.join().unwrap();
     assert!(count > 2000, "{count} reloads");
     assert_eq!(Vec::from_iter(told), ["billing billing", "orders orders"]);
@@ -116,6 +114,50 @@ async fn l09_open_connections_do_not_keep_the_configuration_that_they_began_unde
     for mut client in kept {
         assert!(who(&mut client).await.starts_with("127.0.0.1"), "a connection had to end for it");
     }
+}
+
+#[tokio::test]
+async fn a15_a_listener_that_waits_for_a_restart_has_no_name_that_belongs_to_fewer_now() {
+    let tls = |client| {
+        let [certificate, key] = ["cert.pem", "key.pem"].map(PathBuf::from);
+        Some(TlsSettings { certificate, key, client })
+    };
+    let required = ClientTlsSettings { ca: "ca.pem".into(), crls: Vec::new(), require: true, identity: false };
+    let elsewhere = || ListenerSettings::new(ListenAddress::Tcp("127.0.0.1:1".parse().unwrap()), None);
+    let socket = ListenAddress::Unix(UnixSettings { path: "/run/tools".into(), mode: 0o600 });
+    let named = |listener| ListenerSettings { identity: Some("tools".to_owned()), ..listener };
+    for (what, after, expected) in [
+        ("nobody has the name", elsewhere(), "tools"),
+        ("another port", named(elsewhere()), "tools"),
+        ("another port with TLS", named(ListenerSettings { tls: tls(None), ..elsewhere() }), "tools"),
+        ("clients with certificates", named(ListenerSettings { tls: tls(Some(required)), ..elsewhere() }), "nobody"),
+        ("behind a proxy", named(ListenerSettings { proxies: networks(&["127.0.0.1/32"]), ..elsewhere() }), "nobody"),
+        ("a socket", named(ListenerSettings::new(socket, None)), "nobody"),
+    ] {
+        let world = world(|listener| listener.identity = Some("tools".to_owned())).await;
+        let mut kept = world.connect().await;
+        reload(&world, |listener| *listener = after);
+        assert_eq!(who(&mut kept).await, format!("127.0.0.1 {expected}"), "{what}");
+        assert_eq!(who(&mut world.connect().await).await, format!("127.0.0.1 {expected}"), "{what}");
+        reload(&world, |listener| listener.identity = Some("tools".to_owned()));
+        assert_eq!(who(&mut kept).await, "127.0.0.1 tools", "it is as it was at the start: {what}");
+    }
+}
+
+#[tokio::test]
+async fn a15_a16_a_listener_that_waits_for_tls_believes_what_it_did() {
+    let world = world(|listener| listener.forwarded = forwarded(&["127.0.0.1/32"])).await;
+    let mut kept = world.connect().await;
+    reload(&world, |listener| {
+        let [certificate, key, ca] = ["cert.pem", "key.pem", "ca.pem"].map(PathBuf::from);
+        let client = Some(ClientTlsSettings { ca, crls: Vec::new(), require: true, identity: false });
+        listener.tls = Some(TlsSettings { certificate, key, client });
+        listener.identity = Some("orders".to_owned());
+        listener.forwarded = None;
+    });
+    // No certificate was shown, so nobody is whom it was to be needed for.
+    assert_eq!(who(&mut kept).await, "192.0.2.7 nobody");
+    assert_eq!(who(&mut world.connect().await).await, "192.0.2.7 nobody");
 }
 
 #[tokio::test]

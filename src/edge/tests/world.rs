@@ -292,7 +292,7 @@ impl Certificates {
     }
 
     fn exchange(&self, settings: &Settings, read_files: bool, probe: &Probe) -> Result<(), BindError> {
-        self.control.prepare(settings, read_files, probe).map(|prepared| self.control.apply(prepared))
+        self.control.prepare(settings, read_files).map(|prepared| self.control.apply(prepared, probe))
     }
 }
 
