@@ -76,7 +76,7 @@ pub(super) async fn serve<H: Handler>(accepted: Accepted<H>, service: Arc<Servic
     drop(manner);
     let line = Line::new(facts, current, proxy);
     let stream = RateGuard::new(stream, Pace::of(&service.limits));
-    match &tls {
+    match tls {
         None => serve_http1(stream, service, line, stop, &monitor).await,
         Some(tls) => Box::pin(serve_tls(stream, tls, service, line, stop, &monitor)).await,
     }
@@ -109,7 +109,7 @@ enum NotProxied {
 
 async fn serve_tls<H: Handler>(
     stream: RateGuard<Stream>,
-    tls: &Arc<Tls>,
+    tls: Arc<Tls>,
     service: Arc<Service>,
     mut line: Line<H>,
     mut stop: Stop,
@@ -132,6 +132,8 @@ async fn serve_tls<H: Handler>(
             }
         },
     };
+    // Keys and lists of revoked certificates, which the connection would keep beyond a reload.
+    drop(tls);
     if let Some(certificate) = certificate {
         line.facts.vouched = Some(Arc::new(Vouched::Certificate(certificate)));
     }

@@ -13,7 +13,6 @@ use super::listener::{Exchanged, Manner};
 use super::settings::{ConnectionLimits, ListenAddress, ListenerSettings, Settings, TlsSettings};
 use super::tls::{Tls, TlsError};
 use super::{BindError, Handler};
-use crate::arrival::Vouched;
 use crate::base::UtcInstant;
 
 /// What later connections are served by.
@@ -47,12 +46,14 @@ pub struct Prepared {
     /// Of all listeners, in their order.
     manners: Vec<Manner<()>>,
     admin_tls: Option<Arc<Tls>>,
+    /// Listeners that go on without their identity, and the name of it.
+    nameless: Vec<(ListenAddress, String)>,
     waiting: Vec<&'static str>,
     tuning: Tuning,
 }
 
 impl Prepared {
-    /// The keys of listeners that are to change between TLS and clear text, which waits for a restart.
+    /// The keys of listeners that wait for a restart: `tls` where TLS and clear text are to change, and what else differs there.
     pub fn waiting(&self) -> &[&'static str] {
         &self.waiting
     }
@@ -83,26 +84,29 @@ impl<H: Handler> Control<H> {
 
     /// Takes these settings, and reads the files of TLS if `read_files`: without need it would only end the resumption of sessions.
     /// Listeners that are not there yet wait for a restart. One that is no longer there, has another address or changes between TLS and clear
-    /// text goes on with what it has, its certificates and lists of revoked ones renewed; but without its identity, where the name belongs to
-    /// a listener now that not everybody reaches who reaches this one. Blocks for as long as reading takes.
+    /// text goes on with what it has, its certificates and lists of revoked ones renewed; but without its identity, unless the name is still
+    /// that of a listener, and everybody reaches that one who reaches this. Blocks for as long as reading takes.
     ///
     /// # Errors
     /// [`BindError::Tls`] for the first listener whose files cannot be used.
     pub fn prepare(&self, settings: &Settings, read_files: bool) -> Result<Prepared, BindError> {
-        let (mut manners, mut waiting) = (Vec::new(), Vec::new());
+        let (mut manners, mut nameless, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
         let unusable = |address: ListenAddress| move |source| BindError::Tls { address, source: Box::new(source) };
         for ((address, manner), wanted) in self.listeners.iter().zip(self.counterparts(&settings.listeners)) {
             let serving = manner.load();
-            manners.push(match wanted {
-                Some(wanted) if wanted.tls.is_some() == serving.tls.is_some() => {
-                    let tls = next(&serving.tls, &wanted.tls, read_files).map_err(unusable(address.clone()))?;
-                    Manner::of(wanted, tls, ())
-                }
-                _ => {
-                    waiting.extend(wanted.map(|_| "listen.tls"));
-                    kept(address, &serving, &settings.listeners, read_files)
-                }
-            });
+            if let Some(wanted) = wanted.filter(|wanted| wanted.tls.is_some() == serving.tls.is_some()) {
+                let tls = next(&serving.tls, &wanted.tls, read_files).map_err(unusable(address.clone()))?;
+                manners.push(Manner::of(wanted, tls, ()));
+                continue;
+            }
+            waiting.extend(wanted.into_iter().flat_map(|wanted| differences(&serving, wanted)));
+            let mut kept = Manner::clone(&serving).answered_by(());
+            kept.tls = renewed(&kept.tls, read_files);
+            if let Some(name) = kept.name().filter(|name| !is_theirs(name, address, &settings.listeners)) {
+                nameless.push((address.clone(), name.to_owned()));
+                kept.identity = None;
+            }
+            manners.push(kept);
         }
         let serving = self.admin.load();
         let admin_tls = if serving.tls.is_some() == settings.admin_tls.is_some() {
@@ -111,7 +115,7 @@ impl<H: Handler> Control<H> {
             waiting.push("admin.tls");
             renewed(&serving.tls, read_files)
         };
-        Ok(Prepared { manners, admin_tls, waiting, tuning: Tuning::of(settings) })
+        Ok(Prepared { manners, admin_tls, nameless, waiting, tuning: Tuning::of(settings) })
     }
 
     /// What is wanted of each listener. Two can have the same address only if both take free ports.
@@ -134,6 +138,9 @@ impl<H: Handler> Control<H> {
         }
         self.admin.store(Arc::new(Manner { tls: prepared.admin_tls, ..Manner::clone(&self.admin.load()) }));
         self.tuning.send_replace(prepared.tuning);
+        for (address, identity) in prepared.nameless {
+            tracing::warn!(listener = %address, identity, "a listener that waits for a restart goes on without its identity, whose name is gone or has moved");
+        }
     }
 }
 
@@ -149,23 +156,23 @@ fn next(
     }
 }
 
-/// What a listener goes on with that is not in the configuration as it is.
-fn kept<H: Clone>(
-    address: &ListenAddress,
-    serving: &Manner<H>,
-    settings: &[ListenerSettings],
-    read_files: bool,
-) -> Manner<()> {
-    let mut kept = serving.clone().answered_by(());
-    kept.tls = renewed(&kept.tls, read_files);
-    if let Some(Vouched::Listener(name)) = kept.identity.as_deref() {
-        let mut namesakes = settings.iter().filter(|listener| listener.identity.as_ref() == Some(name));
-        if !namesakes.all(|namesake| namesake.is_open_to_all_of(address)) {
-            tracing::warn!(listener = %address, identity = name, "a listener that waits for a restart loses its identity: the name is that of another one");
-            kept.identity = None;
-        }
-    }
-    kept
+/// The keys in which an entry differs that none of takes effect before its listener has TLS, or none.
+fn differences<H>(serving: &Manner<H>, wanted: &ListenerSettings) -> impl Iterator<Item = &'static str> {
+    [
+        ("listen.tls", true),
+        ("listen.identity", wanted.identity.as_deref() != serving.name()),
+        ("listen.proxy_protocol", wanted.proxies != serving.proxies),
+        ("listen.forwarded", wanted.forwarded != serving.forwarded),
+    ]
+    .into_iter()
+    .filter_map(|(key, differs)| differs.then_some(key))
+}
+
+/// Whether the name of an identity, as the settings have it, may mean all those who reach a listener at this address.
+fn is_theirs(name: &str, address: &ListenAddress, settings: &[ListenerSettings]) -> bool {
+    // There is one at most.
+    let namesake = settings.iter().find(|listener| listener.identity.as_deref() == Some(name));
+    namesake.is_some_and(|namesake| namesake.is_open_to_all_of(address))
 }
 
 /// TLS by the files as they are now. The configuration no longer names them, so they may be gone: then it stays what it is.

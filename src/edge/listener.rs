@@ -85,10 +85,21 @@ impl<H> Manner<H> {
         Manner { handler, tls, identity, proxies, forwarded }
     }
 
+    /// The name of its identity.
+    pub(super) fn name(&self) -> Option<&str> {
+        match self.identity.as_deref()? {
+            Vouched::Listener(name) => Some(name),
+            Vouched::Certificate(_) => None,
+        }
+    }
+
     /// Why a client is served no more that TLS has let in before, if so.
     pub(super) fn lapse_of(&self, peer: Option<&Peer>) -> Option<Lapse> {
-        // No reload takes TLS away from a listener.
-        peer.zip(self.tls.as_deref()).and_then(|(peer, tls)| peer.check(tls))
+        match (peer?, &self.tls) {
+            (peer, Some(tls)) => peer.check(tls),
+            // No reload takes TLS away from a listener.
+            (_, None) => Some(Lapse::Refused),
+        }
     }
 
     /// Whether a connection is wanted that this proxy has begun with a PROXY header, or that has none.

@@ -50,8 +50,8 @@ impl ListenerSettings {
         Self { address, tls, identity: None, proxies: Vec::new(), forwarded: None }
     }
 
-    /// Whether whoever reaches a listener at `other` reaches this one too. Both have an identity, so they are on loopback addresses, which
-    /// every program of the machine reaches, or on Unix sockets.
+    /// Whether whoever reaches a listener at `other` reaches this one too. Both have an identity, so they are on loopback addresses, of which
+    /// every program of a network namespace reaches all or none, or on Unix sockets.
     pub(super) fn is_open_to_all_of(&self, other: &ListenAddress) -> bool {
         let wants_certificate =
             self.tls.as_ref().and_then(|tls| tls.client.as_ref()).is_some_and(|client| client.require);
@@ -59,11 +59,13 @@ impl ListenerSettings {
             return false;
         }
         match (&self.address, other) {
-            (ListenAddress::Tcp(_), _) => true,
+            (ListenAddress::Tcp(_), ListenAddress::Tcp(_)) => true,
+            // To connect is to write.
             (ListenAddress::Unix(own), ListenAddress::Unix(other)) => {
-                own.path == other.path && other.mode & !own.mode == 0
+                own.path == other.path && other.mode & !own.mode & 0o222 == 0
             }
-            (ListenAddress::Unix(_), ListenAddress::Tcp(_)) => false,
+            // A sandbox may reach the one and not the other, either way.
+            (ListenAddress::Tcp(_), ListenAddress::Unix(_)) | (ListenAddress::Unix(_), ListenAddress::Tcp(_)) => false,
         }
     }
 }
@@ -184,9 +186,10 @@ mod tests {
         };
         let is_open = |new: &ListenerSettings, old: &ListenerSettings| new.is_open_to_all_of(&old.address);
         assert!(is_open(&socket("/a", 0o660), &socket("/a", 0o600)));
+        assert!(is_open(&socket("/a", 0o660), &socket("/a", 0o664)), "to read opens no socket");
         assert!(!is_open(&socket("/a", 0o600), &socket("/a", 0o660)), "a group could");
         assert!(!is_open(&socket("/b", 0o600), &socket("/a", 0o600)), "another folder");
         let loopback = ListenerSettings::new(ListenAddress::Tcp("127.0.0.1:80".parse().unwrap()), None);
-        assert!(is_open(&loopback, &socket("/a", 0o600)) && !is_open(&socket("/a", 0o666), &loopback));
+        assert!(!is_open(&loopback, &socket("/a", 0o600)) && !is_open(&socket("/a", 0o666), &loopback));
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use tokio::net::UnixStream;
 
 use super::real_clients;
+use super::support::certs::write;
 use super::support::gateway::{KEY_A, KEY_SECRETS};
 use super::support::key_client::{Form, KeyClient, Transfer};
 use super::support::{Answer, Client, Gateway, Recorder, Response, Setup, SignedClient, Store, StoreKind, pattern};
@@ -54,6 +55,27 @@ async fn boto3_needs_no_key_beside_a_sidecar() {
 #[tokio::test]
 async fn aws_cli_needs_no_key_beside_a_sidecar() {
     programs("aws-cli").await;
+}
+
+#[tokio::test]
+async fn a15_a_listener_whose_name_is_gone_wants_credentials_until_the_restart() {
+    let recorder = Recorder::start(Answer::ok()).await;
+    let world = beside(Setup::before(&recorder)).start_reloadable().await;
+    let application = sdk(&world.gateway);
+    let tenant = Client { address: application.address, token: world.gateway.a.token.clone() };
+    assert_eq!(application.ask("GET", "/bkt/app/x", &[], b"").await.status, 200);
+    assert_eq!(tenant.send("GET", "/bkt/app/x", &[], "").await.status, 400, "a credential beside that of the listener");
+
+    let before = std::fs::read_to_string(&world.file).unwrap();
+    let moved = before.replace("127.0.0.1:0, identity: { name: app", "127.0.0.1:1, identity: { name: batch");
+    write(&world.file, &moved.replace("listeners: [app]", "listeners: [batch]"));
+    assert_eq!(world.reload().await.unwrap().needs_restart, ["listen.address"]);
+    assert_eq!(application.ask("GET", "/bkt/app/x", &[], b"").await.status, 403);
+    assert_eq!(tenant.send("GET", "/bkt/app/x", &[], "").await.status, 200, "it is a listener like others");
+
+    write(&world.file, &before);
+    assert_eq!(world.reload().await.unwrap().needs_restart, Vec::<String>::new());
+    assert_eq!(application.ask("GET", "/bkt/app/x", &[], b"").await.status, 200);
 }
 
 #[tokio::test]

@@ -125,7 +125,9 @@ async fn serve_connection(stream: Stream, mut peer: Peer, admin: Arc<Admin>, pla
     let stream = RateGuard::new(stream, PACE);
     let tls = admin.manner.load().tls.clone();
     let Some(tls) = tls else { return serve_http(stream, peer, admin, place).await };
-    match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+    let outcome = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await;
+    drop(tls);
+    match outcome {
         Ok(Ok(Secured { stream, certificate, peer: client, .. })) => {
             peer.certificate = certificate.map(|certificate| certificate.subject);
             peer.tls = Some(client);

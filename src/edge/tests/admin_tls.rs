@@ -227,6 +227,20 @@ async fn l14_a_revoked_certificate_of_an_operator_opens_nothing_and_neither_does
 }
 
 #[tokio::test]
+async fn l09_open_admin_connections_do_not_keep_certificates_and_lists_of_before() {
+    let operators = Authority::new();
+    let files = Files::new(&operators);
+    let world = files.world().await;
+    let mut kept = files.connect(&world, operators.vouch_for("alice")).await.unwrap();
+    assert!(ask_again(&mut kept, "/api/status").await.starts_with("HTTP/1.1 200"));
+    let [_, before] = world.certificates.in_use();
+    assert!(before.upgrade().is_some());
+    world.certificates.reload().unwrap();
+    assert!(before.upgrade().is_none());
+    assert!(ask_again(&mut kept, "/api/status").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
 async fn l14_open_admin_connections_are_checked_again_behind_a_reload() {
     for what in ["revoked", "authority removed", "no authorities", "nothing"] {
         let operators = Authority::new();

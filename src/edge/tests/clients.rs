@@ -283,6 +283,23 @@ impl Kept {
 }
 
 #[tokio::test]
+async fn l09_open_connections_do_not_keep_certificates_and_lists_of_before() {
+    for protocol in ["http/1.1", "h2"] {
+        let door = Door::new();
+        door.revoke(&[], 2090);
+        let mut world = door.open(true, true).await;
+        let (mut kept, _end) =
+            Kept::open(&world, &door.config(Some(client_of(&door.issuer, 1, |_| {})), false), protocol).await;
+        assert_eq!(kept.ask(&mut world).await, Framing::Clear);
+        let [before, _] = world.certificates.in_use();
+        assert!(before.upgrade().is_some());
+        world.certificates.reload().unwrap();
+        assert!(before.upgrade().is_none(), "{protocol}");
+        assert_eq!(kept.ask(&mut world).await, Framing::Clear);
+    }
+}
+
+#[tokio::test]
 async fn k23_an_open_connection_ends_when_a_reload_would_not_let_its_client_in() {
     let refused = Framing::Lapsed(Lapse::Refused);
     for (tls12, protocol) in [(false, "http/1.1"), (true, "http/1.1"), (false, "h2"), (true, "h2")] {

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::arrival::{Arrival, Framing, UnreadableHead, Vouched};
+use crate::edge::tls::Tls;
 use crate::edge::{
     Access, Addresses, AdminBody, AdminRequest, AdminState, BindError, ConnectionLimits, Control, DrainReport, Edge,
     Handler, Inherited, ListenAddress, ListenerSettings, Monitor, Settings, TlsSettings,
@@ -282,6 +283,13 @@ impl Certificates {
         let mut settings = self.settings.clone();
         change(&mut settings);
         self.exchange(&settings, true, &self.probe)
+    }
+
+    /// What the first listener and the admin listener have read for TLS.
+    pub(super) fn in_use(&self) -> [Weak<Tls>; 2] {
+        let weak = |tls: &Option<Arc<Tls>>| tls.as_ref().map(Arc::downgrade).unwrap_or_default();
+        let (_, first) = &self.control.listeners[0];
+        [weak(&first.load().tls), weak(&self.control.admin.load().tls)]
     }
 
     /// The same for the identity of the first listener and another handler, without reading files.
